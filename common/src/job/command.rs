@@ -1,0 +1,167 @@
+//! What a job runs: a shell command or a program with its arguments.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::FieldError;
+
+/// What to run, and by which driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// A text for a shell.
+    Shell(Shell),
+    /// A program and its arguments, without a shell.
+    Exec(Exec),
+}
+
+/// A text for a shell.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shell {
+    /// The text, given to the shell with `-c`.
+    pub command: String,
+    /// The shell's absolute path; none: the worker's (`/bin/sh`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<String>,
+    /// What it finds around it.
+    #[serde(flatten)]
+    pub environment: Environment,
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// The program (an absolute path, or a name looked up in the worker's PATH) and its arguments.
+    pub argv: Vec<String>,
+    /// What it finds around it.
+    #[serde(flatten)]
+    pub environment: Environment,
+}
+
+/// What a process finds around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Variables beside the worker's own and the `QUORATE_…` ones.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Working directory, an absolute path; none: the worker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<String>,
+    /// The user to run as, by name; none: the worker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Text for its standard input; none: nothing to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<String>,
+}
+
+impl Command {
+    /// The name of the driver that runs it.
+    pub const fn driver(&self) -> &'static str {
+        match self {
+            Self::Shell(_) => "shell",
+            Self::Exec(_) => "exec",
+        }
+    }
+
+    /// What it finds around it.
+    pub const fn environment(&self) -> &Environment {
+        match self {
+            Self::Shell(shell) => &shell.environment,
+            Self::Exec(exec) => &exec.environment,
+        }
+    }
+
+    /// The command in one line for people and for GDTS's `command`: the shell's text, or the quoted arguments.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Shell(shell) => shell.command.clone(),
+            Self::Exec(exec) => exec.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
+        let driver = self.driver();
+        match self {
+            Self::Shell(shell) => {
+                if shell.command.trim().is_empty() {
+                    errors.push(FieldError::new(
+                        "driver.shell.command",
+                        &shell.command,
+                        "is empty",
+                        "\"backup --full\"",
+                    ));
+                }
+                if let Some(path) = shell.shell.as_ref().filter(|path| !path.starts_with('/')) {
+                    errors.push(FieldError::new(
+                        "driver.shell.shell",
+                        path,
+                        "is no absolute path",
+                        "\"/bin/bash\"",
+                    ));
+                }
+                check_nul("driver.shell.command", &shell.command, errors);
+            }
+            Self::Exec(exec) => {
+                if exec.argv.first().is_none_or(String::is_empty) {
+                    errors.push(FieldError::new(
+                        "driver.exec.argv",
+                        "",
+                        "names no program",
+                        "[\"/usr/bin/rsync\", \"-a\", \"/srv\", \"/backup\"]",
+                    ));
+                }
+                for (n, word) in exec.argv.iter().enumerate() {
+                    check_nul(&format!("driver.exec.argv[{n}]"), word, errors);
+                }
+            }
+        }
+        self.environment().check(&format!("driver.{driver}"), errors);
+    }
+}
+
+impl Environment {
+    fn check(&self, path: &str, errors: &mut Vec<FieldError>) {
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                errors.push(FieldError::new(
+                    format!("{path}.env"),
+                    name,
+                    "is no name of a variable",
+                    "{\"LEVEL\": \"9\"}",
+                ));
+            }
+            check_nul(&format!("{path}.env.{name}"), value, errors);
+        }
+        if let Some(dir) = self.dir.as_ref().filter(|dir| !dir.starts_with('/') || dir.contains('\0')) {
+            errors.push(FieldError::new(format!("{path}.dir"), dir, "is no absolute path", "\"/srv/backup\""));
+        }
+        if let Some(user) = self.user.as_ref().filter(|user| user.is_empty() || user.contains(['\0', '/'])) {
+            errors.push(FieldError::new(format!("{path}.user"), user, "is no user's name", "\"backup\""));
+        }
+    }
+}
+
+fn check_nul(field: &str, text: &str, errors: &mut Vec<FieldError>) {
+    if text.contains('\0') {
+        errors.push(FieldError::new(
+            field,
+            text.replace('\0', "\\0"),
+            "contains a NUL byte, which no process can be given",
+            "text without it",
+        ));
+    }
+}
+
+/// A word as a shell would have to be given it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}

@@ -1,0 +1,73 @@
+//! What is wrong with a job, field by field.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One field's problem, with what was given and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// The field's path: `trigger.cron[0]`, `driver.shell.command`.
+    pub field: String,
+    /// What was given, cut at 200 characters.
+    pub got: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What would be right.
+    pub example: String,
+}
+
+impl FieldError {
+    /// A problem of one field.
+    pub fn new(
+        field: impl Into<String>,
+        got: impl fmt::Display,
+        problem: impl Into<String>,
+        example: impl Into<String>,
+    ) -> Self {
+        let got = got.to_string();
+        let cut = if got.chars().count() > 200 { got.chars().take(200).collect::<String>() + "…" } else { got };
+        Self { field: field.into(), got: cut, problem: problem.into(), example: example.into() }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        if !self.got.is_empty() {
+            write!(f, "{:?} ", self.got)?;
+        }
+        f.write_str(&self.problem)?;
+        if !self.example.is_empty() {
+            write!(f, "; right is, for example, {}", self.example)?;
+        }
+        Ok(())
+    }
+}
+
+/// All problems of one job. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct JobError {
+    /// In the order of the job's fields.
+    pub errors: Vec<FieldError>,
+}
+
+impl From<FieldError> for JobError {
+    fn from(error: FieldError) -> Self {
+        Self { errors: vec![error] }
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, error) in self.errors.iter().enumerate() {
+            if n > 0 {
+                f.write_str("; and ")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,254 @@
+//! The policies of a job: overlap, misfire, retry, delivery, lease loss, placement, output.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{FieldError, MAX_OUTPUT};
+use crate::span::{ByteSize, Span};
+
+/// What to do at a tick that finds the job running.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlap {
+    /// The tick gets no run; its outcome is `skipped`.
+    #[default]
+    Skip,
+    /// The first such tick waits for the run to end, later ones are skipped.
+    QueueOne,
+    /// It runs beside the others.
+    Allow,
+    /// The run that executes is killed, then the new one starts.
+    Replace,
+}
+
+/// What to do about ticks that nobody could claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MisfirePolicy {
+    /// Run the newest once.
+    #[default]
+    Latest,
+    /// Run all of them, at most `limit`, the newest ones.
+    All,
+    /// Run none.
+    Skip,
+}
+
+/// The misfire policy with its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Misfire {
+    /// Which of the missed ticks run.
+    pub policy: MisfirePolicy,
+    /// With `all`: at most so many.
+    #[serde(skip_serializing_if = "is_default_limit")]
+    pub limit: u32,
+    /// No missed tick runs that is older than this.
+    pub deadline: Span,
+}
+
+const DEFAULT_MISFIRE_LIMIT: u32 = 10;
+
+/// More entries than this in one transaction would not fit.
+const MAX_MISFIRE_LIMIT: u32 = 50;
+
+fn is_default_limit(limit: &u32) -> bool {
+    *limit == DEFAULT_MISFIRE_LIMIT
+}
+
+impl Default for Misfire {
+    fn default() -> Self {
+        Self { policy: MisfirePolicy::Latest, limit: DEFAULT_MISFIRE_LIMIT, deadline: Span::seconds(3600) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Misfire {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            #[serde(default)]
+            policy: MisfirePolicy,
+            limit: Option<u32>,
+            deadline: Option<Span>,
+        }
+        let fields = Fields::deserialize(deserializer)?;
+        let limit = fields.limit.unwrap_or(DEFAULT_MISFIRE_LIMIT);
+        if !(1..=MAX_MISFIRE_LIMIT).contains(&limit) {
+            return Err(serde::de::Error::custom(format!("limit {limit} is not 1 to {MAX_MISFIRE_LIMIT}")));
+        }
+        Ok(Self { policy: fields.policy, limit, deadline: fields.deadline.unwrap_or(Self::default().deadline) })
+    }
+}
+
+/// What to do after an attempt that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts in all, the first included.
+    #[serde(default = "one")]
+    pub attempts: u32,
+    /// The wait between two attempts.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// Exit codes after which another attempt is made; empty: after all but 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<i32>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 1, backoff: Backoff::default(), on: Vec::new() }
+    }
+}
+
+impl Retry {
+    pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
+        if !(1..=100).contains(&self.attempts) {
+            errors.push(FieldError::new(
+                "retry.attempts",
+                self.attempts,
+                "is not 1 to 100 (the first attempt counts)",
+                "3",
+            ));
+        }
+    }
+}
+
+/// A wait that doubles from attempt to attempt, written `10s..5m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Before the second attempt.
+    pub first: Duration,
+    /// Never more.
+    pub most: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(10), most: Duration::from_secs(300) }
+    }
+}
+
+impl FromStr for Backoff {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is no backoff; right is, for example, \"10s..5m\" or \"30s\"");
+        let (first, most) = text.split_once("..").unwrap_or((text, text));
+        let first = first.parse::<Span>().map_err(|_| refused())?.0;
+        let most = most.parse::<Span>().map_err(|_| refused())?.0;
+        if first > most { Err(refused()) } else { Ok(Self { first, most }) }
+    }
+}
+
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.most {
+            write!(f, "{}", Span(self.first))
+        } else {
+            write!(f, "{}..{}", Span(self.first), Span(self.most))
+        }
+    }
+}
+
+impl Serialize for Backoff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Backoff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What to do about a run whose worker is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Nothing: it may have done its work.
+    #[default]
+    AtMostOnce,
+    /// Run it again elsewhere, as the next attempt.
+    AtLeastOnce,
+}
+
+/// What a worker does with its run when its lease can no longer be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLeaseLoss {
+    /// Kill it, before anybody else may take over.
+    #[default]
+    Kill,
+    /// Let it go on: another run of the job may then execute beside it.
+    Keep,
+}
+
+/// Which worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// In which order the workers come.
+    #[serde(default)]
+    pub policy: PlacementPolicy,
+    /// Labels that a worker must have: `disk=ssd`, or a bare `gpu` for any value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<String>,
+}
+
+impl Placement {
+    pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
+        for (n, label) in self.require.iter().enumerate() {
+            if label.is_empty() || label.starts_with('=') {
+                errors.push(FieldError::new(
+                    format!("placement.require[{n}]"),
+                    label,
+                    "names no label",
+                    "\"disk=ssd\" or \"gpu\"",
+                ));
+            }
+        }
+    }
+}
+
+/// In which order the workers come for a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacementPolicy {
+    /// By a rendezvous hash of the job's name: moves the fewest jobs when workers come and go.
+    #[default]
+    Hash,
+}
+
+/// What becomes of a run's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputLimit {
+    /// So much of it is kept; the rest is read, counted and thrown away.
+    pub limit: ByteSize,
+}
+
+impl Default for OutputLimit {
+    fn default() -> Self {
+        Self { limit: ByteSize(1 << 20) }
+    }
+}
+
+impl OutputLimit {
+    pub(super) fn check(self, errors: &mut Vec<FieldError>) {
+        if self.limit > MAX_OUTPUT {
+            errors.push(FieldError::new(
+                "output.limit",
+                self.limit,
+                format!("is more than {MAX_OUTPUT}, which a record in the run log can hold"),
+                "\"1MiB\"",
+            ));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Reading jobs: the native form, GDTS's three fields, and stored values.
+
+use serde_json::{Map, Value, json};
+
+use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob};
+
+const EXAMPLE: &str = r#"{"name": "hello", "trigger": {"cron": ["* * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
+
+impl Job {
+    /// Reads a job from JSON text: the native form, or GDTS's `{"name","command","cronExpr"}` with native fields
+    /// beside them. A `status` member, as the API's answers carry, is ignored.
+    pub fn from_json(text: &[u8]) -> Result<Self, JobError> {
+        if text.len() > MAX_JOB_BYTES {
+            return Err(FieldError::new("", "", format!("a job is at most {MAX_JOB_BYTES} bytes"), EXAMPLE).into());
+        }
+        let value: Value = serde_json::from_slice(text)
+            .map_err(|error| FieldError::new("", "", format!("is no JSON: {error}"), EXAMPLE))?;
+        Self::from_value(value)
+    }
+
+    /// As [`Job::from_json`], from a value that is parsed already.
+    pub fn from_value(value: Value) -> Result<Self, JobError> {
+        let Value::Object(mut fields) = value else {
+            return Err(FieldError::new("", value, "is no JSON object", EXAMPLE).into());
+        };
+        fields.remove("status");
+        translate_gdts(&mut fields)?;
+        serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
+            let path = error.path().to_string();
+            let field = if path == "." { String::new() } else { path };
+            FieldError::new(field.clone(), "", error.inner().to_string(), example(&field)).into()
+        })
+    }
+}
+
+/// A correct value of a field, by the first part of its path.
+fn example(field: &str) -> &'static str {
+    match field.split(['.', '[']).next().unwrap_or_default() {
+        "name" => "\"nightly-backup\"",
+        "labels" => "{\"team\": \"ops\"}",
+        "trigger" => "{\"cron\": [\"30 2 * * *\"], \"zone\": \"Europe/Berlin\"}",
+        "driver" => "{\"shell\": {\"command\": \"backup --full\"}} or {\"exec\": {\"argv\": [\"/bin/true\"]}}",
+        "overlap" => "\"skip\", \"queue-one\", \"allow\" or \"replace\"",
+        "misfire" => "{\"policy\": \"latest\", \"deadline\": \"1h\"}",
+        "timeout" | "output_timeout" | "grace" => "\"2h\" or \"90s\"",
+        "retry" => "{\"attempts\": 3, \"backoff\": \"10s..5m\"}",
+        "delivery" => "\"at-most-once\" or \"at-least-once\"",
+        "on_lease_loss" => "\"kill\" or \"keep\"",
+        "placement" => "{\"policy\": \"hash\", \"require\": [\"disk=ssd\"]}",
+        "output" => "{\"limit\": \"1MiB\"}",
+        _ => EXAMPLE,
+    }
+}
+
+/// GDTS's `command` and `cronExpr` in place of `driver` and `trigger`.
+fn translate_gdts(fields: &mut Map<String, Value>) -> Result<(), JobError> {
+    for (theirs, ours) in [("command", "driver"), ("cronExpr", "trigger")] {
+        let Some(value) = fields.remove(theirs) else { continue };
+        if fields.contains_key(ours) {
+            return Err(FieldError::new(theirs, value, format!("stands beside {ours}: give one of them"), EXAMPLE).into());
+        }
+        if !value.is_string() {
+            return Err(FieldError::new(theirs, value, "is no text", "\"echo hello\"").into());
+        }
+        let native = match theirs {
+            "command" => json!({"shell": {"command": value}}),
+            _ => json!({"cron": [value]}),
+        };
+        fields.insert(ours.to_owned(), native);
+    }
+    Ok(())
+}
+
+pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
+    let value: Value = serde_json::from_slice(bytes)
+        .map_err(|error| FieldError::new("", String::from_utf8_lossy(bytes), format!("is no JSON: {error}"), EXAMPLE))?;
+    let stored = match value {
+        Value::Object(mut fields) if fields.contains_key("v") => {
+            if fields.get("v") != Some(&json!(1)) {
+                let version = fields.remove("v").unwrap_or_default();
+                return Err(FieldError::new(
+                    "v",
+                    version,
+                    "is a version of the stored form that this release does not know",
+                    "1, or use the release that wrote it",
+                )
+                .into());
+            }
+            let job = Job::from_value(fields.remove("job").unwrap_or_default())?;
+            let instant = |field: &str| {
+                fields.get(field).cloned().and_then(|value| serde_json::from_value(value).ok())
+            };
+            StoredJob {
+                v: 1,
+                job,
+                paused: fields.get("paused") == Some(&Value::Bool(true)),
+                created: instant("created"),
+                saved: instant("saved"),
+            }
+        }
+        bare => {
+            StoredJob { v: 1, job: Job::from_value(bare)?, paused: false, created: None, saved: None }
+        }
+    };
+    if stored.job.name.as_str() != name {
+        return Err(FieldError::new(
+            "name",
+            &stored.job.name,
+            format!("is not the name in its key, {name:?}"),
+            format!("{name:?}"),
+        )
+        .into());
+    }
+    Ok(stored)
+}

@@ -1,0 +1,94 @@
+use chrono::{TimeZone, Utc};
+use chrono_tz::Tz;
+use serde_json::json;
+
+use super::*;
+
+/// The job of DESIGN section 2, with the drivers and policies of this release.
+fn full() -> serde_json::Value {
+    json!({
+        "name": "nightly-backup", "labels": {"team": "ops"}, "description": "full backup of db3",
+        "trigger": {"cron": ["30 2 * * *"], "zone": "Europe/Berlin"},
+        "driver": {"shell": {"command": "backup --full", "user": "backup", "env": {"LEVEL": "9"}}},
+        "overlap": "skip", "misfire": {"policy": "latest", "deadline": "1h"}, "timeout": "2h",
+        "retry": {"attempts": 3, "backoff": "10s..5m"}, "delivery": "at-most-once", "on_lease_loss": "kill",
+        "placement": {"policy": "hash", "require": ["disk=ssd"]}, "output": {"limit": "1MiB"}
+    })
+}
+
+fn now() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 11, 22, 1, 2, 3).unwrap()
+}
+
+#[test]
+fn a_job_is_written_as_it_was_read() {
+    let job = Job::from_value(full()).unwrap();
+    job.check(now()).unwrap();
+    let written = serde_json::to_value(&job).unwrap();
+    assert_eq!(Job::from_value(written.clone()).unwrap(), job);
+    for (field, value) in full().as_object().unwrap() {
+        assert_eq!(&written[field], value, "{field}");
+    }
+}
+
+#[test]
+fn gdts_fields_are_read() {
+    let job = Job::from_json(br#"{"name":"a","command":"echo hello","cronExpr":"*/5 * * * * * *"}"#).unwrap();
+    assert_eq!(job.driver.text(), "echo hello");
+    assert_eq!(job.trigger.expressions(), ["*/5 * * * * * *"]);
+}
+
+#[test]
+fn an_error_names_its_field_and_shows_what_is_right() {
+    for (change, field, word) in [
+        (json!({"nmae": "x"}), "nmae", "unknown field"),
+        (json!({"name": "a/b"}), "name", "contains '/'"),
+        (json!({"timeout": "soon"}), "timeout", "duration"),
+        (json!({"driver": {"shell": {"command": "x", "usr": "y"}}}), "driver.shell", "usr"),
+        (json!({"overlap": "sometimes"}), "overlap", "unknown variant"),
+        (json!({"trigger": {"cron": ["* * * * *"], "every": "5s"}}), "trigger", "exactly one"),
+        (json!({"trigger": {"cron": ["* * * * *"], "zone": "Europe/Berlni"}}), "trigger", "Europe/Berlin"),
+    ] {
+        let mut value = full();
+        value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let error = Job::from_value(value).unwrap_err();
+        assert!(error.errors[0].field.starts_with(field), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        assert!(!error.errors[0].example.is_empty(), "{error}");
+    }
+}
+
+#[test]
+fn all_problems_come_together() {
+    let mut job = Job::from_value(full()).unwrap();
+    job.trigger = Trigger::cron(vec!["0 0 30 2 *".into()]);
+    job.driver = Command::Exec(Exec::default());
+    job.retry.attempts = 0;
+    let fields: Vec<String> = job.check(now()).unwrap_err().errors.into_iter().map(|error| error.field).collect();
+    assert_eq!(fields, ["trigger.cron[0]", "driver.exec.argv", "retry.attempts"]);
+}
+
+#[test]
+fn saving_fixes_zone_and_anchor_once() {
+    let mut first = Job::from_json(br#"{"name":"a","trigger":{"every":"90s"},"driver":{"exec":{"argv":["x"]}}}"#).unwrap();
+    first.settle(Tz::Europe__Berlin, now(), None);
+    let mut second = first.clone();
+    second.trigger = Trigger::Every { period: Span::seconds(60), anchor: None };
+    second.settle(Tz::UTC, now() + chrono::Duration::hours(5), Some(&first));
+    assert_eq!(second.trigger, Trigger::Every { period: Span::seconds(60), anchor: Some(now()) });
+
+    let mut cron = Job::from_json(br#"{"name":"a","command":"x","cronExpr":"* * * * *"}"#).unwrap();
+    cron.settle(Tz::Europe__Berlin, now(), None);
+    assert!(matches!(cron.trigger, Trigger::Cron { zone: Some(Tz::Europe__Berlin), anchor: None, .. }));
+}
+
+#[test]
+fn what_was_written_by_hand_is_read_or_refused_but_never_taken_for_another() {
+    let stored = StoredJob::new(Job::from_value(full()).unwrap(), now());
+    assert_eq!(StoredJob::decode("nightly-backup", &stored.encode()).unwrap(), stored);
+    let bare = br#"{"name":"a","command":"x","cronExpr":"* * * * *"}"#;
+    assert_eq!(StoredJob::decode("a", bare).unwrap().job.driver.text(), "x");
+    for (name, bytes) in [("b", &bare[..]), ("a", b"{"), ("a", b"\xff"), ("a", b"[]"), ("a", br#"{"v":2,"job":{}}"#)] {
+        assert!(StoredJob::decode(name, bytes).is_err());
+    }
+}

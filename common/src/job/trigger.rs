@@ -1,0 +1,207 @@
+//! When a job is due.
+
+use chrono::{DateTime, SubsecRound, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
+
+use super::{FieldError, JobError};
+use crate::{
+    schedule::{self, Schedule, ScheduleError},
+    span::Span,
+};
+
+/// When a job is due.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields", into = "Fields")]
+pub enum Trigger {
+    /// At the instants of any of these expressions, in a time zone.
+    Cron {
+        /// As CONTRACTS has them: five, six or seven fields, or a macro.
+        expressions: Vec<String>,
+        /// None only before the job is saved.
+        zone: Option<Tz>,
+        /// From where `@every` counts; set when the job is saved.
+        anchor: Option<DateTime<Utc>>,
+    },
+    /// At anchor + n·period.
+    Every {
+        /// Whole seconds, at least one.
+        period: Span,
+        /// The instant of the first saving.
+        anchor: Option<DateTime<Utc>>,
+    },
+    /// Once.
+    At(DateTime<Utc>),
+    /// Only when somebody asks for it.
+    Manual,
+}
+
+/// The JSON form: exactly one of `cron`, `every`, `at` and `manual`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cron: Option<OneOrMany>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    manual: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    anchor: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    Many(Vec<String>),
+    One(String),
+}
+
+const FORMS: &str =
+    "a trigger is exactly one of {\"cron\": [\"30 2 * * *\"]}, {\"every\": \"90s\"}, {\"at\": \"2026-12-24T18:00:00Z\"} \
+     and {\"manual\": true}";
+
+impl TryFrom<Fields> for Trigger {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, String> {
+        let zone = fields.zone.as_deref().map(schedule::parse_zone).transpose().map_err(|error| error.to_string())?;
+        let refuse = |field: &str, given: bool| {
+            if given { Err(format!("{field} does not go with this trigger; {FORMS}")) } else { Ok(()) }
+        };
+        match (fields.cron, fields.every, fields.at, fields.manual) {
+            (Some(expressions), None, None, None) => {
+                let expressions = match expressions {
+                    OneOrMany::Many(many) => many,
+                    OneOrMany::One(one) => vec![one],
+                };
+                Ok(Self::Cron { expressions, zone, anchor: fields.anchor })
+            }
+            (None, Some(period), None, None) => {
+                refuse("zone", zone.is_some())?;
+                Ok(Self::Every { period, anchor: fields.anchor })
+            }
+            (None, None, Some(at), None) => {
+                refuse("zone", zone.is_some())?;
+                refuse("anchor", fields.anchor.is_some())?;
+                Ok(Self::At(at))
+            }
+            (None, None, None, Some(true)) => {
+                refuse("zone", zone.is_some())?;
+                refuse("anchor", fields.anchor.is_some())?;
+                Ok(Self::Manual)
+            }
+            _ => Err(FORMS.to_owned()),
+        }
+    }
+}
+
+impl From<Trigger> for Fields {
+    fn from(trigger: Trigger) -> Self {
+        let none = Self::default();
+        match trigger {
+            Trigger::Cron { expressions, zone, anchor } => Self {
+                cron: Some(OneOrMany::Many(expressions)),
+                zone: zone.map(|zone| zone.name().to_owned()),
+                anchor,
+                ..none
+            },
+            Trigger::Every { period, anchor } => Self { every: Some(period), anchor, ..none },
+            Trigger::At(at) => Self { at: Some(at), ..none },
+            Trigger::Manual => Self { manual: Some(true), ..none },
+        }
+    }
+}
+
+impl Trigger {
+    /// A cron trigger that has yet to get its zone and anchor.
+    pub fn cron(expressions: Vec<String>) -> Self {
+        Self::Cron { expressions, zone: None, anchor: None }
+    }
+
+    /// The expressions of a cron trigger, else nothing.
+    pub fn expressions(&self) -> &[String] {
+        match self {
+            Self::Cron { expressions, .. } => expressions,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn settle(&mut self, default_zone: Tz, now: DateTime<Utc>, previous: Option<&Self>) {
+        let kept = previous.and_then(Self::anchor).unwrap_or_else(|| now.trunc_subsecs(0));
+        match self {
+            Self::Cron { expressions, zone, anchor } => {
+                let before = previous.and_then(|trigger| match trigger {
+                    Self::Cron { zone, .. } => *zone,
+                    _ => None,
+                });
+                zone.get_or_insert(before.unwrap_or(default_zone));
+                let counts_from = |text: &String| text.trim_start().starts_with("@every");
+                if anchor.is_none() && expressions.iter().any(counts_from) {
+                    *anchor = Some(kept);
+                }
+            }
+            Self::Every { anchor, .. } => {
+                anchor.get_or_insert(kept);
+            }
+            Self::At(_) | Self::Manual => {}
+        }
+    }
+
+    fn anchor(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Cron { anchor, .. } | Self::Every { anchor, .. } => *anchor,
+            Self::At(_) | Self::Manual => None,
+        }
+    }
+
+    /// The instants; `None` for a job that only people start. A trigger that was never saved by a manager (one
+    /// written by hand) counts in UTC and from 1970.
+    pub(super) fn schedule(&self) -> Result<Option<Schedule>, JobError> {
+        match self {
+            Self::Cron { expressions, zone, anchor } => {
+                Schedule::cron(expressions, zone.unwrap_or(Tz::UTC), anchor.unwrap_or_default())
+                    .map(Some)
+                    .map_err(|error| cron_error(&error).into())
+            }
+            Self::Every { period, anchor } => Schedule::every(period.0, anchor.unwrap_or_default())
+                .map(Some)
+                .map_err(|error| FieldError::new("trigger.every", period, problem(&error), error.example()).into()),
+            Self::At(at) => Ok(Some(Schedule::at(*at))),
+            Self::Manual => Ok(None),
+        }
+    }
+
+    pub(super) fn check(&self, now: DateTime<Utc>, errors: &mut Vec<FieldError>) {
+        match self {
+            Self::Cron { expressions, zone, anchor } => {
+                let checked =
+                    schedule::validate(expressions, zone.unwrap_or(Tz::UTC), anchor.unwrap_or(now), now);
+                errors.extend(checked.err().map(|error| cron_error(&error)));
+            }
+            Self::At(at) if *at <= now => errors.push(FieldError::new(
+                "trigger.at",
+                at.to_rfc3339(),
+                "is in the past: it would never run",
+                "an instant to come, or {\"manual\": true} and run it now",
+            )),
+            _ => errors.extend(self.schedule().err().into_iter().flat_map(|error| error.errors)),
+        }
+    }
+}
+
+fn problem(error: &ScheduleError) -> String {
+    error.problem().to_string()
+}
+
+fn cron_error(error: &ScheduleError) -> FieldError {
+    let field = match error.index() {
+        Some(index) => format!("trigger.cron[{index}]"),
+        None => "trigger.cron".to_owned(),
+    };
+    FieldError::new(field, error.got(), error.detail(), error.example())
+}

@@ -1,0 +1,216 @@
+//! A job's lock and fence in one record (DESIGN section 5).
+//!
+//! Free: `2026-11-22T01:02:03Z {…}`, the fence first, so that claims compare it as text. Held: `~ {…}`; `~` sorts
+//! after every instant, so a held lock refuses every claim by itself.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{JobName, RunId, WorkerId},
+    run::{Cause, RunState},
+    store::Revision,
+    tick::{Fence, TICK_TEXT_BYTES, Tick},
+};
+
+/// What stands under `locks/<job>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Nobody executes the job.
+    Free(Free),
+    /// A worker does.
+    Held(Held),
+}
+
+/// A free lock: the fence, and how the last run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Free {
+    /// The last decided tick.
+    pub fence: Fence,
+    /// The last run, if there was one.
+    pub last: Option<LastRun>,
+}
+
+/// How the last run of a job ended, for lists and for `@next` decisions; the whole is in the run log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// The run.
+    pub run: RunId,
+    /// How it ended.
+    pub state: RunState,
+    /// When.
+    pub ended: DateTime<Utc>,
+    /// Who ran it.
+    pub worker: WorkerId,
+}
+
+/// A held lock, or the record of a run that holds none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The job. In a lock it is the key's too; a record under `runs/` has it only here.
+    pub job: JobName,
+    /// The last decided tick: the run's own, or a later one that was skipped.
+    pub fence: Fence,
+    /// The run that executes.
+    pub run: RunId,
+    /// Which attempt of it, from 1.
+    pub attempt: u32,
+    /// The tick it runs for; none for a manual run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<Tick>,
+    /// Why.
+    pub cause: Cause,
+    /// The holder.
+    pub worker: WorkerId,
+    /// The revision that created the holder's registration: an earlier life of the same worker is somebody else.
+    pub session: Revision,
+    /// When it was claimed, by the holder's clock.
+    pub claimed: DateTime<Utc>,
+    /// Ticks that found the job running, since the claim; the newest is the fence.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u32,
+    /// Ticks that this claim leaves behind, missed while nobody could claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+/// Ticks that nobody claimed in time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// The first of them.
+    pub from: Tick,
+    /// The last of them.
+    pub to: Tick,
+    /// How many.
+    pub count: u64,
+}
+
+/// A value that is no lock.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the lock's value does not decode: {0}")]
+pub struct LockError(String);
+
+impl Lock {
+    /// A lock that nobody ever held.
+    pub const fn new(fence: Fence) -> Self {
+        Self::Free(Free { fence, last: None })
+    }
+
+    /// The last decided tick.
+    pub const fn fence(&self) -> Fence {
+        match self {
+            Self::Free(free) => free.fence,
+            Self::Held(held) => held.fence,
+        }
+    }
+
+    /// The stored bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Free(free) => {
+                let mut bytes = format!("{} ", free.fence).into_bytes();
+                let last = free.last.as_ref().map_or_else(|| Ok(b"{}".to_vec()), serde_json::to_vec);
+                bytes.extend(last.expect("a last run serializes"));
+                bytes
+            }
+            Self::Held(held) => {
+                let mut bytes = b"~ ".to_vec();
+                bytes.extend(held.encode());
+                bytes
+            }
+        }
+    }
+
+    /// Reads a stored lock.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LockError> {
+        let bad = |what: &dyn std::fmt::Display| LockError(what.to_string());
+        if let Some(rest) = bytes.strip_prefix(b"~ ") {
+            return Held::decode(rest).map(Self::Held);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| bad(&error))?;
+        let (fence, rest) = text.split_once(' ').ok_or_else(|| bad(&"there is no blank behind the fence"))?;
+        let fence = fence.parse().map_err(|error| bad(&error))?;
+        let last = match rest {
+            "{}" => None,
+            json => Some(serde_json::from_str(json).map_err(|error| bad(&error))?),
+        };
+        Ok(Self::Free(Free { fence, last }))
+    }
+}
+
+impl Held {
+    /// The stored bytes of a record under `runs/`.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a held lock serializes")
+    }
+
+    /// Reads a record under `runs/`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, LockError> {
+        serde_json::from_slice(bytes).map_err(|error| LockError(error.to_string()))
+    }
+}
+
+/// The bytes that a claim of `tick` compares with: a free lock's value sorts before them exactly if its fence is
+/// earlier, and after them exactly if its fence is this tick or later. A held lock sorts after all of them.
+pub fn fence_bytes(tick: Tick) -> Vec<u8> {
+    let text = tick.to_string();
+    debug_assert_eq!(text.len(), TICK_TEXT_BYTES);
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held() -> Held {
+        Held {
+            job: "a".parse().unwrap(),
+            fence: "2026-11-22T01:02:03Z".parse().unwrap(),
+            run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
+            attempt: 1,
+            tick: Some("2026-11-22T01:02:03Z".parse().unwrap()),
+            cause: Cause::Schedule,
+            worker: "w1".parse().unwrap(),
+            session: 7,
+            claimed: DateTime::UNIX_EPOCH,
+            skipped: 0,
+            missed: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let free = Lock::new("2026-11-22T01:02:03Z".parse().unwrap());
+        let last = LastRun {
+            run: held().run,
+            state: RunState::Succeeded,
+            ended: DateTime::UNIX_EPOCH,
+            worker: held().worker,
+        };
+        let ended = Lock::Free(Free { fence: free.fence(), last: Some(last) });
+        for lock in [free, ended, Lock::Held(held())] {
+            assert_eq!(Lock::decode(&lock.encode()).unwrap(), lock);
+            assert!(lock.encode().len() < 1024);
+        }
+        for bad in [&b""[..], b"~", b"~ {", b"2026 {}", b"\xff\xff", b"2026-11-22T01:02:03Z", b"2026-11-22T01:02:03Z x"] {
+            assert!(Lock::decode(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_claim_compares_as_the_protocol_says() {
+        let tick = |text: &str| text.parse::<Tick>().unwrap();
+        let (before, at, after) =
+            (tick("2026-11-22T01:02:02Z"), tick("2026-11-22T01:02:03Z"), tick("2026-11-22T01:02:04Z"));
+        let fence = fence_bytes(at);
+        assert!(Lock::new(before).encode() < fence);
+        assert!(Lock::new(at).encode() > fence);
+        assert!(Lock::new(after).encode() > fence);
+        assert!(Lock::Held(held()).encode() > fence_bytes(tick("9999-12-31T23:59:59Z")));
+    }
+}

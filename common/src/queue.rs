@@ -1,0 +1,72 @@
+//! Wanted runs and kills: what people, retries and catch-ups put into the store for the workers.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{JobName, RunId, WorkerId},
+    run::Cause,
+    tick::Tick,
+};
+
+/// A run that somebody wants, under `queue/<run>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The job.
+    pub job: JobName,
+    /// The run. Under `queue/<job>@next` it is the run that will be.
+    pub run: RunId,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Why.
+    pub cause: Cause,
+    /// The tick it stands for, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<Tick>,
+    /// When it was wanted.
+    pub since: DateTime<Utc>,
+    /// Not before this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<DateTime<Utc>>,
+    /// Not after this: then it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DateTime<Utc>>,
+    /// Who asked, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+/// A wish that a job's runs, or one run, end, under `kills/…`. Acts only on runs claimed before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kill {
+    /// Who asked, for people: `the page at 127.0.0.1`, `job api2 (overlap: replace)`.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Only the runs of this worker, if given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+}
+
+/// A stored value that does not decode.
+#[derive(Debug, thiserror::Error)]
+#[error("the value does not decode")]
+pub struct ValueError(#[from] serde_json::Error);
+
+macro_rules! json_value {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// The stored bytes.
+            pub fn encode(&self) -> Vec<u8> {
+                serde_json::to_vec(self).expect("plain fields serialize")
+            }
+
+            /// Reads a stored value.
+            pub fn decode(bytes: &[u8]) -> Result<Self, ValueError> {
+                Ok(serde_json::from_slice(bytes)?)
+            }
+        }
+    )*};
+}
+
+json_value!(Wanted, Kill);

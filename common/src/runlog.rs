@@ -1,0 +1,131 @@
+//! The run log: what became of every run and of every tick that got none. Append batches, read pages. Every
+//! adapter passes one conformance suite (`runlog::conformance`).
+//!
+//! What all adapters keep to:
+//!
+//! - Appending is idempotent: an entry's id is its run and attempt, or its [`TickRecord::id`].
+//! - A worker's record beats a caretaker's, in any order: a caretaker's is only ever inserted, a worker's
+//!   replaces it. A worker's record never replaces another worker's.
+//! - What has been appended is on disk there before `append` returns.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::{id::RunId, run::RunState, store::StoreError};
+
+pub use record::{Author, Piece, RunRecord, Stream, TickOutcome, TickRecord};
+
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+#[cfg(feature = "mongo")]
+pub mod mongo;
+mod record;
+
+/// One thing to append.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogEntry {
+    /// One attempt of a run.
+    Run(Box<RunRecord>),
+    /// Ticks without a run.
+    Ticks(TickRecord),
+}
+
+/// Whether a page of runs comes with their outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outputs {
+    /// `output` and `pieces` are empty.
+    #[default]
+    Without,
+    /// They are there.
+    With,
+}
+
+/// Which runs.
+#[derive(Clone, Debug, Default)]
+pub struct RunQuery {
+    /// Only this job's. Text, not a name: an old record may carry any.
+    pub job: Option<String>,
+    /// Only those that ended so.
+    pub state: Option<RunState>,
+    /// Only this worker's.
+    pub worker: Option<String>,
+    /// Planned at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Planned before.
+    pub to: Option<DateTime<Utc>>,
+    /// Behind this position, as the page before gave it.
+    pub after: Option<String>,
+    /// At most so many, 1–500.
+    pub limit: usize,
+}
+
+/// One page, newest planned time first.
+#[derive(Clone, Debug, Default)]
+pub struct RunPage {
+    /// The records.
+    pub records: Vec<RunRecord>,
+    /// The position behind the last one; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Which ticks without a run.
+#[derive(Clone, Debug, Default)]
+pub struct TickQuery {
+    /// Only this job's.
+    pub job: Option<String>,
+    /// Whose last tick is at or after.
+    pub from: Option<DateTime<Utc>>,
+    /// Whose first tick is before.
+    pub to: Option<DateTime<Utc>>,
+    /// At most so many, newest first.
+    pub limit: usize,
+}
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum RunLogError {
+    /// It may work later; what was to be appended may or may not be there.
+    #[error("the run log cannot be reached")]
+    Unavailable(#[source] crate::store::BoxError),
+    /// It will never work as it is: bad credentials, a record that is too large.
+    #[error("the run log refused the request")]
+    Refused(#[source] crate::store::BoxError),
+    /// `after` is no position of this log.
+    #[error("{0:?} is no position in the run log; use the page's \"next\"")]
+    BadPosition(String),
+}
+
+impl RunLogError {
+    /// The message with its causes.
+    pub fn chain(&self) -> String {
+        StoreError::chain_of(self)
+    }
+}
+
+/// A run log. All methods are cancel safe; a cancelled append may have happened in part.
+#[async_trait]
+pub trait RunLog: Send + Sync + 'static {
+    /// Appends all entries, or as many as it can before an error; appending them again does no harm.
+    async fn append(&self, entries: &[LogEntry]) -> Result<(), RunLogError>;
+
+    /// A page of runs, newest planned time first, then by id, descending.
+    async fn runs(&self, query: &RunQuery, outputs: Outputs) -> Result<RunPage, RunLogError>;
+
+    /// All attempts of a run, in order, with their outputs; empty if it is not known.
+    async fn run(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError>;
+
+    /// GDTS's page: a job's records with their outputs, newest start first.
+    async fn log(&self, job: &str, skip: u64, limit: usize) -> Result<Vec<RunRecord>, RunLogError>;
+
+    /// Ticks without a run, newest first.
+    async fn ticks(&self, query: &TickQuery) -> Result<Vec<TickRecord>, RunLogError>;
+
+    /// Removes what has expired at `now` and what is beyond the newest `per_job` records of a job. Adapters whose
+    /// server expires by itself do the rest only.
+    async fn prune(&self, now: DateTime<Utc>, per_job: u64) -> Result<(), RunLogError>;
+
+    /// What the log is, for people: `MongoDB 6.0.5`. An error, within a second or two, says that it is away.
+    async fn status(&self) -> Result<String, RunLogError>;
+}

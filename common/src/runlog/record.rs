@@ -1,0 +1,145 @@
+//! What the run log keeps: one record an attempt of a run, and one a stretch of ticks without a run.
+//!
+//! The names of the fields are the stored ones: GDTS's first, so that a reader of its collection reads ours, then
+//! our own. Times are milliseconds since 1970.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{JobName, RunId, WorkerId},
+    run::{Cause, RunState},
+    tick::Tick,
+};
+
+/// Who wrote a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Author {
+    /// The worker that ran it: it knows.
+    Worker,
+    /// Somebody who found its worker gone: it infers.
+    Caretaker,
+}
+
+/// Where a piece of output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stream {
+    /// Standard output.
+    #[serde(rename = "out")]
+    Out,
+    /// Standard error.
+    #[serde(rename = "err")]
+    Err,
+}
+
+/// A piece of output: milliseconds after the start, stream, length in bytes. The pieces' lengths add up to the
+/// output's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece(pub u32, pub Stream, pub u32);
+
+/// One attempt of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRecord {
+    /// The job.
+    pub job_name: JobName,
+    /// Its command in one line.
+    pub command: String,
+    /// "" on success, else `exit status 1`, `signal: killed` or a reason.
+    pub err: String,
+    /// Standard output and standard error as they came; bytes that are no UTF-8 are replaced.
+    pub output: String,
+    /// The tick, or when the run was wanted.
+    pub plan_time: i64,
+    /// When the worker set about it: not before `plan_time`.
+    pub schedule_time: i64,
+    /// When the command was started; of a run that never was, when that was decided.
+    pub start_time: i64,
+    /// When it ended.
+    pub end_time: i64,
+
+    /// The run.
+    pub run: RunId,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// How it ended; always final.
+    pub state: RunState,
+    /// In words, when there is more to say than `err` does; "" else.
+    pub reason: String,
+    /// Who wrote this.
+    pub by: Author,
+    /// Why the run was wanted.
+    pub trigger: Cause,
+    /// Whose tick it was; none for a manual run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick: Option<Tick>,
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// The fencing token.
+    pub fence: i64,
+    /// When the claim was answered.
+    pub claim_time: i64,
+    /// The exit code, if it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Bytes of output that were thrown away at the limit; 0: none.
+    #[serde(default)]
+    pub truncated: u64,
+    /// How the output came.
+    #[serde(default)]
+    pub pieces: Vec<Piece>,
+    /// When the record may be removed, milliseconds since 1970. MongoDB stores it as a date.
+    #[serde(default)]
+    pub expires: i64,
+}
+
+impl RunRecord {
+    /// The record's id: `<run>/<attempt>`.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.run, self.attempt)
+    }
+}
+
+/// What became of ticks without a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TickOutcome {
+    /// The job's policies said so.
+    Skipped,
+    /// Nobody could claim them in time.
+    Missed,
+}
+
+/// A stretch of ticks without a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TickRecord {
+    /// The job.
+    pub job_name: JobName,
+    /// The first tick.
+    pub from: Tick,
+    /// The last tick.
+    pub to: Tick,
+    /// How many, both included.
+    pub count: u64,
+    /// What became of them.
+    pub outcome: TickOutcome,
+    /// Why, in words.
+    pub reason: String,
+    /// Who says so.
+    pub worker: WorkerId,
+    /// When the record may be removed, milliseconds since 1970.
+    #[serde(default)]
+    pub expires: i64,
+}
+
+impl TickRecord {
+    /// The record's id: job, last tick and outcome. The same stretch told twice is one record; when a stretch
+    /// with the same end is told again, the later telling stands.
+    pub fn id(&self) -> String {
+        format!("{}/{}/{:?}", self.job_name, self.to, self.outcome)
+    }
+}

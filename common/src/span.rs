@@ -1,0 +1,156 @@
+//! Durations and sizes as people write them: `1h30m`, `1MiB`.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A duration, written `1h30m` or `250ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(pub Duration);
+
+/// Why a text is no duration or size.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{got:?} is no {what}; right is, for example, {example}")]
+pub struct SpanError {
+    what: &'static str,
+    got: String,
+    example: &'static str,
+}
+
+/// The longest duration: what milliseconds since 1970 in an `i64` can be added to without care.
+const LONGEST: Duration = Duration::from_secs(200 * 366 * 86_400);
+
+impl Span {
+    /// A span of whole seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        humantime::parse_duration(text.trim())
+            .ok()
+            .filter(|duration| *duration <= LONGEST)
+            .map(Self)
+            .ok_or_else(|| SpanError {
+                what: "duration",
+                got: text.chars().take(80).collect(),
+                example: "\"90s\", \"1h30m\" or \"250ms\"",
+            })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = humantime::format_duration(self.0).to_string();
+        f.write_str(&text.replace(' ', ""))
+    }
+}
+
+/// A number of bytes, written `1MiB`, `64KiB` or `1000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(pub u64);
+
+const UNITS: [(&str, u64); 8] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+    ("B", 1),
+];
+
+impl FromStr for ByteSize {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, SpanError> {
+        let trimmed = text.trim();
+        let digits = trimmed.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = trimmed[digits.len()..].trim();
+        let factor = if unit.is_empty() {
+            Some(1)
+        } else {
+            UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, factor)| *factor)
+        };
+        digits
+            .parse::<u64>()
+            .ok()
+            .zip(factor)
+            .and_then(|(number, factor)| number.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| SpanError {
+                what: "size",
+                got: text.chars().take(80).collect(),
+                example: "\"1MiB\" or \"64KiB\"",
+            })
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, factor) = UNITS[..4]
+            .iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
+            .unwrap_or(&("B", 1));
+        write!(f, "{}{name}", self.0 / factor)
+    }
+}
+
+macro_rules! text_serde {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+text_serde!(Span, ByteSize);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        for text in ["1h30m", "250ms", "2h", "0s"] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string(), text);
+        }
+        for (text, bytes) in [("1MiB", 1 << 20), ("64KiB", 65_536), ("1000B", 1000), ("0B", 0)] {
+            let size: ByteSize = text.parse().unwrap();
+            assert_eq!((size.0, size.to_string().as_str()), (bytes, text));
+        }
+        assert_eq!("5 mb".parse::<ByteSize>().unwrap(), ByteSize(5_000_000));
+    }
+
+    #[test]
+    fn rubbish_is_refused_with_an_example() {
+        for bad in ["", "soon", "-1s", "1y1y1y9999999999y"] {
+            let error = bad.parse::<Span>().unwrap_err().to_string();
+            assert!(error.contains("90s"), "{error}");
+        }
+        for bad in ["", "MiB", "1XB", "99999999999TiB", "é"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+}

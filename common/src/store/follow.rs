@@ -1,0 +1,110 @@
+//! A prefix followed for ever: listed, then watched, listed again when the watch cannot go on.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use tokio::{sync::mpsc, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Entry, Event, Events, Key, Prefix, Revision, Store, StoreError, list_all};
+
+/// What happened to a followed prefix.
+#[derive(Debug)]
+pub enum Change {
+    /// All there is, at a revision: whatever else was known of the prefix is gone.
+    Reset(Vec<Entry>, Revision),
+    /// Changes since, completing a revision.
+    Events(Events),
+    /// The store cannot be reached; what is known may be old. Followed by `Events` or `Reset` when it is back.
+    Stale(String),
+    /// The store was restored from a copy; a `Reset` follows.
+    WentBack {
+        /// The highest revision seen.
+        seen: Revision,
+        /// What it says now.
+        now: Revision,
+    },
+}
+
+/// The receiving end of [`follow`]. Dropping it ends the following.
+pub type Follow = mpsc::Receiver<Change>;
+
+/// Changes that wait for their reader: a reader that is slower than this holds up the watch, not the memory.
+const PENDING_CHANGES: usize = 1024;
+
+/// Between two attempts to list.
+const RELIST_WAIT: Duration = Duration::from_millis(500);
+
+/// Follows a prefix until `shutdown` or until the receiver is dropped. The first change is a `Reset`, or `Stale`
+/// while the store is away.
+pub fn follow(store: Arc<dyn Store>, prefix: Prefix, shutdown: CancellationToken) -> Follow {
+    let (sender, receiver) = mpsc::channel(PENDING_CHANGES);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = sender.closed() => {}
+            () = run(&*store, &prefix, &sender) => {}
+        }
+    });
+    receiver
+}
+
+/// Ends only when the receiver is gone.
+async fn run(store: &dyn Store, prefix: &Prefix, sender: &mpsc::Sender<Change>) {
+    loop {
+        let revision = match list_all(store, prefix).await {
+            Ok((entries, revision)) => {
+                if sender.send(Change::Reset(entries, revision)).await.is_err() {
+                    return;
+                }
+                revision
+            }
+            Err(error) => {
+                if sender.send(stale(&error)).await.is_err() {
+                    return;
+                }
+                sleep(RELIST_WAIT).await;
+                continue;
+            }
+        };
+        if pass_on(store.watch(prefix, revision + 1), sender).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Passes a watch on until it has to be started anew (`Ok`) or nobody listens (`Err`).
+async fn pass_on(
+    mut watch: BoxStream<'static, Result<Events, StoreError>>,
+    sender: &mpsc::Sender<Change>,
+) -> Result<(), mpsc::error::SendError<Change>> {
+    while let Some(item) = watch.next().await {
+        match item {
+            Ok(events) => sender.send(Change::Events(events)).await?,
+            Err(error) => {
+                sender.send(stale(&error)).await?;
+                if !error.is_passing() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stale(error: &StoreError) -> Change {
+    match error {
+        StoreError::WentBack { seen, now } => Change::WentBack { seen: *seen, now: *now },
+        other => Change::Stale(other.chain()),
+    }
+}
+
+impl Event {
+    /// The key that changed.
+    pub const fn key(&self) -> &Key {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Deleted(key, _) => key,
+        }
+    }
+}
