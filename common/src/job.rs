@@ -17,7 +17,8 @@ use crate::{
 pub use command::{Command, Environment, Exec, Shell};
 pub use error::{FieldError, JobError};
 pub use policy::{
-    Backoff, Delivery, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement, PlacementPolicy, Retry,
+    Backoff, Delivery, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement, PlacementPolicy,
+    Retry,
 };
 pub use stored::StoredJob;
 pub use trigger::Trigger;
@@ -126,7 +127,12 @@ impl Job {
         self.placement.check(&mut errors);
         self.output.check(&mut errors);
         if self.description.len() > 4096 {
-            errors.push(FieldError::new("description", "…", "is longer than 4096 bytes", "\"full backup of db3\""));
+            errors.push(FieldError::new(
+                "description",
+                "…",
+                "is longer than 4096 bytes",
+                "\"full backup of db3\"",
+            ));
         }
         if errors.is_empty() { Ok(()) } else { Err(JobError { errors }) }
     }

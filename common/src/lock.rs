@@ -197,7 +197,15 @@ mod tests {
             assert_eq!(Lock::decode(&lock.encode()).unwrap(), lock);
             assert!(lock.encode().len() < 1024);
         }
-        for bad in [&b""[..], b"~", b"~ {", b"2026 {}", b"\xff\xff", b"2026-11-22T01:02:03Z", b"2026-11-22T01:02:03Z x"] {
+        for bad in [
+            &b""[..],
+            b"~",
+            b"~ {",
+            b"2026 {}",
+            b"\xff\xff",
+            b"2026-11-22T01:02:03Z",
+            b"2026-11-22T01:02:03Z x",
+        ] {
             assert!(Lock::decode(bad).is_err());
         }
     }

@@ -160,7 +160,8 @@ mod tests {
         let all = five();
         let (before, after) = (Candidates::among(&all), Candidates::among(&all[1..]));
         for n in 0..1_000 {
-            let (was, is) = (before.rank(&job(n), &Placement::default()), after.rank(&job(n), &Placement::default()));
+            let (was, is) =
+                (before.rank(&job(n), &Placement::default()), after.rank(&job(n), &Placement::default()));
             let expected = if was[0].as_str() == "a" { was[1] } else { was[0] };
             assert_eq!(is[0], expected);
         }

@@ -67,9 +67,10 @@ impl Waiters {
             // A sleeper that was dropped no longer listens.
             let _ = entry.remove().send(());
         }
-        let wait = queue.1.first_key_value().map_or(STEP_CHECK, |((at, _), _)| {
-            (*at - now).to_std().unwrap_or_default().min(STEP_CHECK)
-        });
+        let wait = queue
+            .1
+            .first_key_value()
+            .map_or(STEP_CHECK, |((at, _), _)| (*at - now).to_std().unwrap_or_default().min(STEP_CHECK));
         if wait > PRECISE {
             let woken = self.changed.wait_timeout(queue, wait - PRECISE / 2);
             drop(woken.unwrap_or_else(PoisonError::into_inner));
@@ -84,7 +85,11 @@ impl Waiters {
 fn precise_sleep(wait: Duration) {
     let request = nix::sys::time::TimeSpec::from_duration(wait);
     // Relative and on the realtime clock: an absolute monotonic sleep spins under a faked clock.
-    let _ = nix::time::clock_nanosleep(ClockId::CLOCK_REALTIME, nix::time::ClockNanosleepFlags::empty(), &request);
+    let _ = nix::time::clock_nanosleep(
+        ClockId::CLOCK_REALTIME,
+        nix::time::ClockNanosleepFlags::empty(),
+        &request,
+    );
 }
 
 impl Clock for SystemClock {

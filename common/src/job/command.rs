@@ -137,7 +137,12 @@ impl Environment {
             check_nul(&format!("{path}.env.{name}"), value, errors);
         }
         if let Some(dir) = self.dir.as_ref().filter(|dir| !dir.starts_with('/') || dir.contains('\0')) {
-            errors.push(FieldError::new(format!("{path}.dir"), dir, "is no absolute path", "\"/srv/backup\""));
+            errors.push(FieldError::new(
+                format!("{path}.dir"),
+                dir,
+                "is no absolute path",
+                "\"/srv/backup\"",
+            ));
         }
         if let Some(user) = self.user.as_ref().filter(|user| user.is_empty() || user.contains(['\0', '/'])) {
             errors.push(FieldError::new(format!("{path}.user"), user, "is no user's name", "\"backup\""));

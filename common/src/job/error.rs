@@ -26,7 +26,8 @@ impl FieldError {
         example: impl Into<String>,
     ) -> Self {
         let got = got.to_string();
-        let cut = if got.chars().count() > 200 { got.chars().take(200).collect::<String>() + "…" } else { got };
+        let cut =
+            if got.chars().count() > 200 { got.chars().take(200).collect::<String>() + "…" } else { got };
         Self { field: field.into(), got: cut, problem: problem.into(), example: example.into() }
     }
 }

@@ -77,7 +77,11 @@ impl<'de> Deserialize<'de> for Misfire {
         if !(1..=MAX_MISFIRE_LIMIT).contains(&limit) {
             return Err(serde::de::Error::custom(format!("limit {limit} is not 1 to {MAX_MISFIRE_LIMIT}")));
         }
-        Ok(Self { policy: fields.policy, limit, deadline: fields.deadline.unwrap_or(Self::default().deadline) })
+        Ok(Self {
+            policy: fields.policy,
+            limit,
+            deadline: fields.deadline.unwrap_or(Self::default().deadline),
+        })
     }
 }
 

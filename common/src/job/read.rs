@@ -4,14 +4,17 @@ use serde_json::{Map, Value, json};
 
 use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob};
 
-const EXAMPLE: &str = r#"{"name": "hello", "trigger": {"cron": ["* * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
+const EXAMPLE: &str =
+    r#"{"name": "hello", "trigger": {"cron": ["* * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
 
 impl Job {
     /// Reads a job from JSON text: the native form, or GDTS's `{"name","command","cronExpr"}` with native fields
     /// beside them. A `status` member, as the API's answers carry, is ignored.
     pub fn from_json(text: &[u8]) -> Result<Self, JobError> {
         if text.len() > MAX_JOB_BYTES {
-            return Err(FieldError::new("", "", format!("a job is at most {MAX_JOB_BYTES} bytes"), EXAMPLE).into());
+            return Err(
+                FieldError::new("", "", format!("a job is at most {MAX_JOB_BYTES} bytes"), EXAMPLE).into()
+            );
         }
         let value: Value = serde_json::from_slice(text)
             .map_err(|error| FieldError::new("", "", format!("is no JSON: {error}"), EXAMPLE))?;
@@ -39,7 +42,9 @@ fn example(field: &str) -> &'static str {
         "name" => "\"nightly-backup\"",
         "labels" => "{\"team\": \"ops\"}",
         "trigger" => "{\"cron\": [\"30 2 * * *\"], \"zone\": \"Europe/Berlin\"}",
-        "driver" => "{\"shell\": {\"command\": \"backup --full\"}} or {\"exec\": {\"argv\": [\"/bin/true\"]}}",
+        "driver" => {
+            "{\"shell\": {\"command\": \"backup --full\"}} or {\"exec\": {\"argv\": [\"/bin/true\"]}}"
+        }
         "overlap" => "\"skip\", \"queue-one\", \"allow\" or \"replace\"",
         "misfire" => "{\"policy\": \"latest\", \"deadline\": \"1h\"}",
         "timeout" | "output_timeout" | "grace" => "\"2h\" or \"90s\"",
@@ -57,7 +62,13 @@ fn translate_gdts(fields: &mut Map<String, Value>) -> Result<(), JobError> {
     for (theirs, ours) in [("command", "driver"), ("cronExpr", "trigger")] {
         let Some(value) = fields.remove(theirs) else { continue };
         if fields.contains_key(ours) {
-            return Err(FieldError::new(theirs, value, format!("stands beside {ours}: give one of them"), EXAMPLE).into());
+            return Err(FieldError::new(
+                theirs,
+                value,
+                format!("stands beside {ours}: give one of them"),
+                EXAMPLE,
+            )
+            .into());
         }
         if !value.is_string() {
             return Err(FieldError::new(theirs, value, "is no text", "\"echo hello\"").into());
@@ -72,8 +83,9 @@ fn translate_gdts(fields: &mut Map<String, Value>) -> Result<(), JobError> {
 }
 
 pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
-    let value: Value = serde_json::from_slice(bytes)
-        .map_err(|error| FieldError::new("", String::from_utf8_lossy(bytes), format!("is no JSON: {error}"), EXAMPLE))?;
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+        FieldError::new("", String::from_utf8_lossy(bytes), format!("is no JSON: {error}"), EXAMPLE)
+    })?;
     let stored = match value {
         Value::Object(mut fields) if fields.contains_key("v") => {
             if fields.get("v") != Some(&json!(1)) {
@@ -87,9 +99,8 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 .into());
             }
             let job = Job::from_value(fields.remove("job").unwrap_or_default())?;
-            let instant = |field: &str| {
-                fields.get(field).cloned().and_then(|value| serde_json::from_value(value).ok())
-            };
+            let instant =
+                |field: &str| fields.get(field).cloned().and_then(|value| serde_json::from_value(value).ok());
             StoredJob {
                 v: 1,
                 job,
@@ -98,9 +109,7 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 saved: instant("saved"),
             }
         }
-        bare => {
-            StoredJob { v: 1, job: Job::from_value(bare)?, paused: false, created: None, saved: None }
-        }
+        bare => StoredJob { v: 1, job: Job::from_value(bare)?, paused: false, created: None, saved: None },
     };
     if stored.job.name.as_str() != name {
         return Err(FieldError::new(

@@ -12,7 +12,7 @@ const VERSION: u32 = 1;
 /// read as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredJob {
-    v: u32,
+    pub(super) v: u32,
     /// The definition.
     pub job: Job,
     /// True: its ticks pass without a claim until it is resumed.

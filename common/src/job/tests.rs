@@ -64,13 +64,16 @@ fn all_problems_come_together() {
     job.trigger = Trigger::cron(vec!["0 0 30 2 *".into()]);
     job.driver = Command::Exec(Exec::default());
     job.retry.attempts = 0;
-    let fields: Vec<String> = job.check(now()).unwrap_err().errors.into_iter().map(|error| error.field).collect();
+    let fields: Vec<String> =
+        job.check(now()).unwrap_err().errors.into_iter().map(|error| error.field).collect();
     assert_eq!(fields, ["trigger.cron[0]", "driver.exec.argv", "retry.attempts"]);
 }
 
 #[test]
 fn saving_fixes_zone_and_anchor_once() {
-    let mut first = Job::from_json(br#"{"name":"a","trigger":{"every":"90s"},"driver":{"exec":{"argv":["x"]}}}"#).unwrap();
+    let mut first =
+        Job::from_json(br#"{"name":"a","trigger":{"every":"90s"},"driver":{"exec":{"argv":["x"]}}}"#)
+            .unwrap();
     first.settle(Tz::Europe__Berlin, now(), None);
     let mut second = first.clone();
     second.trigger = Trigger::Every { period: Span::seconds(60), anchor: None };
@@ -88,7 +91,9 @@ fn what_was_written_by_hand_is_read_or_refused_but_never_taken_for_another() {
     assert_eq!(StoredJob::decode("nightly-backup", &stored.encode()).unwrap(), stored);
     let bare = br#"{"name":"a","command":"x","cronExpr":"* * * * *"}"#;
     assert_eq!(StoredJob::decode("a", bare).unwrap().job.driver.text(), "x");
-    for (name, bytes) in [("b", &bare[..]), ("a", b"{"), ("a", b"\xff"), ("a", b"[]"), ("a", br#"{"v":2,"job":{}}"#)] {
+    for (name, bytes) in
+        [("b", &bare[..]), ("a", b"{"), ("a", b"\xff"), ("a", b"[]"), ("a", br#"{"v":2,"job":{}}"#)]
+    {
         assert!(StoredJob::decode(name, bytes).is_err());
     }
 }

@@ -61,15 +61,19 @@ enum OneOrMany {
     One(String),
 }
 
-const FORMS: &str =
-    "a trigger is exactly one of {\"cron\": [\"30 2 * * *\"]}, {\"every\": \"90s\"}, {\"at\": \"2026-12-24T18:00:00Z\"} \
+const FORMS: &str = "a trigger is exactly one of {\"cron\": [\"30 2 * * *\"]}, {\"every\": \"90s\"}, {\"at\": \"2026-12-24T18:00:00Z\"} \
      and {\"manual\": true}";
 
 impl TryFrom<Fields> for Trigger {
     type Error = String;
 
     fn try_from(fields: Fields) -> Result<Self, String> {
-        let zone = fields.zone.as_deref().map(schedule::parse_zone).transpose().map_err(|error| error.to_string())?;
+        let zone = fields
+            .zone
+            .as_deref()
+            .map(schedule::parse_zone)
+            .transpose()
+            .map_err(|error| error.to_string())?;
         let refuse = |field: &str, given: bool| {
             if given { Err(format!("{field} does not go with this trigger; {FORMS}")) } else { Ok(()) }
         };
@@ -168,9 +172,11 @@ impl Trigger {
                     .map(Some)
                     .map_err(|error| cron_error(&error).into())
             }
-            Self::Every { period, anchor } => Schedule::every(period.0, anchor.unwrap_or_default())
-                .map(Some)
-                .map_err(|error| FieldError::new("trigger.every", period, problem(&error), error.example()).into()),
+            Self::Every { period, anchor } => {
+                Schedule::every(period.0, anchor.unwrap_or_default()).map(Some).map_err(|error| {
+                    FieldError::new("trigger.every", period, problem(&error), error.example()).into()
+                })
+            }
             Self::At(at) => Ok(Some(Schedule::at(*at))),
             Self::Manual => Ok(None),
         }
@@ -194,14 +200,12 @@ impl Trigger {
     }
 }
 
+/// The problem with the field of the expression that has it, and what is allowed there.
 fn problem(error: &ScheduleError) -> String {
-    error.problem().to_string()
+    let place = error.field().map(|field| format!("{field}: ")).unwrap_or_default();
+    format!("{place}{} ({})", error.problem(), error.allowed())
 }
 
 fn cron_error(error: &ScheduleError) -> FieldError {
-    let field = match error.index() {
-        Some(index) => format!("trigger.cron[{index}]"),
-        None => "trigger.cron".to_owned(),
-    };
-    FieldError::new(field, error.got(), error.detail(), error.example())
+    FieldError::new(format!("trigger.cron[{}]", error.index()), error.got(), problem(error), error.example())
 }

@@ -104,7 +104,9 @@ pub struct Keys {
 
 /// Why a text is no root for keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no key prefix: it begins and ends with '/' and has no control characters; right is \"/quorate/\"")]
+#[error(
+    "{0:?} is no key prefix: it begins and ends with '/' and has no control characters; right is \"/quorate/\""
+)]
 pub struct PrefixError(String);
 
 impl Keys {
