@@ -1,1 +1,3 @@
-//! placeholder
+//! Quorate's domain, ports and wire types.
+
+pub mod schedule;
