@@ -23,9 +23,11 @@ mod field;
 mod parser;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 pub use self::error::ScheduleError;
 pub use self::parser::MAX_EXPRESSION_BYTES;
+pub use self::zone::{ZoneError, parse_zone};
 
 use self::calendar::Expression;
 use self::error::Fault;
