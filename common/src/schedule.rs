@@ -2,7 +2,7 @@
 //!
 //! A schedule is made once, from cron expressions in a time zone, a period or an instant, and is then asked
 //! for instants: pure, without a clock, and in bounded time whatever it holds and is asked. Instants are
-//! whole seconds; for one schedule they strictly ascend, also where the clock is changed (`civil` says how).
+//! whole seconds, and strictly ascend, also where the clock is changed.
 //!
 //! Cron here is GDTS's dialect: 5 fields (minute, hour, day of month, month, weekday), 6 (a **year** after
 //! them) or 7 (a second before them as well), years 1970 to 2099. When both day fields are restricted,
@@ -26,6 +26,7 @@ mod tests;
 mod zone;
 
 pub use self::error::ScheduleError;
+pub use self::parser::MAX_EXPRESSION_BYTES;
 pub use self::zone::{ZoneError, parse_zone};
 
 use self::calendar::Expression;
@@ -40,6 +41,10 @@ pub const MAX_EXPRESSIONS: usize = 64;
 const LAST_INSTANT: i64 = 253_402_300_799;
 
 /// When a job is due: cron expressions (any of them fires), an interval, an instant, or `@reboot`.
+///
+/// Where a zone's clock is changed, an expression with a rhythm for its hour or minute (`*`, `*/n`, `a/n`,
+/// every value) follows it through a repeated hour, and any other fires in the first pass only. An expression
+/// whose hour is no rhythm makes up for skipped times, once, right after the gap.
 ///
 /// Cheap to clone. Equal when made from the same texts, zone and anchor. Prints as its expressions, joined
 /// with `; `.

@@ -107,10 +107,12 @@ impl Expression {
 
     /// How many civil times a matching day has.
     pub(super) fn times_per_day(&self) -> u64 {
-        [self.seconds, self.minutes, u64::from(self.hours)]
-            .iter()
-            .map(|set| u64::from(set.count_ones()))
-            .product()
+        self.times_per_hour() * u64::from(self.hours.count_ones())
+    }
+
+    /// How many a matching hour has.
+    pub(super) fn times_per_hour(&self) -> u64 {
+        u64::from(self.seconds.count_ones()) * u64::from(self.minutes.count_ones())
     }
 }
 

@@ -18,6 +18,8 @@ use chrono_tz::Tz;
 
 use super::calendar::{DAY, Expression};
 
+const HOUR: i64 = 3_600;
+
 /// Before every civil time of 1970 in every zone.
 const FIRST: i64 = -2 * DAY;
 /// After every civil time of 2099 in every zone.
@@ -39,6 +41,7 @@ impl Expression {
         if let Reading::Twice { first, second } = read(zone, civil) {
             let fold = Fold::find(zone, first, second);
             match (self.repeats(), from >= second) {
+                // All of the fold has had its turn: do not walk it again.
                 (false, true) => civil = fold.end - 1,
                 (true, false) => {
                     if let Some(next) = self.next_civil(civil).filter(|next| *next < fold.end) {
@@ -62,12 +65,13 @@ impl Expression {
                 Reading::Twice { second, .. } if second > from && self.repeats() => return Some(second),
                 Reading::Once(_) | Reading::Twice { .. } => next,
                 Reading::Skipped(gap) => {
+                    // No gap is longer than a day: one that holds a whole date holds nothing else.
                     let midnight = next - next.rem_euclid(DAY);
                     let date_exists = gap.begin > midnight || gap.end < midnight + DAY;
                     if self.makes_up() && date_exists && gap.at > from {
                         return Some(gap.at);
                     }
-                    if date_exists { gap.end - 1 } else { midnight + DAY - 1 }
+                    gap.end - 1
                 }
             };
         }
@@ -100,25 +104,39 @@ impl Expression {
         Some(low)
     }
 
-    /// How many instants are after `after` and not after `until`, at most `cap`. Days without a change of
-    /// the clock are counted as a whole.
+    /// How many instants are after `after` and not after `until`, at most `cap`. Days and hours that the
+    /// clock leaves alone are counted as a whole.
     pub(super) fn count_instants(&self, zone: Tz, after: i64, until: i64, cap: u64) -> u64 {
+        let blocks = [(DAY, self.times_per_day()), (HOUR, self.times_per_hour())];
         let (mut after, mut count) = (after, 0);
         while count < cap
             && let Some(next) = self.next_instant(zone, after).filter(|next| *next <= until)
         {
-            match plain_day(zone, next) {
-                Some(start) if start > after && start + DAY - 1 <= until => {
-                    count += self.times_per_day();
-                    after = start + DAY - 1;
-                }
-                _ => {
-                    count += 1;
-                    after = next;
-                }
-            }
+            let whole = blocks.iter().find_map(|(length, times)| {
+                let start = self.plain_block(zone, next, *length)?;
+                let last = start + length - 1;
+                (start > after && last <= until).then_some((last, *times))
+            });
+            let (last, times) = whole.unwrap_or((next, 1));
+            after = last;
+            count += times;
         }
         count.min(cap)
+    }
+
+    /// The start of the civil day or hour around `instant`, if each of its civil times is an instant of its
+    /// own there, and nothing else is due.
+    fn plain_block(&self, zone: Tz, instant: i64, length: i64) -> Option<i64> {
+        let offset = offset_at(zone, instant);
+        let start = instant - (instant + offset).rem_euclid(length);
+        // What is made up for at the end of a gap comes on top.
+        let before = if self.makes_up() { start - 1 } else { start };
+        if offset_at(zone, before) != offset || offset_at(zone, start + length - 1) != offset {
+            return None;
+        }
+        let in_second_pass =
+            || matches!(read(zone, start + offset), Reading::Twice { second, .. } if start >= second);
+        (self.repeats() || !in_second_pass()).then_some(start)
     }
 }
 
@@ -186,12 +204,4 @@ fn read(zone: Tz, civil: i64) -> Reading {
 fn offset_at(zone: Tz, instant: i64) -> i64 {
     DateTime::from_timestamp(instant, 0)
         .map_or(0, |utc| i64::from(zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc()))
-}
-
-/// The first instant of the civil day around `instant`, if the clock does not change on it nor the day
-/// before, whose changes may reach into it.
-fn plain_day(zone: Tz, instant: i64) -> Option<i64> {
-    let offset = offset_at(zone, instant);
-    let start = instant - (instant + offset).rem_euclid(DAY);
-    (offset_at(zone, start - DAY) == offset && offset_at(zone, start + DAY - 1) == offset).then_some(start)
 }

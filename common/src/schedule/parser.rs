@@ -11,8 +11,8 @@ use super::calendar::{Days, Expression, Years};
 use super::error::Fault;
 use super::field::{Field, Item, Span, parse_items};
 
-/// A longer text is no expression: the longest useful one lists every value and has about 500 bytes.
-pub(super) const MAX_EXPRESSION_BYTES: usize = 1024;
+/// A longer text is refused: the longest useful expression lists every value and has about 500 bytes.
+pub const MAX_EXPRESSION_BYTES: usize = 1024;
 
 const MACROS: [(&str, &str); 7] = [
     ("@yearly", "0 0 0 1 1 * *"),

@@ -96,6 +96,27 @@ fn skipped_midnight_fires_at_the_first_instant_of_the_day() {
 }
 
 #[test]
+fn doubled_midnight_of_saint_johns_fires_once() {
+    // Up to 2011 the clock there was put back at 00:01 to 23:01 of the day before.
+    let zone = Tz::America__St_Johns;
+    let noons = local(zone, "0 0,12 * * *", "2010-11-06T06:00:00-02:30", 4);
+    assert_eq!(noons, ["06 12:00-02:30", "07 00:00-02:30", "07 12:00-03:30", "08 00:00-03:30"]);
+    let schedule = cron_in(zone, "0 0,12 * * *");
+    let second_pass = instant("2010-11-06T23:30:00-03:30");
+    assert_eq!(schedule.count_in(second_pass, instant("2010-11-07T23:00:00-03:30"), 9), 1);
+    assert_eq!(schedule.count_in(second_pass, instant("2010-11-07T23:59:59-03:30"), 9), 1);
+}
+
+#[test]
+fn skipped_times_count_beside_those_after_the_gap() {
+    let (from, until) = (instant("2026-03-29T01:50:00+01:00"), instant("2026-03-30T00:00:00+02:00"));
+    assert_eq!(cron_in(Tz::Europe__Berlin, "15,45 2,3 * * *").count_in(from, until, 9), 3);
+    // Nuuk goes from 22:59:59 to 00:00 of the next day.
+    let (from, until) = (instant("2030-03-30T12:30:00-02:00"), instant("2030-03-31T23:59:59-01:00"));
+    assert_eq!(cron_in(Tz::America__Nuuk, "30 12,23 * * *").count_in(from, until, 9), 3);
+}
+
+#[test]
 fn skipped_day_of_the_date_line_is_left_out() {
     let zone = Tz::Pacific__Apia;
     let midnights = local(zone, "0 0 * * *", "2011-12-28T20:00:00-10:00", 3);
