@@ -1,3 +1,18 @@
-//! Quorate's domain, ports and wire types.
+//! What Quorate's processes share: the domain (pure: no async, no clock, no I/O), the ports (traits, with their
+//! adapters behind the features `etcd`, `mongo` and `embedded`), and the wire types.
 
+pub mod api;
+pub mod clock;
+pub mod id;
+pub mod job;
+pub mod live;
+pub mod lock;
+pub mod placement;
+pub mod queue;
+pub mod run;
+pub mod runlog;
 pub mod schedule;
+pub mod span;
+pub mod store;
+pub mod tick;
+pub mod worker;
