@@ -86,7 +86,8 @@ export const jobs = {
 export const runs = {
   list: (fields, signal) => call(`/runs${query(fields)}`, { signal }),
   get: (run, signal) => call(at("runs", run), { signal }),
-  output: (run, from, signal) => call(at("runs", run, `/output${query({ from })}`), { signal }),
+  // Without an attempt: of the newest one.
+  output: (run, from, attempt, signal) => call(at("runs", run, `/output${query({ from, attempt })}`), { signal }),
   kill: (run) => call(at("runs", run, "/kill"), { method: "POST" }),
 };
 
@@ -94,28 +95,36 @@ export const workers = {
   list: (fields, signal) => call(`/workers${query(fields)}`, { signal }),
 };
 
+// What a lacking part means to who looks at the page.
+const PARTS = {
+  store: "The store cannot be used, so nothing can be changed",
+  run_log: "The run log cannot be read, so past runs do not show",
+  lists: "The lists may be old",
+};
+
 // "" when the manager can do everything, else what it cannot, in words.
 export async function trouble(signal) {
   const { response, text } = await send("/readyz", { signal });
-  if (response.ok) return "";
   try {
     const answer = JSON.parse(text);
-    if (answer.detail) return answer.detail;
-    const parts = Object.entries(answer.checks || answer).filter(([, value]) => value !== "ok" && value !== true);
-    return parts.map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join("; ");
+    const parts = Object.entries(PARTS).filter(([part]) => answer[part]?.ok === false);
+    if (parts.length > 0) return parts.map(([part, words]) => `${words}: ${answer[part].says}`).join(" · ");
+    return response.ok ? "" : answer.detail || text;
   } catch {
-    return text.trim().slice(0, 500) || `The manager is not ready (status ${response.status}).`;
+    return response.ok ? "" : text.trim().slice(0, 500) || `It answers with status ${response.status}.`;
   }
 }
 
 // All pages of a list up to `count` items: what a refresh of a longer list asks for.
 export async function pages(list, fields, count, signal) {
   const items = [];
+  let first;
   let after;
   do {
     const page = await list({ ...fields, limit: Math.min(500, count - items.length), after }, signal);
+    first ??= page;
     items.push(...page.items);
     after = page.next;
   } while (after && items.length < count);
-  return { items, next: after };
+  return { ...first, items, next: after };
 }

@@ -86,7 +86,9 @@ class Form {
   }
 
   // The field that shows the problem of a path in a job: itself, or the nearest above it.
-  fieldFor(path) {
+  fieldFor(path, problem) {
+    // A zone is read together with the trigger that it belongs to.
+    if (path === "trigger" && /zone/i.test(problem) && this.get("zone").text) return this.get("zone");
     const cut = path.replace(/^preview\.?/, "").replace(/^(cron|zone)\b/, "trigger.$1").replace(/\[\d+\]/g, "");
     const byJobPath = [...this.fields].map(([own, field]) => [this.inJob(own), field]);
     for (let parts = cut.split("."); parts.length > 0; parts = parts.slice(0, -1)) {
@@ -106,7 +108,7 @@ class Form {
     const said = new Map();
     const rest = [];
     for (const error of errors) {
-      const field = this.fieldFor(error.field);
+      const field = this.fieldFor(error.field, error.problem);
       if (field) said.set(field, [...(said.get(field) || []), this.words(error)]);
       else rest.push(`${error.field ? `${error.field}: ` : ""}${this.words(error)}`);
     }
@@ -140,16 +142,19 @@ function preview(form, life) {
     if (cron.length === 0) return;
     try {
       const answer = await jobs.preview(cron, when === "cron" ? form.get("zone").text.trim() : "", asked.signal);
+      root.classList.remove("void");
       for (const path of ["cron", "zone", "every"]) form.get(path).say("");
       setText(words, when === "cron" && !answer.describe.includes(answer.zone) ? `${answer.describe} (${answer.zone})` : answer.describe);
       const shown = when === "cron" ? answer.next : [];
       next.replaceChildren(...shown.map((instant) => el("li", {}, el("time", { datetime: instant, title: bothZones(instant) }, civil(instant)))));
     } catch (error) {
       if (error.name === "AbortError") return;
-      setHidden(root, true);
+      // The box keeps its size, or the fields below it would move under the pointer.
+      root.classList.add("void");
+      setText(words, "No schedule yet");
       for (const wrong of error.errors || []) {
-        const field = when === "every" ? form.get("every") : form.fieldFor(wrong.field);
-        field?.say(form.words(wrong));
+        const field = when === "every" ? null : form.fieldFor(wrong.field, wrong.problem);
+        (field || form.get(when)).say(form.words(wrong));
       }
       if (!error.errors?.length && !error.away) form.get(when).say(error.message);
     }

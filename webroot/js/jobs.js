@@ -112,13 +112,26 @@ const empty = () =>
     el("p", {}, el("a", { class: "btn btn-primary", href: "#/jobs/new" }, "Make the first job")),
     el("pre", { class: "small mb-0" }, "crontab -l > crontab.txt && quorate import crontab crontab.txt"));
 
-const matches = (text) => {
-  const wanted = text.trim().toLowerCase();
-  return (job) =>
-    wanted === "" ||
-    [job.name, job.description, job.driver.shell?.command, ...Object.entries(job.labels || {}).map((pair) => pair.join("="))]
-      .some((field) => field?.toLowerCase().includes(wanted));
-};
+// Jobs in the store whose text does not parse: nothing else shows that they exist.
+function brokenJobs() {
+  const list = el("ul", { class: "mb-0" });
+  const root = el("div", { class: "alert alert-warning", "data-test": "broken", hidden: true },
+    "These jobs stand in the store, but cannot be read and never run. Save them again, or delete them:", list);
+  const make = ({ name }) => {
+    const problem = el("span");
+    const remove = button("delete-broken", "outline-danger", "trash", "Delete", async (event) => {
+      const target = event.currentTarget;
+      if (!(await confirmed(`Delete the job ${name}?`, "What stands in the store for it goes.", "Delete"))) return;
+      await perform(target, () => jobs.remove(name), () => `${name} is deleted.`);
+    });
+    return { root: el("li", {}, el("strong", { text: name }), " ", problem, " ", remove), update: (job) => setText(problem, job.problem) };
+  };
+  const update = (broken) => {
+    setHidden(root, broken.length === 0);
+    keyed(list, broken, (job) => job.name, make);
+  };
+  return { root, update };
+}
 
 export function showJobs(root, life) {
   const wrong = trouble("jobs-error");
@@ -133,30 +146,33 @@ export function showJobs(root, life) {
   const none = empty();
   const found = el("p", { class: "text-secondary small", role: "status", "data-test": "found" });
   const more = el("button", { class: "btn btn-outline-secondary", type: "button", "data-test": "more", hidden: true }, "More");
+  const broken = brokenJobs();
   let count = PAGE;
-  let seen = { items: [], next: null };
-
-  const render = () => {
-    const shown = seen.items.filter(matches(search.value));
-    const make = row(() => refresh());
-    keyed(body, shown, (job) => job.name, make);
-    setHidden(none, seen.items.length > 0);
-    setHidden(table, shown.length === 0);
-    setHidden(more, !seen.next);
-    const sought = search.value.trim() !== "";
-    setText(found, sought ? `${shown.length} of ${seen.items.length}${seen.next ? " loaded" : ""} jobs match.` : "");
-  };
+  const make = row(() => refresh());
   const refresh = life.every(REFRESH, async (signal) => {
+    const q = search.value.trim();
+    let page;
     try {
-      seen = await pages(jobs.list, {}, count, signal);
-      wrong.say("");
-      render();
+      page = await pages(jobs.list, { q }, count, signal);
     } catch (error) {
       if (error.name === "AbortError") throw error;
       wrong.say(error.away ? "" : error.message);
+      return;
     }
+    wrong.say("");
+    keyed(body, page.items, (job) => job.name, make);
+    broken.update(page.broken || []);
+    setHidden(none, page.items.length > 0 || q !== "");
+    setHidden(table, page.items.length === 0);
+    setHidden(more, !page.next);
+    const number = `${page.items.length}${page.next ? " and more" : ""}`;
+    setText(found, q === "" ? "" : page.items.length === 0 ? `No job's name contains “${q}”.` : `${number} found.`);
   });
-  search.addEventListener("input", render);
+  let timer;
+  search.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(refresh, 200);
+  });
   more.addEventListener("click", () => {
     count += PAGE;
     refresh();
@@ -165,6 +181,6 @@ export function showJobs(root, life) {
     el("div", { class: "heading" },
       el("h1", { class: "h4 mb-0" }, "Jobs"), search,
       el("a", { class: "btn btn-primary", href: "#/jobs/new", "data-test": "new-job" }, icon("plus-lg"), " New job")),
-    wrong.root, found, table, none, more,
+    wrong.root, broken.root, found, table, none, more,
   );
 }

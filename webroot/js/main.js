@@ -104,7 +104,7 @@ let lacks = "";
 
 function showBanner() {
   const text = answers
-    ? lacks && `The manager cannot do everything now. ${lacks}`
+    ? lacks && lacks
     : "The manager does not answer. What you see may be old; this page keeps trying.";
   setText(banner, text);
   setHidden(banner, text === "");

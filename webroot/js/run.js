@@ -49,6 +49,8 @@ class Output {
     this.note = el("p", { class: "small text-secondary mb-0", "data-test": "output-note" });
     this.root = el("section", { "aria-label": "Output" }, el("h2", { class: "h6" }, "Output ",
       el("span", { class: "badge stderr-key" }, "standard error")), this.pre, this.note);
+    // Which attempt; none: the newest.
+    this.wanted = undefined;
     this.reset();
   }
 
@@ -72,7 +74,7 @@ class Output {
     this.from = next;
     this.attempt = attempt;
     if (bottom) this.pre.scrollTop = this.pre.scrollHeight;
-    const said = [];
+    const said = this.wanted ? [`Of attempt ${attempt}.`] : [];
     if (truncated > 0) said.push(`${truncated.toLocaleString()} bytes beyond the job's limit were thrown away.`);
     if (!complete) said.push("Followed while it executes.");
     else if (this.pre.childElementCount === 0) said.push("It printed nothing.");
@@ -95,10 +97,11 @@ function follow(id, life, output) {
   return life.every(FOLLOW, async (signal) => {
     let part;
     try {
-      part = await runs.output(id, output.from, signal);
-      if (output.attempt && part.attempt !== output.attempt) {
+      const wanted = output.wanted;
+      part = await runs.output(id, output.from, wanted, signal);
+      if (wanted !== output.wanted || (output.attempt && part.attempt !== output.attempt)) {
         output.reset();
-        part = await runs.output(id, 0, signal);
+        part = await runs.output(id, 0, output.wanted, signal);
       }
     } catch (error) {
       if (error.name === "AbortError") throw error;
@@ -110,11 +113,14 @@ function follow(id, life, output) {
   });
 }
 
-function attempts() {
+// All attempts; `show(n)` is called when somebody wants to see the output of one.
+function attempts(show) {
   const body = el("tbody");
   const head = ["Attempt", "State", "Started", "Took", "Worker", "Result"].map((text) => el("th", { scope: "col", text }));
   const root = el("details", { class: "mb-3", "data-test": "attempts", hidden: true }, el("summary"),
     el("table", { class: "table table-sm cards" }, el("thead", {}, el("tr", {}, ...head)), body));
+  const choose = (attempt) => el("button", { class: "btn btn-sm btn-outline-secondary", type: "button", title: `Show the output of attempt ${attempt}`,
+    on: { click: () => show(attempt) } }, String(attempt));
   const update = (list) => {
     setHidden(root, list.length < 2);
     setText(root.firstChild, `All ${list.length} attempts`);
@@ -122,7 +128,7 @@ function attempts() {
     body.replaceChildren(...list.map((run) => {
       const badge = stateBadge();
       setState(badge, run.state);
-      const cells = [["Attempt", String(run.attempt)], ["State", badge], ["Started", run.started ? precise(run.started) : ""], ["Took", took(run)],
+      const cells = [["Attempt", choose(run.attempt)], ["State", badge], ["Started", run.started ? precise(run.started) : ""], ["Took", took(run)],
         ["Worker", run.worker], ["Result", [run.err, run.reason].filter(Boolean).join(": ")]];
       return el("tr", {}, ...cells.map(([label, content]) => el("td", { "data-label": label }, content)));
     }));
@@ -146,8 +152,12 @@ export function showRun(root, life, id) {
   const badge = stateBadge();
   const command = el("pre", { class: "command", "data-test": "command" });
   const known = facts();
-  const all = attempts();
   const output = new Output();
+  const all = attempts((attempt) => {
+    output.wanted = attempt;
+    output.reset();
+    reread();
+  });
   let state = null;
   let reread = () => {};
   const kill = killButton(id, () => refresh());
