@@ -322,7 +322,9 @@ impl Desk {
         let queued = if runs { self.queue_missed(planned, missed.as_ref(), free.fence) } else { Vec::new() };
         let caught_up = queued.len() as u64;
         then.extend(queued);
-        let txn = claim::replace(&self.config.keys, &planned.job.name, revision, &with, then);
+        let mut txn = claim::replace(&self.config.keys, &planned.job.name, revision, &with, then);
+        // With overlap `allow` the record tells a repeated claim that it was won already.
+        txn.otherwise.push(Op::Get(self.config.keys.run(&held.run)));
         match self.batcher.guarded(txn, session).await {
             Ok(outcome) => match claim::outcome(&outcome, held.run, session) {
                 Outcome::Won(revision) if runs => {

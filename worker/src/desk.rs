@@ -106,6 +106,20 @@ impl Desk {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner).entry(job.clone()).or_default().clone()
     }
 
+    /// True when this process holds the job's lock.
+    pub fn runs_here(&self, job: &JobName) -> bool {
+        let posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.get(job).is_some_and(|post| post.holding.try_lock().is_ok_and(|holding| holding.is_some()))
+    }
+
+    /// A job is gone: so is its post, unless something still goes on at it.
+    pub fn forget_post(&self, job: &str) {
+        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        if posts.get(job).is_some_and(|post| Arc::strong_count(post) == 1) {
+            posts.remove(job);
+        }
+    }
+
     /// The job as it stands.
     pub fn planned(&self, job: &JobName) -> Option<Arc<Planned>> {
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner).get(job.as_str()).cloned()

@@ -113,7 +113,7 @@ impl Worker {
                 tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
             }
         }
-        let guard = GuardHandle::spawn(&config.self_exe, &life.token).map_err(WorkerError::Guard)?;
+        let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
             self_exe: config.self_exe.clone(),
@@ -132,21 +132,65 @@ impl Worker {
 
     /// Works until `shutdown`, then ends in order: claims nothing, ends its runs, ships its logs, gives up its lease.
     pub async fn run(self, listener: Option<TcpListener>, shutdown: CancellationToken) -> Result<(), WorkerError> {
-        let (closing, ending) = (CancellationToken::new(), CancellationToken::new());
-        let (tasks, background) = (TaskTracker::new(), TaskTracker::new());
+        let background = TaskTracker::new();
+        let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
         let removed = Arc::new(Notify::new());
-        let registry = Registry::new(
-            self.config.id.clone(),
-            self.ports.clock.clone(),
-            self.load.clone(),
-            removed.clone(),
-        );
-        background.spawn(registry.clone().run(
+        self.start_background(&background, &ending, listener, trust.subscribe());
+        if let Some(earlier) = &self.earlier {
+            tokio::select! {
+                () = earlier.revoke(&*self.ports.store) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        let desk = self.desk(&background, &ending, trust.subscribe(), &removed);
+        background.spawn(desk.registry.clone().run(
             self.ports.store.clone(),
             self.config.keys.clone(),
             ending.clone(),
         ));
+        background.spawn(desk.clone().publish_marks());
+        let lease_ending = CancellationToken::new();
+        let keeping = tokio::spawn(self.keeper(trust, removed).run(lease_ending.clone()));
+        let scheduling = tokio::spawn(desk.clone().schedule());
+
+        shutdown.cancelled().await;
+        // From here on this worker claims nothing.
+        self.load.drain();
+        desk.closing.cancel();
+        // A task that panicked was reported by its panic.
+        let _ = scheduling.await;
+        desk.tasks.close();
+        if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
+            self.runner.end_all("the end of its worker");
+            if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
+                tracing::warn!("some runs did not end in time; the guard ends them, and their caretakers record them");
+            }
+        }
+        ending.cancel();
+        // What the run log does not take now stays in the spool.
+        if timeout(FLUSH, shipper::flush(&self.spool, &*self.ports.runlog)).await.is_err() {
+            tracing::warn!("the run log did not take all records in time; they are shipped after the next start");
+        }
+        background.close();
+        if timeout(FLUSH, background.wait()).await.is_err() {
+            tracing::debug!("something in the background did not end in time");
+        }
+        // Last, because without the lease others may take over our runs.
+        lease_ending.cancel();
+        if timeout(FLUSH, keeping).await.is_err() {
+            tracing::warn!("the lease could not be given up in time; it ends by itself");
+        }
+        Ok(())
+    }
+
+    fn start_background(
+        &self,
+        background: &TaskTracker,
+        ending: &CancellationToken,
+        listener: Option<TcpListener>,
+        trust: watch::Receiver<Option<Trust>>,
+    ) {
         if let Some(listener) = listener {
             let (router, ending) = (live::router(self.runner.clone()), ending.clone());
             background.spawn(async move {
@@ -157,41 +201,41 @@ impl Worker {
             });
         }
         background.spawn(shipper::run(self.spool.clone(), self.ports.runlog.clone(), ending.clone()));
-        background.spawn(end_runs_without_trust(
-            self.runner.clone(),
-            self.guard.clone(),
-            trust.subscribe(),
-            self.config.lease_grace(),
-            ending.clone(),
-        ));
-        if let Some(earlier) = &self.earlier {
-            tokio::select! {
-                () = earlier.revoke(&*self.ports.store) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
-        let batcher =
-            Batcher::start(self.ports.store.clone(), self.config.keys.clone(), &background, ending.clone());
-        let desk = Arc::new(Desk {
+        let (runner, guard) = (self.runner.clone(), self.guard.clone());
+        let grace = self.config.lease_grace();
+        background.spawn(end_runs_without_trust(runner, guard, trust, grace, ending.clone()));
+    }
+
+    fn desk(
+        &self,
+        background: &TaskTracker,
+        ending: &CancellationToken,
+        trust: watch::Receiver<Option<Trust>>,
+        removed: &Arc<Notify>,
+    ) -> Arc<Desk> {
+        let (clock, load) = (self.ports.clock.clone(), self.load.clone());
+        let store = self.ports.store.clone();
+        Arc::new(Desk {
             config: self.config.clone(),
-            clock: self.ports.clock.clone(),
-            store: self.ports.store.clone(),
-            batcher,
-            registry,
-            load: self.load.clone(),
+            batcher: Batcher::start(store.clone(), self.config.keys.clone(), background, ending.clone()),
+            store,
+            registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone(), removed.clone()),
+            clock,
+            load,
             runner: self.runner.clone(),
             spool: self.spool.clone(),
-            trust: trust.subscribe(),
+            trust,
             agenda: std::sync::Mutex::default(),
             queue: std::sync::Mutex::default(),
             marks: marks::Marks::default(),
-            tasks: tasks.clone(),
-            closing: closing.clone(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
             posts: std::sync::Mutex::default(),
-        });
-        background.spawn(desk.clone().publish_marks());
-        let lease_ending = CancellationToken::new();
-        let keeper = Keeper {
+        })
+    }
+
+    fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: Arc<Notify>) -> Keeper {
+        Keeper {
             config: self.config.clone(),
             store: self.ports.store.clone(),
             clock: self.ports.clock.clone(),
@@ -201,30 +245,7 @@ impl Worker {
             removed,
             trust,
             started: self.ports.clock.now(),
-        };
-        let keeping = tokio::spawn(keeper.run(lease_ending.clone()));
-        let scheduling = tokio::spawn(desk.clone().schedule());
-
-        shutdown.cancelled().await;
-        // From here on this worker claims nothing.
-        self.load.drain();
-        closing.cancel();
-        // A task that panicked was reported by its panic.
-        let _ = scheduling.await;
-        tasks.close();
-        if timeout(SHUTDOWN_GRACE, tasks.wait()).await.is_err() {
-            self.runner.end_all("the end of its worker");
-            let _ = timeout(SHUTDOWN_GRACE, tasks.wait()).await;
         }
-        ending.cancel();
-        // What the run log does not take now stays in the spool.
-        let _ = timeout(FLUSH, shipper::flush(&self.spool, &*self.ports.runlog)).await;
-        background.close();
-        let _ = timeout(FLUSH, background.wait()).await;
-        // Last, because without the lease others may take over our runs.
-        lease_ending.cancel();
-        let _ = timeout(FLUSH, keeping).await;
-        Ok(())
     }
 }
 

@@ -109,6 +109,6 @@ impl Load {
 
     /// The machine's load over one minute; 0 where it cannot be read.
     pub fn average() -> f64 {
-        sysinfo::System::load_average().one
+        sysinfo::System::load_average().map_or(0.0, |load| load.one)
     }
 }

@@ -162,7 +162,7 @@ impl Registry {
 
     fn marks_changed(&self, prefix: &Prefix, change: Change) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut put = |marks: &mut HashMap<WorkerId, Mark>, entry: &Entry| {
+        let put = |marks: &mut HashMap<WorkerId, Mark>, entry: &Entry| {
             let id = prefix.name(&entry.key).and_then(|name| name.parse().ok());
             if let (Some(id), Ok(mark)) = (id, Mark::decode(&entry.value)) {
                 marks.insert(id, mark);

@@ -103,7 +103,7 @@ impl Runner {
     ) -> RunRecord {
         let job = &claimed.planned.job;
         let run = claimed.held.run;
-        let spill = self.spill.join(format!("{run}.{}", claimed.held.attempt));
+        let spill = Output::spill_path(&self.spill, &run, claimed.held.attempt);
         let active = Arc::new(Active {
             held: claimed.held.clone(),
             fence: claimed.fence,
@@ -111,7 +111,7 @@ impl Runner {
             grace: job.grace.0,
             why: Mutex::default(),
             stop: watch::Sender::new(None),
-            output: Arc::new(Output::new(job.output.limit.0, Instant::now(), Some(spill))),
+            output: Output::new(job.output.limit.0, Instant::now(), Some(spill)),
         });
         self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run, active.clone());
         let mut stopped = active.stop.subscribe();
@@ -234,7 +234,7 @@ impl Runner {
     pub fn live(&self, run: &RunId, from: u64) -> Result<LiveOutput, LiveError> {
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
         let active = active.ok_or(LiveError::NotRunning)?;
-        Ok(LiveOutput { attempt: active.held.attempt, ..active.output.snapshot(from) })
+        Ok(active.output.snapshot(from).live(active.held.attempt))
     }
 }
 

@@ -69,7 +69,7 @@ impl Desk {
         let mut ranked: Vec<(Due, usize)> = Vec::with_capacity(due.len());
         for due in due {
             let job = &due.job.job;
-            let runs_here = || self.post(&job.name).holding.try_lock().is_ok_and(|holding| holding.is_some());
+            let runs_here = || self.runs_here(&job.name);
             match view.candidates.rank_of(&self.config.id, &job.name, &job.placement) {
                 // Its holder decides a tick at once, whatever its rank.
                 Some(0) => ranked.push((due, 0)),
@@ -111,7 +111,10 @@ impl Desk {
                     match event {
                         Event::Put(entry) => self.put_job(&mut agenda, &entry),
                         Event::Deleted(key, _) => {
-                            keys.jobs.name(&key).inspect(|name| agenda.remove(name));
+                            if let Some(name) = keys.jobs.name(&key) {
+                                agenda.remove(name);
+                                self.forget_post(name);
+                            }
                         }
                     }
                 }

@@ -147,7 +147,10 @@ impl Desk {
         let delete = Op::Delete(key.clone());
         let mut txn = if planned.job.overlap == Overlap::Allow {
             let then = vec![delete, Op::Put(self.config.keys.run(&held.run), held.encode(), None)];
-            claim::replace(&self.config.keys, &held.job, seen, &Lock::Free(free), then)
+            let mut txn = claim::replace(&self.config.keys, &held.job, seen, &Lock::Free(free), then);
+            // The record tells a repeated claim that it was won already.
+            txn.otherwise.push(Op::Get(self.config.keys.run(&held.run)));
+            txn
         } else {
             claim::replace(&self.config.keys, &held.job, seen, &Lock::Held(held.clone()), vec![delete])
         };
