@@ -1,1 +1,5 @@
-//! placeholder
+//! Quorate's worker: what runs jobs.
+
+pub mod driver;
+pub mod guard;
+pub mod output;
