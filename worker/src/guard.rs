@@ -23,11 +23,12 @@ use std::{
 
 use common::id::RunId;
 use nix::{
-    sys::signal::{SigSet, Signal, kill, killpg},
+    sys::signal::{Signal, kill, killpg},
     time::{ClockId, clock_gettime},
     unistd::Pid,
 };
 use rand::Rng as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use handle::GuardHandle;
 use message::Message;
@@ -66,14 +67,8 @@ pub fn kill_session(token: &str) -> usize {
 
 /// What the guard's process does: it follows `input` until its end. Blocks.
 pub fn main(input: impl Read + Send + 'static) -> ExitCode {
-    // A service manager that stops the worker signals all of its processes; the guard's turn is after the
-    // worker's. Blocked before the reader's thread starts, which inherits it.
-    let mut deaf = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
-        deaf.add(signal);
-    }
-    if let Err(error) = deaf.thread_block() {
-        tracing::warn!(%error, "the guard cannot block signals");
+    if let Err(error) = ignore_signals() {
+        tracing::warn!(%error, "the guard cannot ignore signals: one of them may end it before its turn");
     }
     // Bounded, so that a flood of messages waits in the pipe.
     let (sender, messages) = mpsc::sync_channel(1024);
@@ -93,6 +88,18 @@ pub fn main(input: impl Read + Send + 'static) -> ExitCode {
     });
     Guarded::default().follow(&messages);
     ExitCode::SUCCESS
+}
+
+/// Makes the process deaf for good: a service manager that stops the worker signals all of its processes, and the
+/// guard's turn is after the worker's. A handler that does nothing serves all threads, whoever started them.
+fn ignore_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _context = runtime.enter();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
+        // The handler stays when its listener and the runtime are gone.
+        drop(signal(kind)?);
+    }
+    Ok(())
 }
 
 /// What the guard knows of its worker.

@@ -52,25 +52,30 @@ async fn a_later_shorter_grace_wins_and_a_longer_one_does_not() {
     // Either both sends are seen as one, and the kill never comes, or the first wins: so send it again.
     started.kill(Duration::from_millis(50));
     let (exit, output) = started.end().await;
-    assert_eq!((exit, output.text.as_str()), (Exit::Signal(9), "ready\nterm\n"));
+    // Its shell may also say that its `sleep` was terminated.
+    assert!(exit == Exit::Signal(9) && output.text.contains("term\n"), "{exit:?} {}", output.text);
 }
 
 #[tokio::test]
 async fn what_left_the_group_dies_too() {
     let bench = Bench::new();
     // One ignores TERM in a session of its own, one has no environment, one lost its parents.
-    let text = "setsid sh -c 'trap \"\" TERM; echo one; sleep 600; sleep 600' &
-        env -i setsid sh -c 'echo two; sleep 601; :' &
+    // The time of the second's sleep is its name.
+    let unique = format!("601.{}", std::process::id());
+    let text = format!(
+        "setsid sh -c 'trap \"\" TERM; echo one; sleep 600; sleep 600' &
+        env -i setsid sh -c 'echo two; sleep {unique}; :' &
         (setsid sh -c 'echo three; sleep 602; :' &)
-        wait";
-    let started = bench.start(shell(text)).await.unwrap();
+        wait"
+    );
+    let started = bench.start(shell(&text)).await.unwrap();
     for word in ["one", "two", "three"] {
         started.until_printed(word).await;
     }
     let run = started.run;
     let two = until(
         "the one without environment runs",
-        || children_named("sleep", "601"),
+        || children_named("sleep", &unique),
         |found| !found.is_empty(),
     )
     .await;
@@ -101,7 +106,8 @@ async fn the_children_of_a_leader_that_obeys_get_their_grace() {
     let run = started.run;
     started.kill(LONG);
     let (exit, output) = started.end().await;
-    assert_eq!((exit, output.text.as_str()), (Exit::Code(9), "ready\nclean\n"));
+    // Its shell may also say that its `sleep` was terminated.
+    assert!(exit == Exit::Code(9) && output.text.contains("clean\n"), "{exit:?} {}", output.text);
     assert_eq!(processes_of(run), []);
 }
 
