@@ -30,7 +30,9 @@ PYTHON
 serve() {
     local name=$1 ready=$2 log=$servers_dir/$1.log deadline=$((SECONDS + 60)) pid
     shift 2
-    "$@" >"$log" 2>&1 </dev/null &
+    # There before the server is, for grep.
+    : >"$log"
+    "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
     servers+=("$pid")
     until grep -q "$ready" "$log"; do
