@@ -1,1 +1,4 @@
+//! The integration tests: each module holds one promise to users against real servers.
 
+mod store_etcd;
+mod support;
