@@ -15,8 +15,17 @@ use common::{
     clock::{Clock, SystemClock},
     id::{RunId, WorkerId},
     live::{LiveError, LiveOutput, LiveOutputs},
-    runlog::{RunLog, embedded::EmbeddedRunLog},
-    store::{Store, embedded::EmbeddedStore, key::Keys},
+    runlog::{
+        RunLog,
+        embedded::EmbeddedRunLog,
+        mongo::{MongoOptions, MongoRunLog},
+    },
+    store::{
+        Store,
+        embedded::EmbeddedStore,
+        etcd::{EtcdConfig, EtcdStore},
+        key::Keys,
+    },
     worker::Registration,
 };
 use manager::{Manager, ManagerConfig, ManagerPorts};
@@ -25,10 +34,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::{Worker, WorkerConfig, WorkerPorts, runner::Runner};
 
-use crate::assets;
+use crate::{
+    assets,
+    config::{EtcdSettings, Secret},
+};
 
 /// How long run logs are kept.
-pub const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
 /// Between two prunings of the run log.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
@@ -37,59 +49,59 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const RECORDS_PER_JOB: u64 = 10_000;
 
 /// What a manager needs beside its stores.
-pub struct ManagerOptions {
+pub(crate) struct ManagerOptions {
     /// Where to serve.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where everything is in the store.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// The zone of jobs that are saved without one.
-    pub zone: Tz,
+    pub(crate) zone: Tz,
     /// Further names by which it may be reached.
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     /// The workers' lease.
-    pub lease_ttl: Duration,
+    pub(crate) lease_ttl: Duration,
 }
 
 /// What a worker needs beside its stores.
-pub struct WorkerOptions {
+pub(crate) struct WorkerOptions {
     /// Its id; none: made once and kept in the data directory.
-    pub id: Option<WorkerId>,
+    pub(crate) id: Option<WorkerId>,
     /// Where everything is in the store.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// Its own directory.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// What jobs may require.
-    pub labels: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// Runs at the same time.
-    pub slots: u32,
+    pub(crate) slots: u32,
     /// Its lease.
-    pub lease_ttl: Duration,
+    pub(crate) lease_ttl: Duration,
     /// How long each next-ranked worker waits.
-    pub hedge: Duration,
+    pub(crate) hedge: Duration,
     /// The shell of jobs that name none.
-    pub shell: PathBuf,
+    pub(crate) shell: PathBuf,
 }
 
 /// The two stores and the time.
 #[derive(Clone)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// Jobs, locks, leases.
-    pub store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     /// What ran.
-    pub runlog: Arc<dyn RunLog>,
+    pub(crate) runlog: Arc<dyn RunLog>,
     /// Time.
-    pub clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// A data directory that is this process's alone. Keep it while the directory is used.
-pub struct DataDir {
+pub(crate) struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
     /// Makes and locks a directory; a second process is told what to do.
-    pub fn lock(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path)
             .with_context(|| format!("make the data directory {}; give another --data-dir", path.display()))?;
         let lock = File::create(path.join("lock"))
@@ -101,13 +113,36 @@ impl DataDir {
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
+/// etcd and MongoDB. Neither has to be there: servers that cannot be reached are waited for.
+pub(crate) async fn cluster_ports(etcd: &EtcdSettings, mongodb: &Secret) -> anyhow::Result<Ports> {
+    let read = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map(|path| std::fs::read(path).with_context(|| format!("read {}", path.display())))
+            .transpose()
+    };
+    let config = EtcdConfig {
+        endpoints: etcd.endpoints.clone(),
+        user: etcd.user.clone(),
+        password: etcd.password.as_ref().map(|password| password.reveal().to_owned()),
+        ca: read(&etcd.ca)?,
+        cert: read(&etcd.cert)?,
+        key: read(&etcd.key)?,
+        ..EtcdConfig::default()
+    };
+    Ok(Ports {
+        store: Arc::new(EtcdStore::connect(config).await.context("use etcd's settings")?),
+        runlog: Arc::new(MongoRunLog::connect(mongodb.reveal(), MongoOptions::default()).await?),
+        clock: Arc::new(SystemClock::start().context("start the clock")?),
+    })
+}
+
 /// Everything in one process, on embedded stores in the data directory.
-pub async fn dev(
+pub(crate) async fn dev(
     manager: ManagerOptions,
     worker: WorkerOptions,
     shutdown: CancellationToken,
@@ -136,7 +171,7 @@ pub async fn dev(
 }
 
 /// A manager on its own.
-pub async fn manager(options: ManagerOptions, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn manager(options: ManagerOptions, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = listen(options.listen).await?;
     println_line(&format!("Quorate manager serves http://{}/", listener.local_addr()?));
     let live = Arc::new(OverHttp::new()?);
@@ -148,7 +183,7 @@ pub async fn manager(options: ManagerOptions, ports: Ports, shutdown: Cancellati
 }
 
 /// A worker on its own. `listen`: where its live output can be read.
-pub async fn worker(
+pub(crate) async fn worker(
     options: WorkerOptions,
     ports: Ports,
     listener: TcpListener,
@@ -163,7 +198,7 @@ pub async fn worker(
 }
 
 /// Listens, or says what to do.
-pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("listen on {address}: is it taken? Give another --listen, such as 127.0.0.1:8071"))

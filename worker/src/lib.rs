@@ -116,10 +116,7 @@ impl Worker {
         let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
-            self_exe: config.self_exe.clone(),
-            guard: guard.clone(),
-            session: life.token.clone(),
-            spawn_concurrency: 6,
+            ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
         let runner = Runner::new(ports.clock.clone(), drivers, spill, config.retention);
         Ok(Self { config: Arc::new(config), ports, load, runner, spool, guard, life, earlier })
