@@ -1,0 +1,4 @@
+//! What the integration tests start and watch.
+
+pub(crate) mod browser;
+pub(crate) mod dev;
