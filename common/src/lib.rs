@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod crontab;
 pub mod id;
 pub mod job;
 pub mod live;
