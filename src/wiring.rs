@@ -36,7 +36,7 @@ use worker::{Worker, WorkerConfig, WorkerPorts, runner::Runner};
 
 use crate::{
     assets,
-    config::{EtcdSettings, Secret},
+    config::{AuthMode, EtcdSettings, Secret},
 };
 
 /// How long run logs are kept.
@@ -50,6 +50,8 @@ const RECORDS_PER_JOB: u64 = 10_000;
 
 /// What a manager needs beside its stores.
 pub(crate) struct ManagerOptions {
+    /// Its name; none: made of the host's name and the process id.
+    pub(crate) id: Option<String>,
     /// Where to serve.
     pub(crate) listen: SocketAddr,
     /// Where everything is in the store.
@@ -102,12 +104,17 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes and locks a directory; a second process is told what to do.
     pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(path)
-            .with_context(|| format!("make the data directory {}; give another --data-dir", path.display()))?;
-        let lock = File::create(path.join("lock"))
-            .with_context(|| format!("write to the data directory {}; give another --data-dir", path.display()))?;
+        std::fs::create_dir_all(path).with_context(|| {
+            format!("make the data directory {}; give another --data-dir", path.display())
+        })?;
+        let lock = File::create(path.join("lock")).with_context(|| {
+            format!("write to the data directory {}; give another --data-dir", path.display())
+        })?;
         if lock.try_lock().is_err() {
-            bail!("the data directory {} is used by another process: give --data-dir or --id", path.display());
+            bail!(
+                "the data directory {} is used by another process: give --data-dir or --id",
+                path.display()
+            );
         }
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
@@ -152,8 +159,12 @@ pub(crate) async fn dev(
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().context("start the clock")?);
     let ports = Ports {
-        store: Arc::new(EmbeddedStore::open(&dir.path().join("store.db")).context("open the embedded store")?),
-        runlog: Arc::new(EmbeddedRunLog::open(&dir.path().join("runlog.db")).context("open the embedded run log")?),
+        store: Arc::new(
+            EmbeddedStore::open(&dir.path().join("store.db")).context("open the embedded store")?,
+        ),
+        runlog: Arc::new(
+            EmbeddedRunLog::open(&dir.path().join("runlog.db")).context("open the embedded run log")?,
+        ),
         clock,
     };
     let worker_dir = dir.path().join("worker");
@@ -171,7 +182,11 @@ pub(crate) async fn dev(
 }
 
 /// A manager on its own.
-pub(crate) async fn manager(options: ManagerOptions, ports: Ports, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn manager(
+    options: ManagerOptions,
+    ports: Ports,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let listener = listen(options.listen).await?;
     println_line(&format!("Quorate manager serves http://{}/", listener.local_addr()?));
     let live = Arc::new(OverHttp::new()?);
@@ -197,11 +212,18 @@ pub(crate) async fn worker(
     worked.context("run the worker")
 }
 
+/// Says so when strangers could run commands.
+pub(crate) fn say_if_open(auth: AuthMode, listen: Option<SocketAddr>) {
+    if let (AuthMode::Off, Some(address)) = (auth, listen.filter(|address| !address.ip().is_loopback())) {
+        tracing::warn!(%address, "authentication is off: whoever reaches this address can run commands");
+    }
+}
+
 /// Listens, or says what to do.
 pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listen on {address}: is it taken? Give another --listen, such as 127.0.0.1:8071"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address}: is it taken? Give another --listen, such as 127.0.0.1:8071")
+    })
 }
 
 /// One line on standard output for people; that nobody reads it is no reason to end.
@@ -222,7 +244,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let metrics = recorder()?;
     let config = ManagerConfig {
-        id: format!("{}-{}", host_name(), std::process::id()),
+        id: options.id.unwrap_or_else(|| format!("{}-{}", host_name(), std::process::id())),
         keys: options.keys,
         zone: options.zone,
         listen: options.listen,
@@ -276,10 +298,13 @@ fn kept_id(dir: &Path) -> anyhow::Result<WorkerId> {
     if let Ok(text) = std::fs::read_to_string(&file) {
         return text.trim().parse().with_context(|| format!("read the worker's id from {}", file.display()));
     }
-    let digits: String = worker::guard::new_session_token().chars().filter(char::is_ascii_hexdigit).take(4).collect();
-    let id: WorkerId = format!("{}-{digits}", host_name()).parse().context("make an id from the host's name")?;
+    let digits: String =
+        worker::guard::new_session_token().chars().filter(char::is_ascii_hexdigit).take(4).collect();
+    let id: WorkerId =
+        format!("{}-{digits}", host_name()).parse().context("make an id from the host's name")?;
     std::fs::create_dir_all(dir)?;
-    std::fs::write(&file, id.as_str()).with_context(|| format!("keep the worker's id in {}", file.display()))?;
+    std::fs::write(&file, id.as_str())
+        .with_context(|| format!("keep the worker's id in {}", file.display()))?;
     Ok(id)
 }
 

@@ -7,13 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use common::{
-    id::JobName,
-    job::Job,
-    schedule::Schedule,
-    store::Revision,
-    tick::Tick,
-};
+use common::{id::JobName, job::Job, schedule::Schedule, store::Revision, tick::Tick};
 
 /// A job as a worker goes by it.
 #[derive(Debug)]
@@ -94,7 +88,8 @@ impl Agenda {
                 break;
             }
             let second = *entry.key();
-            let tick = DateTime::from_timestamp(second, 0).map_or_else(|| Tick::from_instant(now), Tick::from_instant);
+            let tick = DateTime::from_timestamp(second, 0)
+                .map_or_else(|| Tick::from_instant(now), Tick::from_instant);
             for (name, generation) in entry.remove() {
                 let Some(line) = self.jobs.get_mut(&name).filter(|line| line.generation == generation) else {
                     continue;
@@ -112,7 +107,9 @@ impl Agenda {
         if line.planned.paused {
             return;
         }
-        if let Some(next) = line.planned.schedule.as_ref().and_then(|schedule| schedule.next_after(after.instant())) {
+        if let Some(next) =
+            line.planned.schedule.as_ref().and_then(|schedule| schedule.next_after(after.instant()))
+        {
             self.seconds.entry(next.timestamp()).or_default().push((name.clone(), line.generation));
         }
     }

@@ -22,7 +22,13 @@ use crate::{
 
 impl Desk {
     /// Runs what was claimed and ends its claim. Ends by itself when the run does.
-    pub async fn carry_out(self: Arc<Self>, planned: Arc<Planned>, post: Arc<Post>, here: Holding, slot: Slot) {
+    pub async fn carry_out(
+        self: Arc<Self>,
+        planned: Arc<Planned>,
+        post: Arc<Post>,
+        here: Holding,
+        slot: Slot,
+    ) {
         let now = self.clock.now();
         let due = match here.held.cause {
             Cause::Schedule | Cause::CatchUp | Cause::Queued => {
@@ -98,7 +104,8 @@ impl Desk {
     /// The queue entry for the next attempt, if there is to be one.
     fn retry_after(&self, job: &Job, record: &RunRecord) -> Vec<Op> {
         let failed = matches!(record.state, RunState::Failed | RunState::TimedOut);
-        let listed = job.retry.on.is_empty() || record.exit_code.is_some_and(|code| job.retry.on.contains(&code));
+        let listed =
+            job.retry.on.is_empty() || record.exit_code.is_some_and(|code| job.retry.on.contains(&code));
         if !failed || !listed || record.attempt >= job.retry.attempts {
             return Vec::new();
         }
@@ -134,7 +141,13 @@ impl Desk {
 
     /// Frees a lock whose holder is gone, or that this session holds for a run that this process never started (a
     /// phantom of a lost answer). True when the tick that found it may be looked at again at once.
-    pub async fn free_if_orphaned(&self, planned: &Planned, held: &Held, seen: Revision, session: &Session) -> bool {
+    pub async fn free_if_orphaned(
+        &self,
+        planned: &Planned,
+        held: &Held,
+        seen: Revision,
+        session: &Session,
+    ) -> bool {
         let phantom = held.worker == session.worker && held.session == session.revision;
         if !phantom && !self.is_gone(held).await {
             return false;

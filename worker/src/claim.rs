@@ -9,7 +9,7 @@
 use common::{
     id::{JobName, WorkerId},
     lock::{Free, Held, LastRun, Lock, fence_bytes},
-    store::{Compare, Entry, OpOutcome, Op, Revision, Txn, TxnOutcome, key::Keys},
+    store::{Compare, Entry, Op, OpOutcome, Revision, Txn, TxnOutcome, key::Keys},
     tick::Tick,
 };
 

@@ -305,7 +305,8 @@ impl Desk {
         } else {
             Some(tick.instant())
         };
-        let missed = last_missed.map(Tick::from_instant).map(|to| Missed { from, to, count: count - u64::from(runs) });
+        let missed =
+            last_missed.map(Tick::from_instant).map(|to| Missed { from, to, count: count - u64::from(runs) });
         let mut held = self.held(planned, tick, session);
         held.missed = missed.clone();
         if late > MISSED_AFTER {
@@ -338,7 +339,8 @@ impl Desk {
         if let Some(missed) = missed.filter(|missed| missed.count > caught_up) {
             let count = missed.count - caught_up;
             let reason = "no worker could claim in time";
-            self.keep_ticks(&planned.job.name, missed.from, missed.to, count, TickOutcome::Missed, reason).await;
+            self.keep_ticks(&planned.job.name, missed.from, missed.to, count, TickOutcome::Missed, reason)
+                .await;
         }
         Step::Decided
     }
@@ -351,11 +353,13 @@ impl Desk {
             return Vec::new();
         };
         let now = self.clock.now();
-        let deadline = chrono::Duration::from_std(planned.job.misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
+        let deadline =
+            chrono::Duration::from_std(planned.job.misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
         let mut ops = Vec::new();
         let mut until = missed.to.instant();
         while ops.len() + 1 < planned.job.misfire.limit as usize {
-            let Some(instant) = schedule.latest_in(fence.instant(), until).filter(|at| now - *at <= deadline) else {
+            let Some(instant) = schedule.latest_in(fence.instant(), until).filter(|at| now - *at <= deadline)
+            else {
                 break;
             };
             let wanted = Wanted {

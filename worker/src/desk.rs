@@ -128,7 +128,10 @@ impl Desk {
     /// The session, if it may be trusted now.
     pub fn session(&self) -> Option<Session> {
         let trust = self.trust.borrow();
-        trust.as_ref().filter(|trust| trust.until > self.clock.since_boot()).map(|trust| trust.session.clone())
+        trust
+            .as_ref()
+            .filter(|trust| trust.until > self.clock.since_boot())
+            .map(|trust| trust.session.clone())
     }
 
     /// Waits for a session that may be trusted. Cancel safe; `None` when the worker is closing.
@@ -154,7 +157,15 @@ impl Desk {
     }
 
     /// Keeps a record of ticks without a run.
-    pub async fn keep_ticks(&self, job: &JobName, from: Tick, to: Tick, count: u64, outcome: TickOutcome, reason: &str) {
+    pub async fn keep_ticks(
+        &self,
+        job: &JobName,
+        from: Tick,
+        to: Tick,
+        count: u64,
+        outcome: TickOutcome,
+        reason: &str,
+    ) {
         let record = TickRecord {
             job_name: job.clone(),
             from,

@@ -92,7 +92,9 @@ impl Keeper {
             // The runs get their grace; only then may the lease be given up and another be had.
             let grace = self.config.lease_grace() + Duration::from_secs(1);
             if timeout(grace, self.load.idle()).await.is_err() {
-                tracing::warn!("runs are left behind the grace; they were told to be kept, or cannot be killed");
+                tracing::warn!(
+                    "runs are left behind the grace; they were told to be kept, or cannot be killed"
+                );
             }
             self.end(lease).await;
         }

@@ -128,7 +128,11 @@ impl Worker {
     }
 
     /// Works until `shutdown`, then ends in order: claims nothing, ends its runs, ships its logs, gives up its lease.
-    pub async fn run(self, listener: Option<TcpListener>, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    pub async fn run(
+        self,
+        listener: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> Result<(), WorkerError> {
         let background = TaskTracker::new();
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
@@ -161,13 +165,17 @@ impl Worker {
         if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
             self.runner.end_all("the end of its worker");
             if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
-                tracing::warn!("some runs did not end in time; the guard ends them, and their caretakers record them");
+                tracing::warn!(
+                    "some runs did not end in time; the guard ends them, and their caretakers record them"
+                );
             }
         }
         ending.cancel();
         // What the run log does not take now stays in the spool.
         if timeout(FLUSH, shipper::flush(&self.spool, &*self.ports.runlog)).await.is_err() {
-            tracing::warn!("the run log did not take all records in time; they are shipped after the next start");
+            tracing::warn!(
+                "the run log did not take all records in time; they are shipped after the next start"
+            );
         }
         background.close();
         if timeout(FLUSH, background.wait()).await.is_err() {

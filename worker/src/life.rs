@@ -56,7 +56,10 @@ impl Life {
     pub async fn revoke(&self, store: &dyn Store) {
         let Some(lease) = self.lease else { return };
         if let Err(error) = store.revoke(LeaseId(lease)).await {
-            tracing::warn!(error = error.chain(), "cannot revoke the earlier life's lease; it ends by itself");
+            tracing::warn!(
+                error = error.chain(),
+                "cannot revoke the earlier life's lease; it ends by itself"
+            );
         }
     }
 }

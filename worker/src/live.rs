@@ -19,10 +19,7 @@ use crate::runner::Runner;
 
 /// What a worker's listener serves.
 pub fn router(runner: Arc<Runner>) -> Router {
-    Router::new()
-        .route("/live/{run}", get(output))
-        .route("/healthz", get(async || "ok\n"))
-        .with_state(runner)
+    Router::new().route("/live/{run}", get(output)).route("/healthz", get(async || "ok\n")).with_state(runner)
 }
 
 #[derive(Deserialize)]

@@ -155,7 +155,9 @@ impl Registry {
         offsets.ahead_in_a_row = if ahead { offsets.ahead_in_a_row + 1 } else { 0 };
         let stop = offsets.ahead_in_a_row >= READINGS;
         if stop && self.load.may_claim() {
-            tracing::error!("this worker's clock is more than a second ahead of the others': it claims nothing until it is set right");
+            tracing::error!(
+                "this worker's clock is more than a second ahead of the others': it claims nothing until it is set right"
+            );
         }
         self.load.set_clock_ahead(stop);
     }

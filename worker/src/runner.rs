@@ -96,11 +96,7 @@ impl Runner {
     }
 
     /// Executes a claimed run to its end; its record. `withdrawn` is the last look before the start.
-    pub async fn execute(
-        &self,
-        claimed: &Claimed,
-        withdrawn: impl Fn() -> Option<Stop> + Send,
-    ) -> RunRecord {
+    pub async fn execute(&self, claimed: &Claimed, withdrawn: impl Fn() -> Option<Stop> + Send) -> RunRecord {
         let job = &claimed.planned.job;
         let run = claimed.held.run;
         let spill = Output::spill_path(&self.spill, &run, claimed.held.attempt);
@@ -143,7 +139,8 @@ impl Runner {
         match self.drivers.of(&job.driver).start(&spec, active.output.clone()).await {
             Err(error) => End::CannotStart(error),
             Ok(running) => {
-                let limits = limits(active, job.timeout.map(|span| span.0), job.output_timeout.map(|span| span.0));
+                let limits =
+                    limits(active, job.timeout.map(|span| span.0), job.output_timeout.map(|span| span.0));
                 let wait = running.wait(active.stop.subscribe());
                 tokio::pin!(wait);
                 tokio::select! {
@@ -262,7 +259,8 @@ async fn limits(active: &Active, timeout: Option<Duration>, silence: Option<Dura
     let far = started + Duration::from_secs(10 * 366 * 86_400);
     let deadline = timeout.and_then(|timeout| started.checked_add(timeout)).unwrap_or(far);
     loop {
-        let silent = silence.and_then(|silence| active.output.last_output().max(started).checked_add(silence));
+        let silent =
+            silence.and_then(|silence| active.output.last_output().max(started).checked_add(silence));
         let silent = silent.unwrap_or(far);
         sleep_until(deadline.min(silent)).await;
         let now = Instant::now();
@@ -285,20 +283,30 @@ fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
         End::CannotStart(error) => error.to_string(),
         End::NotStarted => "not started".to_owned(),
     };
-    let from = if matches!(end, End::NotStarted | End::CannotStart(_)) { RunState::Claimed } else { RunState::Running };
+    let from = if matches!(end, End::NotStarted | End::CannotStart(_)) {
+        RunState::Claimed
+    } else {
+        RunState::Running
+    };
     let (event, reason) = match why {
         None if exited.is_empty() => (RunEvent::Succeeded, String::new()),
         None => (RunEvent::Failed, String::new()),
         Some(Stop::Killed(reason)) => (RunEvent::Killed, reason),
         Some(Stop::Withdrawn(reason)) => (RunEvent::Killed, reason.to_owned()),
         Some(Stop::TimedOut) => (RunEvent::TimedOut, "its time limit passed".to_owned()),
-        Some(Stop::Silent) => (RunEvent::TimedOut, "it printed nothing for longer than its output timeout".to_owned()),
+        Some(Stop::Silent) => {
+            (RunEvent::TimedOut, "it printed nothing for longer than its output timeout".to_owned())
+        }
         Some(Stop::LeaseLost) => {
             (RunEvent::LeaseLost, "killed, because its worker's lease could no longer be trusted".to_owned())
         }
     };
     let state = from.apply(event).unwrap_or(RunState::Failed);
-    let err = if state == RunState::Killed && !exited.starts_with("not") { "signal: killed".to_owned() } else { exited };
+    let err = if state == RunState::Killed && !exited.starts_with("not") {
+        "signal: killed".to_owned()
+    } else {
+        exited
+    };
     let err = if err.is_empty() && state != RunState::Succeeded { reason.clone() } else { err };
     (state, err, reason)
 }

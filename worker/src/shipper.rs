@@ -72,7 +72,11 @@ async fn append(runlog: &dyn RunLog, files: &[Spooled]) -> Result<(), String> {
                 match runlog.append(std::slice::from_ref(&entry)).await {
                     Ok(()) => {}
                     Err(error @ RunLogError::Refused(_)) => {
-                        tracing::error!(error = error.chain(), ?entry, "the run log refuses a record; here it is");
+                        tracing::error!(
+                            error = error.chain(),
+                            ?entry,
+                            "the run log refuses a record; here it is"
+                        );
                     }
                     Err(error) => return Err(error.chain()),
                 }

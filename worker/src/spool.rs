@@ -75,7 +75,12 @@ impl Spool {
             bytes += entry.metadata()?.len();
             next = next.max(number(&entry.path()).map_or(0, |number| number + 1));
         }
-        let shared = Arc::new(Shared { dir: dir.to_owned(), bytes: AtomicU64::new(bytes), filled: Notify::new(), load });
+        let shared = Arc::new(Shared {
+            dir: dir.to_owned(),
+            bytes: AtomicU64::new(bytes),
+            filled: Notify::new(),
+            load,
+        });
         let (sender, receiver) = mpsc::channel(GROUP);
         let writing = shared.clone();
         std::thread::Builder::new().name("spool".into()).spawn(move || writing.write_all(receiver, next))?;

@@ -45,10 +45,12 @@ impl Desk {
         };
         let view = self.registry.view();
         for (name, wanted) in wanted {
-            let placement = self.planned(&wanted.job).map_or_else(Placement::default, |planned| {
-                planned.job.placement.clone()
-            });
-            let Some(rank) = view.candidates.rank_of(&self.config.id, &wanted.job, &placement) else { continue };
+            let placement = self
+                .planned(&wanted.job)
+                .map_or_else(Placement::default, |planned| planned.job.placement.clone());
+            let Some(rank) = view.candidates.rank_of(&self.config.id, &wanted.job, &placement) else {
+                continue;
+            };
             if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
                 continue;
             }
@@ -82,7 +84,8 @@ impl Desk {
         };
         if wanted.deadline.is_some_and(|deadline| deadline < self.clock.now()) {
             let reason = "it could not start before its deadline";
-            self.withdraw(&wanted, &key, revision, RunState::Expired, reason, &planned.job.driver.text()).await;
+            self.withdraw(&wanted, &key, revision, RunState::Expired, reason, &planned.job.driver.text())
+                .await;
             return Step::Again;
         }
         let post = self.post(&wanted.job);
@@ -143,7 +146,15 @@ impl Desk {
     }
 
     /// Takes a wanted run out of the queue and its job's lock in one transaction.
-    fn take(&self, key: &Key, wanted: Revision, held: &Held, seen: Revision, free: Free, planned: &Planned) -> Txn {
+    fn take(
+        &self,
+        key: &Key,
+        wanted: Revision,
+        held: &Held,
+        seen: Revision,
+        free: Free,
+        planned: &Planned,
+    ) -> Txn {
         let delete = Op::Delete(key.clone());
         let mut txn = if planned.job.overlap == Overlap::Allow {
             let then = vec![delete, Op::Put(self.config.keys.run(&held.run), held.encode(), None)];
@@ -189,7 +200,8 @@ impl Desk {
         command: &str,
     ) {
         let now = self.clock.now().timestamp_millis();
-        let planned = wanted.tick.map_or(wanted.since.timestamp_millis(), common::tick::Tick::millis).min(now);
+        let planned =
+            wanted.tick.map_or(wanted.since.timestamp_millis(), common::tick::Tick::millis).min(now);
         let record = RunRecord {
             job_name: wanted.job.clone(),
             command: command.to_owned(),

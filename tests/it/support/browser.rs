@@ -43,9 +43,11 @@ impl Browser {
             .with_context(|| format!("start {}", chromedriver.display()))?;
         let url = format!("http://127.0.0.1:{port}");
         let (client, status) = (http()?, format!("{url}/status"));
-        eventually("chromedriver", || async { Ok(client.get(&status).send().await?.status().as_u16()) }, |code| {
-            *code == 200
-        })
+        eventually(
+            "chromedriver",
+            || async { Ok(client.get(&status).send().await?.status().as_u16()) },
+            |code| *code == 200,
+        )
         .await?;
         let profile = tempfile::tempdir().context("make a profile")?;
         let options = json!({
@@ -156,9 +158,10 @@ fn program(variable: &str, name: &str) -> Result<PathBuf> {
         .into_iter()
         .chain(env::split_paths(&in_path))
         .map(|folder| folder.join(name))
-        .find(|path| path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0))
+        .find(|path| {
+            path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
         .with_context(|| {
             format!("no {name} here: `apt-get install chromium chromium-driver`, or name one in {variable}")
         })
 }
-

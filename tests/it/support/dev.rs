@@ -77,7 +77,11 @@ impl Dev {
 pub(crate) fn http() -> Result<reqwest::Client> {
     // An error says that another test of this process was first, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
-    reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().context("make an HTTP client")
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(10))
+        .no_proxy()
+        .build()
+        .context("make an HTTP client")
 }
 
 /// A port that nobody listens on just now.

@@ -55,9 +55,15 @@ pub struct Batcher {
 
 impl Batcher {
     /// Starts sending. Ends, with what is queued answered, when `shutdown` is cancelled.
-    pub fn start(store: Arc<dyn Store>, keys: Keys, tracker: &TaskTracker, shutdown: CancellationToken) -> Self {
+    pub fn start(
+        store: Arc<dyn Store>,
+        keys: Keys,
+        tracker: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUED);
-        let sending = Sending { store, keys, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), tracker: tracker.clone() };
+        let sending =
+            Sending { store, keys, in_flight: Arc::new(Semaphore::new(IN_FLIGHT)), tracker: tracker.clone() };
         tracker.spawn(sending.run(receiver, shutdown));
         Self { sender }
     }
