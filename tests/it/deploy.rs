@@ -34,7 +34,9 @@ fn known(line: &str, helps: &mut BTreeMap<String, String>) -> Result<()> {
         let asked = path.join(" ");
         let help = help(&path, helps)?;
         let is_command = |name: &str| {
-            help.lines().any(|line| line.trim_start().split([' ', ',']).next() == Some(name) && line.starts_with("  "))
+            help.lines().any(|line| {
+                line.trim_start().split([' ', ',']).next() == Some(name) && line.starts_with("  ")
+            })
         };
         if let Some(flag) = word.strip_prefix("--").map(|flag| flag.split('=').next().unwrap_or(flag)) {
             ensure!(help.contains(&format!("--{flag}")), "quorate {asked}: has no --{flag} (in {line:?})");
@@ -67,7 +69,10 @@ fn example_configurations_are_read() -> Result<()> {
     for role in ["manager", "worker", "dev"] {
         let file = root(&format!("deploy/config/{role}.example.toml"));
         let shown = quorate(&["config", role, "--config", &file.to_string_lossy()])?;
-        ensure!(shown.contains("example.toml"), "quorate config {role} does not say what came from the file:\n{shown}");
+        ensure!(
+            shown.contains("example.toml"),
+            "quorate config {role} does not say what came from the file:\n{shown}"
+        );
     }
     Ok(())
 }
@@ -78,9 +83,11 @@ fn commented_settings_of_the_examples_are_read_as_well() -> Result<()> {
     for role in ["manager", "worker", "dev"] {
         let text = read(&format!("deploy/config/{role}.example.toml"))?;
         let is_setting = |line: &str| {
-            line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+            line.split_once(" = ")
+                .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
         };
-        let needs_a_file = |line: &str| line.starts_with("etcd_password_file") || line.starts_with("etcd_user");
+        let needs_a_file =
+            |line: &str| line.starts_with("etcd_password_file") || line.starts_with("etcd_user");
         let all: Vec<&str> = text
             .lines()
             .map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line))
@@ -132,7 +139,9 @@ fn documents_name_commands_that_there_are() -> Result<()> {
         let text = joined(&read(document)?);
         // Every second part between fences is code.
         let code = text.split("```").skip(1).step_by(2).flat_map(str::lines);
-        for line in code.flat_map(|line| line.split(" | ")).map(|line| line.trim().trim_start_matches("sudo ")) {
+        for line in
+            code.flat_map(|line| line.split(" | ")).map(|line| line.trim().trim_start_matches("sudo "))
+        {
             let command = ["quorate ", "cargo run --release -- ", "target/release/quorate "]
                 .iter()
                 .find_map(|start| line.strip_prefix(start));

@@ -2,3 +2,4 @@
 
 pub(crate) mod browser;
 pub(crate) mod dev;
+pub(crate) mod wait;

@@ -26,9 +26,7 @@ use self::{
     pool::{Endpoint, Pool},
     ranges::{bounds_behind, just_behind},
 };
-use super::{
-    Entry, Events, Key, LeaseId, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome,
-};
+use super::{Entry, Events, Key, LeaseId, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome};
 
 pub use config::{EtcdConfig, EtcdConfigError};
 
@@ -243,7 +241,8 @@ impl Store for EtcdStore {
         };
         let ask = &ask;
         let asked = self.pool.endpoints().iter().map(|endpoint| self.pool.attempt(endpoint, timeout, ask));
-        let (answers, mut failures): (Vec<_>, Vec<_>) = join_all(asked).await.into_iter().partition(Result::is_ok);
+        let (answers, mut failures): (Vec<_>, Vec<_>) =
+            join_all(asked).await.into_iter().partition(Result::is_ok);
         let mut answers = answers.into_iter().flatten();
         let Some(first) = answers.next() else {
             return Err(match failures.pop() {

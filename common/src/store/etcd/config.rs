@@ -82,7 +82,9 @@ pub enum EtcdConfigError {
     #[error("{0:?} uses TLS, and it is not said whom to trust: give the certificate authority of etcd (PEM)")]
     NoAuthority(String),
     /// A certificate or key that is none.
-    #[error("the certificates for etcd cannot be used ({0}); they are PEM files: -----BEGIN CERTIFICATE-----…")]
+    #[error(
+        "the certificates for etcd cannot be used ({0}); they are PEM files: -----BEGIN CERTIFICATE-----…"
+    )]
     Certificates(String),
     /// No time at all.
     #[error("a timeout of zero lets no request succeed; right is for example 5s")]
@@ -175,14 +177,19 @@ mod tests {
     #[test]
     fn endpoints_are_read_with_and_without_a_scheme() {
         let config = of(&["127.0.0.1:2379", "http://etcd-1:2379/", "[::1]:1"]);
-        assert_eq!(config.checked().unwrap(), ["http://127.0.0.1:2379", "http://etcd-1:2379", "http://[::1]:1"]);
+        assert_eq!(
+            config.checked().unwrap(),
+            ["http://127.0.0.1:2379", "http://etcd-1:2379", "http://[::1]:1"]
+        );
         let tls = EtcdConfig { ca: Some(b"pem".to_vec()), ..of(&["a:1", "https://b:2"]) };
         assert_eq!(tls.checked().unwrap(), ["https://a:1", "https://b:2"]);
     }
 
     #[test]
     fn what_is_no_endpoint_is_refused_with_an_example() {
-        for bad in ["", "a", "a:", ":2379", "a:0", "a:70000", "ftp://a:1", "a:1/x", "::1:2379", "a b:1", "a:1,b:1"] {
+        for bad in
+            ["", "a", "a:", ":2379", "a:0", "a:70000", "ftp://a:1", "a:1/x", "::1:2379", "a b:1", "a:1,b:1"]
+        {
             let error = of(&[bad]).checked().unwrap_err();
             assert_eq!(error, E::Endpoint(bad.trim().into()), "{bad:?}");
             assert!(error.to_string().contains("10.0.0.7:2379"), "{error}");
@@ -203,11 +210,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let config = EtcdConfig {
-            password: Some("hunter2".into()),
-            key: Some(b"hunter3".to_vec()),
-            ..of(&["a:1"])
-        };
+        let config =
+            EtcdConfig { password: Some("hunter2".into()), key: Some(b"hunter3".to_vec()), ..of(&["a:1"]) };
         let text = format!("{config:?}");
         assert!(!text.contains("hunter") && text.contains("<hidden>"), "{text}");
     }

@@ -229,7 +229,11 @@ mod tests {
             (Code::InvalidArgument, "etcdserver: request is too large", F::Refused),
             (Code::ResourceExhausted, "grpc: received message larger than max (3 vs. 2)", F::Refused),
             (Code::PermissionDenied, "etcdserver: permission denied", F::Refused),
-            (Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password", F::Refused),
+            (
+                Code::InvalidArgument,
+                "etcdserver: authentication failed, invalid user ID or password",
+                F::Refused,
+            ),
             (Code::Unauthenticated, "etcdserver: invalid auth token", F::Token),
             (Code::InvalidArgument, "etcdserver: user name is empty", F::Token),
             (Code::InvalidArgument, "etcdserver: revision of auth store is old", F::Token),

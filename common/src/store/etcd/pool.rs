@@ -174,7 +174,8 @@ impl Pool {
         let mut client = endpoint.client.clone();
         match timeout_at(deadline, client.update_user(self.credentials.clone())).await {
             // As etcd's own clients do: a password for an etcd without authentication is no error.
-            Ok(Err(Error::GRpcStatus(status))) if status.message().contains("authentication is not enabled") => {}
+            Ok(Err(Error::GRpcStatus(status)))
+                if status.message().contains("authentication is not enabled") => {}
             Ok(Err(error)) => return Err(Failed::new(&endpoint.address, &error).before_sending()),
             Ok(Ok(())) => {}
             Err(_) => return Err(no_answer()),

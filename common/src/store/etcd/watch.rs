@@ -245,7 +245,10 @@ fn read(endpoint: &Endpoint, response: &WatchResponse) -> Message {
     }
     if let Some(last) = response.events().last().and_then(etcd_client::Event::kv) {
         let revision = last.mod_revision();
-        return Message::Complete(Events { revision, events: response.events().iter().filter_map(event).collect() });
+        return Message::Complete(Events {
+            revision,
+            events: response.events().iter().filter_map(event).collect(),
+        });
     }
     // The answer to a question for progress belongs to no watch (-1).
     match response.header() {
