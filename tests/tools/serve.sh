@@ -30,7 +30,9 @@ PYTHON
 serve() {
     local name=$1 ready=$2 log=$servers_dir/$1.log deadline=$((SECONDS + 60)) pid
     shift 2
-    "$@" >"$log" 2>&1 </dev/null &
+    # There before the server is, for grep.
+    : >"$log"
+    "$@" >>"$log" 2>&1 </dev/null &
     pid=$!
     servers+=("$pid")
     until grep -q "$ready" "$log"; do
@@ -63,7 +65,7 @@ serve_mongod() {
     serve mongod 'Waiting for connections' "$QUORATE_TEST_MONGOD" --dbpath "$servers_dir/mongod.$port" \
         --bind_ip 127.0.0.1 --port "$port" --nounixsocket --wiredTigerCacheSizeGB 0.25 \
         --setParameter ttlMonitorSleepSecs=1 --setParameter diagnosticDataCollectionEnabled=false || return 1
-    export QUORATE_TEST_MONGODB_URI=mongodb://127.0.0.1:$port
+    export QUORATE_TEST_MONGODB_URI=mongodb://127.0.0.1:$port/
 }
 
 # start NAME: a few times, since somebody may take the port in between.

@@ -191,8 +191,8 @@ impl RunLog for MongoRunLog {
             .await?;
         let more = documents.len() > limit;
         documents.truncate(limit);
-        // The last one that has a position, readable or not: a page of bad documents has a next one too.
-        let last = documents.iter().rev().find_map(|document| query::Position::of(document));
+        // Of the last one, readable or not: a page of bad documents has a next one too.
+        let last = documents.last().and_then(|document| query::Position::of(document));
         Ok(RunPage {
             records: readable(&documents, |document| document::read_run(document)),
             next: last.filter(|_| more).map(|position| position.to_string()),

@@ -77,10 +77,10 @@ pub(super) fn runs(query: &RunQuery, after: Option<&Position>) -> Document {
         None if query.job.is_none() && query.worker.is_none() => all.push(in_any_state()),
         None => {}
     }
-    let mut plan_time = Document::new();
-    if let Some(from) = query.from {
-        plan_time.insert("$gte", from.timestamp_millis());
-    }
+    // A comparison with a number finds numbers only: a document without a time or with a foreign id has no place in
+    // the order, and at the head of a page it would leave nowhere to go on from.
+    let mut plan_time = doc! { "$gte": query.from.map_or(i64::MIN, |from| from.timestamp_millis()) };
+    filter.insert("_id", doc! { "$type": ["string", "objectId"] });
     if let Some(to) = query.to {
         plan_time.insert("$lt", to.timestamp_millis());
     }
@@ -88,9 +88,7 @@ pub(super) fn runs(query: &RunQuery, after: Option<&Position>) -> Document {
         plan_time.insert("$lte", after.plan_time);
         all.push(behind(after));
     }
-    if !plan_time.is_empty() {
-        filter.insert("planTime", plan_time);
-    }
+    filter.insert("planTime", plan_time);
     if !all.is_empty() {
         filter.insert("$and", all);
     }
