@@ -91,8 +91,7 @@ async fn a_tick_that_finds_its_job_running_is_skipped_and_on_record() {
 #[tokio::test]
 async fn a_failed_run_is_tried_again_as_the_next_attempt() {
     let dev = Dev::start().await;
-    let mut job =
-        shell(&json!({"manual": true}), "echo attempt $QUORATE_ATTEMPT; test $QUORATE_ATTEMPT -ge 2");
+    let mut job = shell(&json!({"manual": true}), "echo attempt $QUORATE_ATTEMPT; test $QUORATE_ATTEMPT -ge 2");
     job["retry"] = json!({"attempts": 3, "backoff": "100ms"});
     put_job(&dev, "shaky", job).await;
     let run = post(&dev, "/api/v1/jobs/shaky/run").await["run"].as_str().expect("a run").to_owned();
@@ -110,10 +109,7 @@ async fn jobs_and_history_survive_a_restart() {
     let mut dev = Dev::start().await;
     put_job(&dev, "kept", shell(&json!({"manual": true}), "echo kept")).await;
     post(&dev, "/api/v1/jobs/kept/run").await;
-    until("it has run", Duration::from_secs(20), || async {
-        finished(&dev, "kept").await.into_iter().next()
-    })
-    .await;
+    until("it has run", Duration::from_secs(20), || async { finished(&dev, "kept").await.into_iter().next() }).await;
     dev.restart().await;
     let job = get(&dev, "/api/v1/jobs/kept").await;
     assert_eq!(job["driver"]["shell"]["command"], "echo kept", "{job}");
