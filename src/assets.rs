@@ -30,8 +30,7 @@ mod tests {
     #[test]
     fn everything_that_the_page_asks_for_is_there() {
         let page = text("/");
-        let asked: Vec<&str> =
-            page.split(['"', '\'']).filter(|word| word.starts_with("/assets/")).collect();
+        let asked: Vec<&str> = page.split(['"', '\'']).filter(|word| word.starts_with("/assets/")).collect();
         assert!(asked.len() >= 5, "{asked:?}");
         for path in asked {
             let found = asset(path).unwrap_or_else(|| panic!("the page asks for {path}, which is not there"));
@@ -53,7 +52,9 @@ mod tests {
     fn nothing_in_the_page_runs_inline_or_comes_from_elsewhere() {
         for (path, bytes, content_type, _) in FILES.iter().filter(|row| !row.0.starts_with("vendor/")) {
             let text = String::from_utf8(bytes.to_vec()).unwrap().replace("http://www.w3.org/2000/svg", "");
-            for banned in ["style=", "onclick=", "http://", "https://", "innerHTML", "insertAdjacentHTML", "eval("] {
+            for banned in
+                ["style=", "onclick=", "http://", "https://", "innerHTML", "insertAdjacentHTML", "eval("]
+            {
                 assert!(!text.contains(banned), "{path} ({content_type}) contains {banned}");
             }
         }
