@@ -178,7 +178,7 @@ pub async fn text_that_is_not_ascii_is_kept(log: Arc<dyn RunLog>) {
         ..record("ジョブ", 1)
     };
     append(&log, [odd.clone()]).await;
-    assert_eq!(attempts(&log, odd.run).await, [odd.clone()]);
+    assert_eq!(attempts(&log, odd.run).await, std::slice::from_ref(&odd));
     let of_job =
         RunQuery {
             job: Some("ジョブ".to_owned()), worker: Some("wörker-データ".to_owned()), ..query(10)
