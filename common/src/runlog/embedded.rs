@@ -152,10 +152,16 @@ impl RunLog for EmbeddedRunLog {
     }
 
     async fn prune(&self, now: DateTime<Utc>, per_job: u64) -> Result<(), RunLogError> {
-        with(&self.writer, move |connection| prune::expired(connection, now)).await?;
+        // In batches, so that appends get their turn in between.
+        while with(&self.writer, move |connection| prune::some_expired(connection, now)).await? {}
         for job in with(&self.reader, move |connection| prune::full_jobs(connection, per_job)).await? {
-            // One job at a time, so that appends get their turn in between.
-            with(&self.writer, move |connection| prune::job(connection, &job, per_job)).await?;
+            let job: Arc<str> = job.into();
+            loop {
+                let job = job.clone();
+                if !with(&self.writer, move |connection| prune::some_of(connection, &job, per_job)).await? {
+                    break;
+                }
+            }
         }
         with(&self.writer, |connection| prune::give_back(connection)).await
     }

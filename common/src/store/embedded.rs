@@ -1,8 +1,8 @@
 //! The store inside one process, for `quorate dev` and the simulation: etcd's semantics on one SQLite file.
 //!
-//! The whole key space is in memory ([`view`]); reads and watches are served from there and wait for nobody. One
-//! writer task ([`writer`]) takes what has come meanwhile, decides it against the newest state ([`pending`]),
-//! commits it to disk as one SQLite transaction ([`disk`]), and only then shows it and answers: what a reader has
+//! The whole key space is in memory (`view`); reads and watches are served from there and wait for nobody. One
+//! writer task (`writer`) takes what has come meanwhile, decides it against the newest state (`pending`),
+//! commits it to disk as one SQLite transaction (`disk`), and only then shows it and answers: what a reader has
 //! seen and what a caller was promised survives a power loss. A commit that fails changes nothing in memory.
 //!
 //! Leases run by [`tokio::time::Instant`], so virtual time drives them. As with etcd, a renewal is not written

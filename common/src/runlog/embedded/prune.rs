@@ -9,16 +9,17 @@ const BATCH: i64 = 1000;
 /// So many free pages are given back to the file system in one go, for the same reason.
 const PAGES: u32 = 4096;
 
-/// Removes what has expired. A record whose expiry was never set (0) stays.
-pub(super) fn expired(connection: &mut Connection, now: DateTime<Utc>) -> rusqlite::Result<()> {
+/// Removes some of what has expired; false: there is no more. A record whose expiry was never set (0) stays.
+pub(super) fn some_expired(connection: &Connection, now: DateTime<Utc>) -> rusqlite::Result<bool> {
+    let mut removed = 0;
     for table in ["runs", "ticks"] {
         let sql = format!(
             "DELETE FROM {table} WHERE rowid IN \
              (SELECT rowid FROM {table} WHERE expires > 0 AND expires <= ?1 LIMIT ?2)"
         );
-        while connection.execute(&sql, params![now.timestamp_millis(), BATCH])? > 0 {}
+        removed += connection.execute(&sql, params![now.timestamp_millis(), BATCH])?;
     }
-    Ok(())
+    Ok(removed > 0)
 }
 
 /// The jobs with more than `per_job` records.
@@ -29,12 +30,11 @@ pub(super) fn full_jobs(connection: &Connection, per_job: u64) -> rusqlite::Resu
     jobs.collect()
 }
 
-/// Removes what is beyond a job's newest `per_job` records.
-pub(super) fn job(connection: &mut Connection, job: &str, per_job: u64) -> rusqlite::Result<()> {
+/// Removes some of what is beyond a job's newest `per_job` records; false: there is no more.
+pub(super) fn some_of(connection: &Connection, job: &str, per_job: u64) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM runs WHERE rowid IN (SELECT rowid FROM runs WHERE job = ?1 \
                ORDER BY plan_time DESC, id DESC LIMIT ?3 OFFSET ?2)";
-    while connection.execute(sql, params![job, limit(per_job), BATCH])? > 0 {}
-    Ok(())
+    Ok(connection.execute(sql, params![job, limit(per_job), BATCH])? > 0)
 }
 
 /// Lets the file shrink.

@@ -28,6 +28,12 @@ impl Conditions {
         }
     }
 
+    fn behind(&mut self, position: &Position) {
+        self.sql.push("(plan_time, id) < (?, ?)");
+        self.arguments.push(Box::new(position.plan_time));
+        self.arguments.push(Box::new(position.id.clone()));
+    }
+
     fn sql(&self) -> String {
         if self.sql.is_empty() { String::new() } else { format!("WHERE {}", self.sql.join(" AND ")) }
     }
@@ -47,12 +53,7 @@ pub(super) fn runs(
     conditions.add("plan_time >= ?", query.from.map(|from| from.timestamp_millis()));
     conditions.add("plan_time < ?", query.to.map(|to| to.timestamp_millis()));
     if let Some(position) = after {
-        conditions.add("(plan_time, id) < (?,", Some(position.plan_time));
-        conditions.arguments.push(Box::new(position.id.clone()));
-        // Closes the pair above; kept apart because each condition takes one argument.
-        if let Some(last) = conditions.sql.last_mut() {
-            *last = "(plan_time, id) < (?, ?)";
-        }
+        conditions.behind(position);
     }
     let columns = match outputs {
         Outputs::With => WITH_OUTPUTS,
