@@ -106,7 +106,8 @@ async fn say_stale(State(app): State<Arc<App>>, request: Request, next: Next) ->
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
-    let waits = request.uri().path().ends_with("/output");
+    let path = request.uri().path();
+    let waits = path.starts_with("/api/v1/runs/") && path.ends_with("/output");
     let limit = if waits { AT_MOST_WAITING } else { AT_MOST };
     timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
 }
