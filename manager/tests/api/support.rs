@@ -240,7 +240,7 @@ impl Bench {
             mode: watch::Sender::new(mode),
             lose_answer: AtomicBool::new(false),
         });
-        let runlog = Arc::new(EmbeddedRunLog::in_memory());
+        let runlog = Arc::new(EmbeddedRunLog::in_memory().expect("SQLite opens in memory"));
         let live = Arc::new(SetOutputs::default());
         let clock =
             Arc::new(StandingClock(Mutex::new(NOW.parse().expect("a literal of this file or its test"))));
