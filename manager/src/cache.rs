@@ -126,8 +126,8 @@ struct Content {
 /// How far each place is known, and why it may be old.
 #[derive(Clone, Debug, Default)]
 struct Progress {
-    /// 0: never read.
-    revision: [Revision; Place::ALL.len()],
+    /// None: never read.
+    revision: [Option<Revision>; Place::ALL.len()],
     stale: [Option<Arc<str>>; Place::ALL.len()],
 }
 
@@ -167,14 +167,14 @@ impl Cache {
 
     /// True when every place has been read at least once.
     pub(crate) fn is_loaded(&self) -> bool {
-        self.progress.borrow().revision.iter().all(|revision| *revision > 0)
+        self.progress.borrow().revision.iter().all(Option::is_some)
     }
 
     /// Waits until every place has been read once; false: not by `deadline`, or the store is known to be away.
     pub(crate) async fn loaded(&self, deadline: Instant) -> bool {
         let mut progress = self.progress.subscribe();
         let settled = progress.wait_for(|progress| {
-            let unread = |place: &Place| progress.revision[*place as usize] == 0;
+            let unread = |place: &Place| progress.revision[*place as usize].is_none();
             let away = |place: &Place| progress.stale[*place as usize].is_some();
             !Place::ALL.iter().any(unread) || Place::ALL.iter().any(|place| unread(place) && away(place))
         });
@@ -186,7 +186,7 @@ impl Cache {
     /// Waits until `place` shows `revision`; false: not by `deadline`.
     pub(crate) async fn shows(&self, place: Place, revision: Revision, deadline: Instant) -> bool {
         let mut progress = self.progress.subscribe();
-        let reached = progress.wait_for(|progress| progress.revision[place as usize] >= revision);
+        let reached = progress.wait_for(|progress| progress.revision[place as usize] >= Some(revision));
         timeout_at(deadline, reached).await.is_ok_and(|seen| seen.is_ok())
     }
 
@@ -241,8 +241,8 @@ impl Cache {
     /// At most `limit` jobs whose stored value does not decode.
     pub(crate) fn broken(&self, contains: Option<&str>, limit: usize) -> Vec<(String, Arc<CachedJob>)> {
         self.read(|content| {
-            let fits = |name: &&Box<str>| contains.is_none_or(|part| name.contains(part));
-            let names = content.broken.iter().filter(fits).take(limit);
+            let fits = |name: &str| contains.is_none_or(|part| name.contains(part));
+            let names = content.broken.iter().filter(|name| fits(name)).take(limit);
             names.filter_map(|name| Some((name.to_string(), content.jobs.get(name)?.clone()))).collect()
         })
     }

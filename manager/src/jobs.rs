@@ -249,6 +249,3 @@ fn is_held(lock: &Entry) -> bool {
 const fn removed(outcome: &OpOutcome) -> bool {
     matches!(outcome, OpOutcome::Deleted(true))
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,4 +1,7 @@
-//! The integration tests: each module holds one promise to users against real servers.
+//! The integration tests: one binary, one module a promise to users, against real servers and a real browser.
 
+mod deploy;
+mod jobs;
 mod store_etcd;
 mod support;
+mod ui;

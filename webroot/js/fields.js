@@ -87,7 +87,7 @@ const asPairs = {
 // path, label, kind of control, form of the value, hint, and more attributes of the control.
 export const SIMPLE = {
   name: ["Name", "input", asRaw, "", { required: true, autocomplete: "off", spellcheck: "false", maxlength: 200, placeholder: "nightly-backup" }],
-  cron: ["Schedule", "area", asLines, "Cron, one expression a line: minute hour day month weekday, with seconds in front if you like.",
+  cron: ["Schedule", "area", asLines, "Cron, one expression a line: minute, hour, day, month, weekday. With seconds it takes 7 fields, the second first and the year last: 0 30 2 * * * *",
     { rows: 2, placeholder: "30 2 * * *", spellcheck: "false", class: "mono" }],
   zone: ["Time zone", "input", asText, "", { list: "zones", placeholder: "the manager's", autocomplete: "off" }],
   every: ["Every", "input", asText, "Counted from the first saving.", { placeholder: "90s" }],

@@ -106,7 +106,7 @@ impl Cache {
 
     fn reached(&self, place: Place, revision: Revision) {
         self.progress.send_modify(|progress| {
-            progress.revision[place as usize] = revision;
+            progress.revision[place as usize] = Some(revision);
             if progress.stale[place as usize].take().is_some() {
                 tracing::info!(?place, "the store is back");
             }
