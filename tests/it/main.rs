@@ -2,6 +2,7 @@
 
 mod deploy;
 mod jobs;
+mod runlog_mongo;
 mod store_etcd;
 mod support;
 mod ui;
