@@ -1,5 +1,5 @@
 //! Decides one tick: claims it, skips it, or finds it decided. The walk of a tick is [`Desk::decide`] →
-//! [`Desk::claim`] → [`Desk::carry_out`](crate::carry_out).
+//! `Desk::claim` → [`Desk::carry_out`](crate::carry_out).
 //!
 //! A tick that this worker looks after is not left until it is decided by somebody: whatever stands in its way (a
 //! run that executes, a holder that is gone, a definition that just changed, ticks missed before it) is dealt with
