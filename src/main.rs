@@ -1,1 +1,29 @@
-fn main() {}
+//! `quorate`: the one binary. Arguments → settings → tracing → runtime → command → exit code.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser;
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod exit;
+mod output;
+mod signal;
+mod telemetry;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Started for every run or beside every worker: no settings, no runtime, nothing to wait for.
+    match args.next().as_ref().and_then(|first| first.to_str()) {
+        Some("shim") => return exit::code(commands::shim::run(args.collect::<Vec<OsString>>())),
+        Some("guard") => return exit::code(commands::guard::run(args.collect::<Vec<OsString>>())),
+        _ => {}
+    }
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        // Nothing else runs before; another provider would be a mistake of ours, not a reason to serve nobody.
+        eprintln!("warning: TLS already has a provider");
+    }
+    exit::code(commands::run(cli::Cli::parse()))
+}

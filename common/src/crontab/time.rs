@@ -136,7 +136,7 @@ fn settle_days(
     let (day, weekday) = (day.to_owned(), if all_weekdays { "*".to_owned() } else { weekday });
     let same = |before: &str, after: &str| before == after || is_open(before) && after == "*";
     let unchanged = same(&fields[DAY], &day) && same(&fields[WEEKDAY], &weekday);
-    if !unchanged && !(all_days && all_weekdays) {
+    if !(unchanged || all_days && all_weekdays) {
         notes.push(format!(
             "the days {:?} and {:?} are written {day:?} and {weekday:?}, which means here what cron makes of them",
             times[DAY], times[WEEKDAY]

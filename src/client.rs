@@ -1,0 +1,229 @@
+//! The native API, as the client commands use it.
+
+use std::{fmt, time::Duration};
+
+use common::api::{JobList, JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// What the largest page holds.
+pub(crate) const PAGE: u32 = 500;
+
+/// Longer than a manager takes whose etcd is away to say so.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much of an answer that is no problem document is shown.
+const SHOWN_CHARS: usize = 300;
+
+/// A manager.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Why a request did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// No answer: whatever is asked next will not be answered either.
+    #[error(
+        "{server} does not answer ({cause}): is `quorate dev` or `quorate manager` running there? --server URL names another"
+    )]
+    Unreachable { server: String, cause: String },
+    /// The manager said no, and why.
+    #[error("{}", Refusal(.0))]
+    Refused(Box<Problem>),
+    /// Something else answered.
+    #[error("{server} answered {status}, and not as a manager does: {text}")]
+    Foreign { server: String, status: StatusCode, text: String },
+}
+
+impl ClientError {
+    /// True: what was sent is wrong, and would be again.
+    pub(crate) fn is_bad_input(&self) -> bool {
+        matches!(self, Self::Refused(problem) if [400, 413, 415, 422].contains(&problem.status))
+    }
+
+    /// True: there is no such thing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.status == 404)
+    }
+}
+
+/// A problem in lines: the case, then a line for each field.
+struct Refusal<'a>(&'a Problem);
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = self.0;
+        f.write_str(if problem.detail.is_empty() { &problem.title } else { &problem.detail })?;
+        for error in &problem.errors {
+            write!(f, "\n{error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What became of a saved job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Saved {
+    Created,
+    Replaced,
+}
+
+impl Client {
+    /// A client of the manager at this URL.
+    pub(crate) fn new(server: &str) -> anyhow::Result<Self> {
+        let base = Url::parse(server).ok().filter(|url| !url.cannot_be_a_base()).ok_or_else(|| {
+            crate::exit::BadInput(format!(
+                "{server:?} is no URL; right is, for example, http://127.0.0.1:8070"
+            ))
+        })?;
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, base })
+    }
+
+    /// A page of jobs behind this one.
+    pub(crate) async fn jobs(&self, after: Option<&str>) -> Result<JobList, ClientError> {
+        let mut url = self.url(&["jobs"]);
+        page(&mut url, PAGE, after);
+        self.get(url).await
+    }
+
+    pub(crate) async fn job(&self, name: &str) -> Result<JobView, ClientError> {
+        self.get(self.url(&["jobs", name])).await
+    }
+
+    /// Creates or replaces a job. It is sent as it was given: the manager says what is wrong with it.
+    pub(crate) async fn save_job(&self, name: &str, job: &Value) -> Result<Saved, ClientError> {
+        let request = self.http.request(Method::PUT, self.url(&["jobs", name])).json(job);
+        let response = self.send(request).await?;
+        Ok(if response.status() == StatusCode::CREATED { Saved::Created } else { Saved::Replaced })
+    }
+
+    pub(crate) async fn delete_job(&self, name: &str) -> Result<(), ClientError> {
+        self.act(Method::DELETE, &["jobs", name]).await
+    }
+
+    /// Kills, pauses or resumes a job.
+    pub(crate) async fn job_action(&self, name: &str, action: &str) -> Result<(), ClientError> {
+        self.act(Method::POST, &["jobs", name, action]).await
+    }
+
+    pub(crate) async fn run_job(&self, name: &str) -> Result<RunRequested, ClientError> {
+        let request = self.http.request(Method::POST, self.url(&["jobs", name, "run"]));
+        self.decode(self.send(request).await?).await
+    }
+
+    /// A page of runs that match, newest first.
+    pub(crate) async fn runs(
+        &self,
+        filter: &[(&str, &str)],
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<RunList, ClientError> {
+        let mut url = self.url(&["runs"]);
+        url.query_pairs_mut().extend_pairs(filter);
+        page(&mut url, limit, after);
+        self.get(url).await
+    }
+
+    pub(crate) async fn run(&self, run: &str) -> Result<RunAttempt, ClientError> {
+        self.get(self.url(&["runs", run])).await
+    }
+
+    /// A run's output from this byte on.
+    pub(crate) async fn output(&self, run: &str, from: u64) -> Result<OutputView, ClientError> {
+        let mut url = self.url(&["runs", run, "output"]);
+        url.query_pairs_mut().append_pair("from", &from.to_string());
+        self.get(url).await
+    }
+
+    pub(crate) async fn kill_run(&self, run: &str) -> Result<(), ClientError> {
+        self.act(Method::POST, &["runs", run, "kill"]).await
+    }
+
+    /// A page of workers.
+    pub(crate) async fn workers(&self, after: Option<&str>) -> Result<WorkerList, ClientError> {
+        let mut url = self.url(&["workers"]);
+        page(&mut url, PAGE, after);
+        self.get(url).await
+    }
+
+    /// The URL of a resource; every part is quoted, so that no name becomes a path.
+    fn url(&self, parts: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(parts);
+        }
+        url
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: Url) -> Result<T, ClientError> {
+        self.decode(self.send(self.http.get(url)).await?).await
+    }
+
+    async fn act(&self, method: Method, parts: &[&str]) -> Result<(), ClientError> {
+        self.send(self.http.request(method, self.url(parts))).await.map(drop)
+    }
+
+    /// The answer, if it is a good one.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        Err(match serde_json::from_slice(&body) {
+            Ok(problem) => ClientError::Refused(Box::new(problem)),
+            Err(_) => self.foreign(status, &body),
+        })
+    }
+
+    async fn decode<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|_| self.foreign(status, &body))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let mut cause: &dyn std::error::Error = error;
+        // The innermost says why: "Connection refused".
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let cause = if error.is_timeout() { "timed out".to_owned() } else { cause.to_string() };
+        ClientError::Unreachable { server: self.server(), cause }
+    }
+
+    fn foreign(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim().chars().take(SHOWN_CHARS).collect::<String>();
+        ClientError::Foreign { server: self.server(), status, text: crate::output::visible(&text) }
+    }
+
+    fn server(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+fn page(url: &mut Url, limit: u32, after: Option<&str>) {
+    let mut query = url.query_pairs_mut();
+    query.append_pair("limit", &limit.to_string());
+    if let Some(after) = after {
+        query.append_pair("after", after);
+    }
+}
+
+/// What a command sends when it sends a job of its own making.
+pub(crate) fn to_value(job: &impl Serialize) -> anyhow::Result<Value> {
+    Ok(serde_json::to_value(job)?)
+}

@@ -1,0 +1,150 @@
+//! The commands: each reads its settings, builds what it needs and runs it.
+
+use std::{future::Future, path::Path};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::{
+    cli::{Cli, ClientFlags, Command, CommonFlags, ImportWhat, WorkerCommand},
+    client::{Client, ClientError},
+    config::{
+        self, ClientSettings, DevSettings, Environment, Inputs, LogSettings, Machine, ManagerSettings, Role,
+        Values, WorkerSettings,
+    },
+    exit::{BadInput, Exit},
+    output::Output,
+    signal, telemetry,
+};
+
+mod config_show;
+mod dev;
+mod export;
+pub(crate) mod guard;
+mod import;
+mod job;
+mod job_file;
+mod manager;
+mod next;
+mod run;
+pub(crate) mod shim;
+mod worker;
+mod worker_list;
+
+/// What every command is given.
+pub(crate) struct Context {
+    env: Environment,
+    machine: Machine,
+    common: CommonFlags,
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let env: Environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let context = Context { machine: Machine::ask(&env), env, common: cli.common };
+    match cli.command {
+        Command::Dev(flags) => {
+            let values = context.servers_values(Role::Dev, &flags)?;
+            let settings = DevSettings::read(&values)?;
+            serve(async |shutdown| dev::run(settings, shutdown).await)
+        }
+        Command::Manager(flags) => {
+            let values = context.servers_values(Role::Manager, &flags)?;
+            let settings = ManagerSettings::read(&values)?;
+            serve(async |shutdown| manager::run(settings, shutdown).await)
+        }
+        Command::Worker(args) => match args.command {
+            Some(WorkerCommand::List(flags)) => {
+                let (client, output, _) = context.client(&flags)?;
+                block_on(worker_list::run(client, output))
+            }
+            None => {
+                let values = context.servers_values(Role::Worker, &args.flags)?;
+                let settings = WorkerSettings::read(&values)?;
+                serve(async |shutdown| worker::run(settings, shutdown).await)
+            }
+        },
+        Command::Job(args) => {
+            let (client, output, _) = context.client(&args.client)?;
+            block_on(job::run(args.command, client, output))
+        }
+        Command::Run(args) => {
+            let (client, output, _) = context.client(&args.client)?;
+            block_on(run::run(args.command, client, output))
+        }
+        Command::Next(args) => next::run(&args, &context.client_settings(&args)?),
+        Command::Import(args) => {
+            let ImportWhat::Crontab(args) = args.what;
+            let settings = context.client_settings(&args)?;
+            let client = Client::new(&settings.server)?;
+            block_on(import::run(args, settings, context.machine.host, client))
+        }
+        Command::Export(args) => {
+            let (client, output, _) = context.client(&args.client)?;
+            block_on(export::run(args.file, client, output))
+        }
+        Command::Config(args) => config_show::run(&context, args),
+    }
+}
+
+impl Context {
+    /// Every setting of a role, with its layers.
+    fn values(&self, role: Role, flags: &impl Serialize) -> anyhow::Result<Values> {
+        let mut given = config::flags(flags)?;
+        given.extend(config::flags(&self.common)?);
+        let named = self.common.config.as_deref().or_else(|| self.env.get("QUORATE_CONFIG").map(Path::new));
+        let file = config::read_file(named, role)?;
+        let inputs =
+            Inputs { role, flags: given, env: &self.env, file: file.as_ref(), machine: &self.machine };
+        Ok(Values::merge(inputs)?)
+    }
+
+    /// The same for a server, which logs from here on.
+    fn servers_values(&self, role: Role, flags: &impl Serialize) -> anyhow::Result<Values> {
+        let values = self.values(role, flags)?;
+        telemetry::start(&LogSettings::read(&values)?)?;
+        for warning in &values.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(values)
+    }
+
+    fn client_settings(&self, flags: &impl Serialize) -> anyhow::Result<ClientSettings> {
+        let values = self.values(Role::Client, flags)?;
+        let settings = ClientSettings::read(&values)?;
+        telemetry::start(&LogSettings::read(&values)?)?;
+        Ok(settings)
+    }
+
+    fn client(&self, flags: &ClientFlags) -> anyhow::Result<(Client, Output, ClientSettings)> {
+        let settings = self.client_settings(flags)?;
+        Ok((Client::new(&settings.server)?, Output::new(settings.output), settings))
+    }
+}
+
+/// Runs a server until it ends or is told to.
+fn serve<F>(run: impl FnOnce(tokio_util::sync::CancellationToken) -> F) -> anyhow::Result<Exit>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = signal::shutdown_token().context("listen for signals")?;
+        Box::pin(run(shutdown)).await.map(|()| Exit::Done)
+    })
+}
+
+/// Runs a client command: one thread is enough to wait for answers.
+fn block_on(command: impl Future<Output = anyhow::Result<Exit>>) -> anyhow::Result<Exit> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(Box::pin(command))
+}
+
+/// A request's failure as the command's: bad input where the manager says that it is.
+fn failed(error: ClientError) -> anyhow::Error {
+    if error.is_bad_input() { BadInput(error.to_string()).into() } else { error.into() }
+}

@@ -1,0 +1,120 @@
+//! `quorate config`: every setting, its value, and where it came from.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Context;
+use crate::{
+    cli::{ConfigArgs, ConfigRole, OutputFormat},
+    config::{
+        ClientSettings, ConfigError, DevSettings, Given, LogSettings, ManagerSettings, Role, Values,
+        WorkerSettings,
+    },
+    exit::Exit,
+    output::{Output, Table},
+};
+
+pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
+    // Its own -o is the client role's setting; without one it is a table.
+    let mut format = OutputFormat::Table;
+    let (shown, is_asked) = match args.role {
+        Some(ConfigRole::Dev(flags)) => (vec![context.values(Role::Dev, &flags)?], true),
+        Some(ConfigRole::Manager(flags)) => (vec![context.values(Role::Manager, &flags)?], true),
+        Some(ConfigRole::Worker(flags)) => (vec![context.values(Role::Worker, &flags)?], true),
+        Some(ConfigRole::Client(flags)) => {
+            let values = context.values(Role::Client, &flags)?;
+            format = ClientSettings::read(&values)?.output;
+            (vec![values], true)
+        }
+        None => {
+            let all = Role::ALL.iter().map(|role| context.values(*role, &NoFlags {}));
+            (all.collect::<anyhow::Result<Vec<_>>>()?, false)
+        }
+    };
+    let mut output = Output::new(format);
+    for values in &shown {
+        print(values, &mut output)?;
+    }
+    output.flush()?;
+    for warning in shown.first().iter().flat_map(|values| &values.warnings) {
+        eprintln!("warning: {warning}");
+    }
+    let mut exit = Exit::Done;
+    for values in &shown {
+        let Err(error) = check(values) else { continue };
+        for problem in error.problems {
+            // Asked for no role, nobody says that all of them are to be started here.
+            let is_missing = problem.contains("has to be given");
+            if is_asked || !is_missing {
+                eprintln!("error: {}: {problem}", values.role);
+                exit = Exit::BadInput;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+#[derive(Serialize)]
+struct NoFlags {}
+
+fn check(values: &Values) -> Result<(), ConfigError> {
+    let settings = match values.role {
+        Role::Dev => DevSettings::read(values).map(drop),
+        Role::Manager => ManagerSettings::read(values).map(drop),
+        Role::Worker => WorkerSettings::read(values).map(drop),
+        Role::Client => ClientSettings::read(values).map(drop),
+    };
+    settings.and(LogSettings::read(values).map(drop))
+}
+
+fn print(values: &Values, output: &mut Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        let fields: Map<String, Value> = values
+            .given
+            .iter()
+            .map(|given| (given.setting.to_owned(), json!({"value": shown(given), "origin": given.origin})))
+            .collect();
+        return output.json(&json!({values.role.name(): fields}));
+    }
+    output.line(format_args!("[{}]", values.role))?;
+    let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
+    for given in &values.given {
+        table.row([given.setting.to_owned(), shown(given), given.origin.clone()]);
+    }
+    output.table(&table, "no settings")?;
+    output.line("")
+}
+
+/// A value without what others must not read.
+fn shown(given: &Given) -> String {
+    let text = given.texts.join(",");
+    match given.setting {
+        "mongodb" => without_password(&text),
+        "auth" if !given.asked => "on: this machine only".to_owned(),
+        _ => text,
+    }
+}
+
+/// `mongodb://joe:***@db1/…`: up to the last `@` before the path, since passwords hold what they like.
+fn without_password(uri: &str) -> String {
+    let Some((scheme, rest)) = uri.split_once("://") else { return uri.to_owned() };
+    let Some((login, hosts)) = rest.rsplit_once('@') else { return uri.to_owned() };
+    let user = login.split(':').next().unwrap_or_default();
+    format!("{scheme}://{user}:***@{hosts}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_is_shown() {
+        for (uri, shown) in [
+            ("mongodb://joe:s3cr3t@db1,db2/quorate", "mongodb://joe:***@db1,db2/quorate"),
+            ("mongodb://joe:s@3@db1", "mongodb://joe:***@db1"),
+            ("mongodb://db1", "mongodb://db1"),
+        ] {
+            assert_eq!(without_password(uri), shown);
+        }
+    }
+}
