@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use common::api::{JobList, JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
+use common::span::Span;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -58,7 +59,11 @@ struct Refusal<'a>(&'a Problem);
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = self.0;
-        f.write_str(if problem.detail.is_empty() { &problem.title } else { &problem.detail })?;
+        // The detail says the same as the fields, in one line.
+        if problem.errors.is_empty() && !problem.detail.is_empty() {
+            return f.write_str(&problem.detail);
+        }
+        f.write_str(&problem.title)?;
         for error in &problem.errors {
             write!(f, "\n{error}")?;
         }
@@ -139,10 +144,17 @@ impl Client {
         self.get(self.url(&["runs", run])).await
     }
 
-    /// A run's output from this byte on.
-    pub(crate) async fn output(&self, run: &str, from: u64) -> Result<OutputView, ClientError> {
+    /// A run's output from this byte on; the manager waits so long for more.
+    pub(crate) async fn output(
+        &self,
+        run: &str,
+        from: u64,
+        wait: Duration,
+    ) -> Result<OutputView, ClientError> {
         let mut url = self.url(&["runs", run, "output"]);
-        url.query_pairs_mut().append_pair("from", &from.to_string());
+        url.query_pairs_mut()
+            .append_pair("from", &from.to_string())
+            .append_pair("wait", &Span(wait).to_string());
         self.get(url).await
     }
 

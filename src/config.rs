@@ -22,7 +22,7 @@ pub(crate) use key::Role;
 pub(crate) use layers::{Given, Inputs, Values, flags};
 pub(crate) use settings::{
     ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EtcdSettings, LogFormat, LogSettings,
-    ManagerSettings, WorkerSettings,
+    ManagerSettings, Secret, WorkerSettings,
 };
 
 /// Where the configuration file is looked for when none is named.

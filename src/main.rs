@@ -1,9 +1,10 @@
 //! `quorate`: the one binary. Arguments → settings → tracing → runtime → command → exit code.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 
+mod assets;
 mod cli;
 mod client;
 mod commands;
@@ -12,13 +13,14 @@ mod exit;
 mod output;
 mod signal;
 mod telemetry;
+mod wiring;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     // Started for every run or beside every worker: no settings, no runtime, nothing to wait for.
     match args.next().as_ref().and_then(|first| first.to_str()) {
-        Some("shim") => return exit::code(commands::shim::run(args.collect::<Vec<OsString>>())),
-        Some("guard") => return exit::code(commands::guard::run(args.collect::<Vec<OsString>>())),
+        Some(worker::driver::shim::SUBCOMMAND) => return commands::shim::run(args),
+        Some(worker::guard::SUBCOMMAND) => return commands::guard::run(),
         _ => {}
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {

@@ -1,1 +1,117 @@
-//! placeholder
+//! The manager: it writes what people want into the store, and shows what the store and the run log hold. It
+//! tells no worker what to do and keeps nothing of its own: any number may serve the same store, and each may end
+//! at any moment.
+//!
+//! It starts while the store or the run log is away, serves what it can (lists from its cache, with a
+//! `Quorate-Stale` header), says what is wrong, and recovers by itself.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use common::{clock::Clock, live::LiveOutputs, runlog::RunLog, store::Store};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use config::ManagerConfig;
+pub use routes::ui::Asset;
+use state::App;
+
+mod cache;
+mod config;
+mod input;
+mod jobs;
+mod kills;
+mod origin;
+mod problem;
+mod queue;
+mod registration;
+mod router;
+mod routes;
+mod runs;
+mod state;
+mod surfaces;
+mod view;
+
+/// What the manager needs of the world.
+pub struct ManagerPorts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The run log.
+    pub runlog: Arc<dyn RunLog>,
+    /// Reads the output of runs that execute.
+    pub live: Arc<dyn LiveOutputs>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The page's files by path: `index.html`, `assets/app.js`.
+    pub assets: fn(&str) -> Option<Asset>,
+    /// Renders the metrics as Prometheus reads them.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// Why a manager cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// The listener cannot be used.
+    #[error("the listener cannot be used")]
+    Listener(#[source] std::io::Error),
+}
+
+/// After the order to end, answers under way get so long.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A manager, ready to serve.
+pub struct Manager {
+    app: Arc<App>,
+}
+
+impl Manager {
+    /// A manager that has not started yet.
+    pub fn new(config: ManagerConfig, ports: ManagerPorts) -> Self {
+        Self { app: Arc::new(App::new(config, ports)) }
+    }
+
+    /// Serves until `shutdown`, then lets answers under way finish, for at most five seconds, and takes back its
+    /// registration.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), ManagerError> {
+        let address = listener.local_addr().map_err(ManagerError::Listener)?;
+        let tasks = self.start(address, shutdown.clone());
+        tracing::info!(%address, "serving");
+        let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let ending = shutdown.clone();
+        let server =
+            axum::serve(listener, service).with_graceful_shutdown(async move { ending.cancelled().await });
+        let served = tokio::select! {
+            served = async { server.await } => served.map_err(ManagerError::Listener),
+            () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        };
+        // Also when serving failed: what was started must not outlive this.
+        shutdown.cancel();
+        if timeout(DRAIN, tasks.wait()).await.is_err() {
+            tracing::warn!("the manager's registration could not be taken back; it ends with its lease");
+        }
+        served
+    }
+
+    /// Starts what goes on beside the answers: the cache's feed and the registration. They end at `shutdown`.
+    pub fn start(&self, address: SocketAddr, shutdown: CancellationToken) -> TaskTracker {
+        let tasks = TaskTracker::new();
+        cache::feed::start(&self.app, &tasks, &shutdown);
+        tasks.spawn(registration::run(self.app.clone(), address, shutdown.clone()));
+        let app = self.app.clone();
+        tasks.spawn(async move {
+            shutdown.cancelled().await;
+            app.ending.cancel();
+        });
+        tasks.close();
+        tasks
+    }
+
+    /// All routes. Lists stay empty of meaning (503) until [`Manager::start`] feeds the cache.
+    pub fn router(&self) -> Router {
+        router::router(self.app.clone())
+    }
+}

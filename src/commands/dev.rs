@@ -1,13 +1,35 @@
 //! `quorate dev`: everything in one process.
 
+use common::store::key::Keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::DevSettings;
+use crate::{
+    config::DevSettings,
+    wiring::{self, ManagerOptions, WorkerOptions},
+};
 
-/// Runs until `shutdown` is cancelled.
-pub(super) async fn run(settings: DevSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let DevSettings { listen, auth, allowed_hosts, zone, data_dir, labels, slots, lease_ttl, hedge, shell } =
-        settings;
-    tracing::debug!(%listen, ?auth, ?allowed_hosts, %zone, ?data_dir, ?labels, slots, ?lease_ttl, ?hedge, ?shell, ?shutdown);
-    anyhow::bail!("not wired")
+/// The root of all keys where nobody else uses the store.
+const ROOT: &str = "/quorate/";
+
+/// Runs until `shutdown`.
+pub(crate) async fn run(settings: DevSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let keys = Keys::new(ROOT)?;
+    let manager = ManagerOptions {
+        listen: settings.listen,
+        keys: keys.clone(),
+        zone: settings.zone,
+        allowed_hosts: settings.allowed_hosts,
+        lease_ttl: settings.lease_ttl,
+    };
+    let worker = WorkerOptions {
+        id: None,
+        keys,
+        data_dir: settings.data_dir,
+        labels: settings.labels,
+        slots: settings.slots,
+        lease_ttl: settings.lease_ttl,
+        hedge: settings.hedge,
+        shell: settings.shell,
+    };
+    wiring::dev(manager, worker, shutdown).await
 }

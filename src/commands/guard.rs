@@ -1,10 +1,8 @@
-//! `quorate guard`, hidden: ends what a dead worker left behind.
+//! `quorate guard`, hidden: kills what a dead worker left behind.
 
-use std::ffi::OsString;
+use std::process::ExitCode;
 
-use crate::exit::Exit;
-
-/// Guards one worker until it is gone.
-pub(crate) fn run(args: Vec<OsString>) -> anyhow::Result<Exit> {
-    anyhow::bail!("not wired: guard {args:?}")
+/// Follows standard input until its end. Blocks.
+pub(crate) fn run() -> ExitCode {
+    worker::guard::main(std::io::stdin())
 }

@@ -1,12 +1,27 @@
 //! `quorate manager`: the API and the page.
 
+use std::time::Duration;
+
+use common::store::key::Keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ManagerSettings;
+use crate::{
+    config::ManagerSettings,
+    wiring::{self, ManagerOptions},
+};
 
-/// Runs until `shutdown` is cancelled.
-pub(super) async fn run(settings: ManagerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let ManagerSettings { etcd, mongodb, prefix, listen, auth, allowed_hosts, zone, id } = settings;
-    tracing::debug!(?etcd, ?mongodb, prefix, %listen, ?auth, ?allowed_hosts, %zone, ?id, ?shutdown);
-    anyhow::bail!("not wired")
+/// A kill outlives the workers' leases by this; longer leases are not usual.
+const LONGEST_USUAL_LEASE: Duration = Duration::from_secs(60);
+
+/// Runs until `shutdown`.
+pub(crate) async fn run(settings: ManagerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let ports = wiring::cluster_ports(&settings.etcd, &settings.mongodb).await?;
+    let options = ManagerOptions {
+        listen: settings.listen,
+        keys: Keys::new(&settings.prefix)?,
+        zone: settings.zone,
+        allowed_hosts: settings.allowed_hosts,
+        lease_ttl: LONGEST_USUAL_LEASE,
+    };
+    wiring::manager(options, ports, shutdown).await
 }

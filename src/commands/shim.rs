@@ -1,10 +1,13 @@
-//! `quorate shim`, hidden: what stands between a worker and a command that needs another user or other limits.
+//! `quorate shim`, hidden: a command's first breath, as another user.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, process::ExitCode};
 
-use crate::exit::Exit;
+/// What shells end with when a command is there and cannot be executed.
+const CANNOT_EXECUTE: u8 = 126;
 
-/// Becomes the command.
-pub(crate) fn run(args: Vec<OsString>) -> anyhow::Result<Exit> {
-    anyhow::bail!("not wired: shim {args:?}")
+/// Becomes the command; returns only if it cannot. To be called before threads are started.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Err(problem) = worker::driver::shim::run(args);
+    eprintln!("{problem}");
+    ExitCode::from(CANNOT_EXECUTE)
 }

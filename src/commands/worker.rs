@@ -1,29 +1,42 @@
-//! `quorate worker`: claims ticks and runs jobs.
+//! `quorate worker`: runs jobs.
 
+use std::{io::ErrorKind, net::SocketAddr};
+
+use common::store::key::Keys;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{DEFAULT_WORKER_LISTEN, EtcdSettings, WorkerSettings};
+use crate::{
+    config::{DEFAULT_WORKER_LISTEN, WorkerSettings},
+    wiring::{self, WorkerOptions},
+};
 
-/// Runs until `shutdown` is cancelled.
-pub(super) async fn run(settings: WorkerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let WorkerSettings {
-        etcd,
-        mongodb,
-        prefix,
-        listen,
-        auth,
-        id,
-        data_dir,
-        labels,
-        slots,
-        lease_ttl,
-        hedge,
-        shell,
-    } = settings;
-    let EtcdSettings { endpoints, user, password, ca, cert, key } = etcd;
-    let listen = listen.unwrap_or(DEFAULT_WORKER_LISTEN);
-    let has_login = password.is_some_and(|password| !password.reveal().is_empty());
-    tracing::debug!(?endpoints, ?user, has_login, ?ca, ?cert, ?key, ?mongodb, prefix, %listen, ?auth, ?id);
-    tracing::debug!(?data_dir, ?labels, slots, ?lease_ttl, ?hedge, ?shell, ?shutdown);
-    anyhow::bail!("not wired")
+/// Runs until `shutdown`.
+pub(crate) async fn run(settings: WorkerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let ports = wiring::cluster_ports(&settings.etcd, &settings.mongodb).await?;
+    let listener = match settings.listen {
+        Some(address) => wiring::listen(address).await?,
+        None => listen_anywhere().await?,
+    };
+    let options = WorkerOptions {
+        id: settings.id,
+        keys: Keys::new(&settings.prefix)?,
+        data_dir: settings.data_dir,
+        labels: settings.labels,
+        slots: settings.slots,
+        lease_ttl: settings.lease_ttl,
+        hedge: settings.hedge,
+        shell: settings.shell,
+    };
+    wiring::worker(options, ports, listener, shutdown).await
+}
+
+/// The usual port, or a free one when another worker of this host has it.
+async fn listen_anywhere() -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(DEFAULT_WORKER_LISTEN).await {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            wiring::listen(SocketAddr::new(DEFAULT_WORKER_LISTEN.ip(), 0)).await
+        }
+        bound => Ok(bound?),
+    }
 }

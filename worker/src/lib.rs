@@ -1,1 +1,280 @@
-//! placeholder
+//! A worker: watches the jobs, decides by itself which ticks it runs, takes a lock per job, runs, and keeps the run
+//! logs. It names no adapter: the store and the run log are ports.
+//!
+//! The way of a tick: [`scheduler`] (due) → [`decide`] (claim, skip, catch up) → [`carry_out`] (run, spool, finish)
+//! → [`shipper`] (run log).
+
+use std::{io, sync::Arc, time::Duration};
+
+use common::{clock::Clock, runlog::RunLog, store::Store};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    claim::batch::Batcher,
+    desk::Desk,
+    driver::{DriverConfig, Drivers},
+    guard::GuardHandle,
+    lease::{Keeper, Trust},
+    life::{Life, LifeFile},
+    load::Load,
+    registry::Registry,
+    runner::Runner,
+    spool::Spool,
+};
+
+pub use config::WorkerConfig;
+
+pub mod agenda;
+pub mod caretaker;
+pub mod carry_out;
+pub mod claim;
+mod config;
+pub mod decide;
+pub mod desk;
+pub mod driver;
+pub mod guard;
+pub mod lease;
+pub mod life;
+pub mod live;
+pub mod load;
+pub mod marks;
+pub mod output;
+pub mod registry;
+pub mod runner;
+pub mod scheduler;
+pub mod shipper;
+pub mod spool;
+pub mod wanted;
+
+/// What a worker is given.
+pub struct WorkerPorts {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The run log.
+    pub runlog: Arc<dyn RunLog>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a worker cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Its data directory cannot be used.
+    #[error("the data directory {dir} cannot be used")]
+    DataDir {
+        /// Which.
+        dir: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The guard that kills what a dead worker left behind cannot be started.
+    #[error("the guard process cannot be started")]
+    Guard(#[source] io::Error),
+}
+
+/// How long running runs may go on when the worker is told to end; then they are killed.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// The last chance of the run logs at the end; what is not shipped stays on disk.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// A worker.
+pub struct Worker {
+    config: Arc<WorkerConfig>,
+    ports: WorkerPorts,
+    load: Arc<Load>,
+    runner: Arc<Runner>,
+    spool: Spool,
+    guard: GuardHandle,
+    life: Life,
+    earlier: Option<Life>,
+}
+
+impl Worker {
+    /// Prepares the data directory, kills what an earlier life left behind, and starts the guard.
+    pub fn new(config: WorkerConfig, ports: WorkerPorts) -> Result<Self, WorkerError> {
+        let dir = &config.data_dir;
+        let bad_dir = |source| WorkerError::DataDir { dir: dir.display().to_string(), source };
+        let spill = dir.join("output");
+        std::fs::create_dir_all(&spill).map_err(bad_dir)?;
+        let load = Load::new(config.slots);
+        let spool = Spool::open(&dir.join("spool"), load.clone()).map_err(bad_dir)?;
+        let file = LifeFile::in_dir(dir);
+        let earlier = file.read();
+        let life = Life::new(guard::new_session_token());
+        if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.boot == life.boot) {
+            let killed = guard::kill_session(&earlier.token);
+            if killed > 0 {
+                tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
+            }
+        }
+        let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
+        let drivers = Drivers::new(DriverConfig {
+            shell: config.shell.clone(),
+            ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
+        });
+        let runner = Runner::new(ports.clock.clone(), drivers, spill, config.retention);
+        Ok(Self { config: Arc::new(config), ports, load, runner, spool, guard, life, earlier })
+    }
+
+    /// What executes here, for live output.
+    pub fn runner(&self) -> Arc<Runner> {
+        self.runner.clone()
+    }
+
+    /// Works until `shutdown`, then ends in order: claims nothing, ends its runs, ships its logs, gives up its lease.
+    pub async fn run(
+        self,
+        listener: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> Result<(), WorkerError> {
+        let background = TaskTracker::new();
+        let ending = CancellationToken::new();
+        let trust = watch::Sender::new(None);
+        let removed = Arc::new(Notify::new());
+        self.start_background(&background, &ending, listener, trust.subscribe());
+        if let Some(earlier) = &self.earlier {
+            tokio::select! {
+                () = earlier.revoke(&*self.ports.store) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+        let desk = self.desk(&background, &ending, trust.subscribe(), &removed);
+        background.spawn(desk.registry.clone().run(
+            self.ports.store.clone(),
+            self.config.keys.clone(),
+            ending.clone(),
+        ));
+        background.spawn(desk.clone().publish_marks());
+        let lease_ending = CancellationToken::new();
+        let keeping = tokio::spawn(self.keeper(trust, removed).run(lease_ending.clone()));
+        let scheduling = tokio::spawn(desk.clone().schedule());
+
+        shutdown.cancelled().await;
+        // From here on this worker claims nothing.
+        self.load.drain();
+        desk.closing.cancel();
+        // A task that panicked was reported by its panic.
+        let _ = scheduling.await;
+        desk.tasks.close();
+        if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
+            self.runner.end_all("the end of its worker");
+            if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
+                tracing::warn!(
+                    "some runs did not end in time; the guard ends them, and their caretakers record them"
+                );
+            }
+        }
+        ending.cancel();
+        // What the run log does not take now stays in the spool.
+        if timeout(FLUSH, shipper::flush(&self.spool, &*self.ports.runlog)).await.is_err() {
+            tracing::warn!(
+                "the run log did not take all records in time; they are shipped after the next start"
+            );
+        }
+        background.close();
+        if timeout(FLUSH, background.wait()).await.is_err() {
+            tracing::debug!("something in the background did not end in time");
+        }
+        // Last, because without the lease others may take over our runs.
+        lease_ending.cancel();
+        if timeout(FLUSH, keeping).await.is_err() {
+            tracing::warn!("the lease could not be given up in time; it ends by itself");
+        }
+        Ok(())
+    }
+
+    fn start_background(
+        &self,
+        background: &TaskTracker,
+        ending: &CancellationToken,
+        listener: Option<TcpListener>,
+        trust: watch::Receiver<Option<Trust>>,
+    ) {
+        if let Some(listener) = listener {
+            let (router, ending) = (live::router(self.runner.clone()), ending.clone());
+            background.spawn(async move {
+                let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned());
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "live output is no longer served");
+                }
+            });
+        }
+        background.spawn(shipper::run(self.spool.clone(), self.ports.runlog.clone(), ending.clone()));
+        let (runner, guard) = (self.runner.clone(), self.guard.clone());
+        let grace = self.config.lease_grace();
+        background.spawn(end_runs_without_trust(runner, guard, trust, grace, ending.clone()));
+    }
+
+    fn desk(
+        &self,
+        background: &TaskTracker,
+        ending: &CancellationToken,
+        trust: watch::Receiver<Option<Trust>>,
+        removed: &Arc<Notify>,
+    ) -> Arc<Desk> {
+        let (clock, load) = (self.ports.clock.clone(), self.load.clone());
+        let store = self.ports.store.clone();
+        Arc::new(Desk {
+            config: self.config.clone(),
+            batcher: Batcher::start(store.clone(), self.config.keys.clone(), background, ending.clone()),
+            store,
+            registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone(), removed.clone()),
+            clock,
+            load,
+            runner: self.runner.clone(),
+            spool: self.spool.clone(),
+            trust,
+            agenda: std::sync::Mutex::default(),
+            queue: std::sync::Mutex::default(),
+            marks: marks::Marks::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            posts: std::sync::Mutex::default(),
+        })
+    }
+
+    fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: Arc<Notify>) -> Keeper {
+        Keeper {
+            config: self.config.clone(),
+            store: self.ports.store.clone(),
+            clock: self.ports.clock.clone(),
+            load: self.load.clone(),
+            file: LifeFile::in_dir(&self.config.data_dir),
+            life: self.life.clone(),
+            removed,
+            trust,
+            started: self.ports.clock.now(),
+        }
+    }
+}
+
+/// Tells the guard how long it may trust this worker, and ends all runs when nobody may.
+async fn end_runs_without_trust(
+    runner: Arc<Runner>,
+    guard: GuardHandle,
+    mut trust: watch::Receiver<Option<Trust>>,
+    grace: Duration,
+    ending: CancellationToken,
+) {
+    let mut trusted = false;
+    loop {
+        let until = trust.borrow_and_update().as_ref().map(|trust| trust.until);
+        match until {
+            // The guard acts only when this worker did not: after the grace that it gives its runs.
+            Some(until) => guard.trust_until(until + grace),
+            None if trusted => runner.lease_lost(grace),
+            None => {}
+        }
+        trusted = until.is_some();
+        tokio::select! {
+            () = ending.cancelled() => return,
+            changed = trust.changed() => if changed.is_err() { return },
+        }
+    }
+}

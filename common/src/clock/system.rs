@@ -29,10 +29,13 @@ pub struct SystemClock {
     waiters: Arc<Waiters>,
 }
 
+/// By instant and a running number, so that equal instants keep apart.
+type Sleepers = BTreeMap<(DateTime<Utc>, u64), oneshot::Sender<()>>;
+
 #[derive(Default)]
 struct Waiters {
-    /// Instant and a running number, so that equal instants keep apart.
-    queue: Mutex<(u64, BTreeMap<(DateTime<Utc>, u64), oneshot::Sender<()>>)>,
+    /// The running number of the last sleeper, and those who wait.
+    queue: Mutex<(u64, Sleepers)>,
     changed: Condvar,
 }
 

@@ -1,0 +1,309 @@
+//! What lists are served from: the jobs, locks, workers and runs of the store, as the watches last told.
+//!
+//! It promises no freshness by itself: it knows up to which revision each place is complete, so that a write can
+//! wait until it is visible here, and it knows why it may be old. A value that does not decode is kept as what it
+//! is and stops nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use common::{
+    job::{JobError, StoredJob},
+    lock::{Held, LastRun},
+    queue::Wanted,
+    run::Cause,
+    store::Revision,
+    tick::Fence,
+    worker::Registration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
+
+use crate::view::JobState;
+
+mod decode;
+pub(crate) mod feed;
+#[cfg(test)]
+mod tests;
+
+/// A part of the store that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Jobs,
+    Locks,
+    Workers,
+    Queue,
+    Runs,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 5] = [Self::Jobs, Self::Locks, Self::Workers, Self::Queue, Self::Runs];
+}
+
+/// A job as the store has it.
+#[derive(Debug)]
+pub(crate) struct CachedJob {
+    pub(crate) revision: Revision,
+    /// The job, or why the value is none.
+    pub(crate) stored: Result<StoredJob, JobError>,
+}
+
+/// A lock as the store has it.
+#[derive(Debug, Default)]
+pub(crate) struct CachedLock {
+    pub(crate) fence: Option<Fence>,
+    pub(crate) last: Option<LastRun>,
+    pub(crate) held: Option<HeldRun>,
+    /// Why the value is no lock.
+    pub(crate) problem: Option<String>,
+}
+
+/// A run that a worker has claimed.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldRun {
+    pub(crate) held: Arc<Held>,
+    /// The fencing token; 0 when the record was rewritten since, and it can no longer be told.
+    pub(crate) token: Revision,
+}
+
+/// A run that has not ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Active {
+    Wanted(Arc<Wanted>),
+    Held(HeldRun),
+}
+
+impl Active {
+    pub(crate) fn job(&self) -> &str {
+        match self {
+            Self::Wanted(wanted) => wanted.job.as_str(),
+            Self::Held(run) => run.held.job.as_str(),
+        }
+    }
+
+    pub(crate) fn run(&self) -> common::id::RunId {
+        match self {
+            Self::Wanted(wanted) => wanted.run,
+            Self::Held(run) => run.held.run,
+        }
+    }
+
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Wanted(wanted) => wanted.cause,
+            Self::Held(run) => run.held.cause,
+        }
+    }
+}
+
+/// A job with all that the cache knows of it.
+#[derive(Clone, Debug)]
+pub(crate) struct JobSnapshot {
+    pub(crate) name: String,
+    pub(crate) job: Arc<CachedJob>,
+    pub(crate) lock: Option<Arc<CachedLock>>,
+    pub(crate) active: Vec<Active>,
+}
+
+#[derive(Default)]
+struct Content {
+    jobs: BTreeMap<Box<str>, Arc<CachedJob>>,
+    broken: BTreeSet<Box<str>>,
+    locks: HashMap<Box<str>, Arc<CachedLock>>,
+    /// The names under `locks` that are held: few, where the locks are many.
+    held: BTreeSet<Box<str>>,
+    workers: BTreeMap<Box<str>, Arc<Registration>>,
+    /// By what follows `queue/`: a run, or `<job>@next`.
+    queue: HashMap<Box<str>, Arc<Wanted>>,
+    runs: HashMap<Box<str>, HeldRun>,
+}
+
+/// How far each place is known, and why it may be old.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    /// None: never read.
+    revision: [Option<Revision>; Place::ALL.len()],
+    stale: [Option<Arc<str>>; Place::ALL.len()],
+}
+
+/// The cache. Locks in here span a few lines and no `await`.
+pub(crate) struct Cache {
+    content: RwLock<Content>,
+    progress: watch::Sender<Progress>,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { content: RwLock::default(), progress: watch::Sender::new(Progress::default()) }
+    }
+}
+
+/// Which jobs, for a page of them.
+#[derive(Debug, Default)]
+pub(crate) struct JobFilter {
+    /// Only names that contain this.
+    pub(crate) contains: Option<String>,
+    /// Only those in this state.
+    pub(crate) state: Option<JobState>,
+    /// Behind this name.
+    pub(crate) after: Option<String>,
+    pub(crate) limit: usize,
+}
+
+impl Cache {
+    fn read<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
+        look(&self.content.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Why what the cache shows may be old; `None` when it is current.
+    pub(crate) fn stale(&self) -> Option<Arc<str>> {
+        self.progress.borrow().stale.iter().flatten().next().cloned()
+    }
+
+    /// True when every place has been read at least once.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.progress.borrow().revision.iter().all(Option::is_some)
+    }
+
+    /// Waits until every place has been read once; false: not by `deadline`, or the store is known to be away.
+    pub(crate) async fn loaded(&self, deadline: Instant) -> bool {
+        let mut progress = self.progress.subscribe();
+        let settled = progress.wait_for(|progress| {
+            let unread = |place: &Place| progress.revision[*place as usize].is_none();
+            let away = |place: &Place| progress.stale[*place as usize].is_some();
+            !Place::ALL.iter().any(unread) || Place::ALL.iter().any(|place| unread(place) && away(place))
+        });
+        // The sender lives as long as the cache, so this ends by the deadline at the latest.
+        let _ = timeout_at(deadline, settled).await;
+        self.is_loaded()
+    }
+
+    /// Waits until `place` shows `revision`; false: not by `deadline`.
+    pub(crate) async fn shows(&self, place: Place, revision: Revision, deadline: Instant) -> bool {
+        let mut progress = self.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.revision[place as usize] >= Some(revision));
+        timeout_at(deadline, reached).await.is_ok_and(|seen| seen.is_ok())
+    }
+
+    /// A job by its name.
+    pub(crate) fn job(&self, name: &str) -> Option<JobSnapshot> {
+        self.read(|content| {
+            let job = content.jobs.get(name)?.clone();
+            let lock = content.locks.get(name).cloned();
+            let active = content.active(|of| of == name);
+            Some(JobSnapshot { name: name.to_owned(), job, lock, active })
+        })
+    }
+
+    /// A page of jobs by name, broken ones left out, and whether there are more.
+    pub(crate) fn jobs(&self, filter: &JobFilter) -> (Vec<JobSnapshot>, bool) {
+        self.read(|content| {
+            let beside: HashSet<&str> = content.runs.values().map(|run| run.held.job.as_str()).collect();
+            let from = filter.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut page: Vec<JobSnapshot> = content
+                .jobs
+                .range::<str, _>((from, Bound::Unbounded))
+                .filter(|(name, _)| filter.contains.as_deref().is_none_or(|part| name.contains(part)))
+                .filter_map(|(name, job)| {
+                    let stored = job.stored.as_ref().ok()?;
+                    let lock = content.locks.get(name);
+                    let fits = |state: JobState| {
+                        let held = lock.is_some_and(|lock| lock.held.is_some());
+                        let last = lock.and_then(|lock| lock.last.as_ref());
+                        state.is_of(stored, last, held || beside.contains(&**name))
+                    };
+                    filter.state.is_none_or(fits).then(|| JobSnapshot {
+                        name: name.to_string(),
+                        job: job.clone(),
+                        lock: lock.cloned(),
+                        active: Vec::new(),
+                    })
+                })
+                .take(filter.limit + 1)
+                .collect();
+            let more = page.len() > filter.limit;
+            page.truncate(filter.limit);
+            content.fill_active(&mut page);
+            (page, more)
+        })
+    }
+
+    /// Every job, by name, broken ones included.
+    pub(crate) fn all_jobs(&self) -> Vec<(String, Arc<CachedJob>)> {
+        self.read(|content| content.jobs.iter().map(|(name, job)| (name.to_string(), job.clone())).collect())
+    }
+
+    /// At most `limit` jobs whose stored value does not decode.
+    pub(crate) fn broken(&self, contains: Option<&str>, limit: usize) -> Vec<(String, Arc<CachedJob>)> {
+        self.read(|content| {
+            let fits = |name: &str| contains.is_none_or(|part| name.contains(part));
+            let names = content.broken.iter().filter(|name| fits(name)).take(limit);
+            names.filter_map(|name| Some((name.to_string(), content.jobs.get(name)?.clone()))).collect()
+        })
+    }
+
+    /// The runs that have not ended, of the jobs that `fits` says.
+    pub(crate) fn active(&self, fits: impl Fn(&str) -> bool) -> Vec<Active> {
+        self.read(|content| content.active(fits))
+    }
+
+    /// A run that has not ended. A wanted attempt comes before the one that still executes.
+    pub(crate) fn active_run(&self, run: common::id::RunId) -> Option<Active> {
+        self.active(|_| true).into_iter().rev().find(|active| active.run() == run)
+    }
+
+    /// Entries of the queue that name the job, by what follows `queue/`.
+    pub(crate) fn queued_of(&self, job: &str) -> Vec<(String, Arc<Wanted>)> {
+        self.read(|content| {
+            let of_job = content.queue.iter().filter(|(_, wanted)| wanted.job.as_str() == job);
+            of_job.map(|(key, wanted)| (key.to_string(), wanted.clone())).collect()
+        })
+    }
+
+    /// The live workers, by id.
+    pub(crate) fn workers(&self) -> Vec<Arc<Registration>> {
+        self.read(|content| content.workers.values().cloned().collect())
+    }
+
+    /// A live worker.
+    pub(crate) fn worker(&self, id: &str) -> Option<Arc<Registration>> {
+        self.read(|content| content.workers.get(id).cloned())
+    }
+
+    /// A job's command in one line, "" when it is not known.
+    pub(crate) fn command_of(&self, job: &str) -> String {
+        self.read(|content| {
+            let stored = content.jobs.get(job).and_then(|job| job.stored.as_ref().ok());
+            stored.map(|stored| stored.job.driver.text()).unwrap_or_default()
+        })
+    }
+}
+
+impl Content {
+    /// Held ones first, so that the newest attempt of a run comes last.
+    fn active(&self, fits: impl Fn(&str) -> bool) -> Vec<Active> {
+        let locked = self.held.iter().filter(|job| fits(job)).filter_map(|job| self.locks.get(job));
+        let locked = locked.filter_map(|lock| lock.held.clone()).map(Active::Held);
+        let free = self.runs.values().filter(|run| fits(run.held.job.as_str()));
+        let wanted = self.queue.values().filter(|wanted| fits(wanted.job.as_str()));
+        locked.chain(free.cloned().map(Active::Held)).chain(wanted.cloned().map(Active::Wanted)).collect()
+    }
+
+    fn fill_active(&self, page: &mut [JobSnapshot]) {
+        let mut by_job: HashMap<String, Vec<Active>> = HashMap::new();
+        {
+            let names: HashSet<&str> = page.iter().map(|job| job.name.as_str()).collect();
+            for active in self.active(|job| names.contains(job)) {
+                by_job.entry(active.job().to_owned()).or_default().push(active);
+            }
+        }
+        for job in page {
+            job.active = by_job.remove(&job.name).unwrap_or_default();
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads requests: query parameters, JSON bodies, names in paths. What is wrong is told by field, all at once.
+
+use std::{str::FromStr, time::Duration};
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{header, request::Parts},
+};
+use chrono::{DateTime, Utc};
+use common::{job::FieldError, span::Span};
+use serde_json::Value;
+
+use crate::problem::ApiError;
+
+/// A larger body is refused unread.
+pub(crate) const MAX_BODY: usize = 1 << 20;
+
+/// A page's length when none is asked for, and at most.
+const PAGE: (usize, usize) = (100, 500);
+
+/// A request's query parameters, taken one by one; [`Params::done`] tells what was wrong.
+pub(crate) struct Params {
+    given: Vec<(String, String)>,
+    known: Vec<&'static str>,
+    errors: Vec<FieldError>,
+}
+
+impl Params {
+    /// The parameter as text; empty counts as absent.
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.known.push(name);
+        let at = self.given.iter().position(|(given, _)| given == name)?;
+        let value = self.given.swap_remove(at).1;
+        if self.given.iter().any(|(given, _)| given == name) {
+            self.errors.push(FieldError::new(name, &value, "is given twice", "one of them"));
+            self.given.retain(|(given, _)| given != name);
+        }
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// The parameter, parsed.
+    pub(crate) fn parsed<T: FromStr>(&mut self, name: &'static str, what: &str, example: &str) -> Option<T> {
+        let text = self.text(name)?;
+        let parsed = text.parse();
+        if parsed.is_err() {
+            self.errors.push(FieldError::new(name, text, format!("is no {what}"), example));
+        }
+        parsed.ok()
+    }
+
+    /// The parameter as an RFC 3339 instant.
+    pub(crate) fn instant(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
+        let text = self.text(name)?;
+        // An unescaped plus comes as a blank.
+        let parsed = DateTime::parse_from_rfc3339(&text.replace(' ', "+"));
+        if parsed.is_err() {
+            self.errors.push(FieldError::new(name, text, "is no instant", "2026-11-22T01:02:03Z"));
+        }
+        parsed.ok().map(|instant| instant.to_utc())
+    }
+
+    /// The parameter as a duration: `2s`, or a bare number of seconds.
+    pub(crate) fn span(&mut self, name: &'static str) -> Option<Duration> {
+        let text = self.text(name)?;
+        let parsed = text.parse::<Span>().map(Duration::from);
+        let parsed = parsed.or_else(|_| text.parse().map(Duration::from_secs));
+        if parsed.is_err() {
+            self.errors.push(FieldError::new(name, text, "is no duration", "10s"));
+        }
+        parsed.ok()
+    }
+
+    /// The length of the page that is asked for.
+    pub(crate) fn limit(&mut self) -> usize {
+        let (default, most) = PAGE;
+        let Some(text) = self.text("limit") else { return default };
+        let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+        limit.unwrap_or_else(|| {
+            self.errors.push(FieldError::new("limit", text, format!("is no number from 1 to {most}"), "100"));
+            default
+        })
+    }
+
+    /// Refuses what was wrong, what was left over included.
+    pub(crate) fn done(mut self) -> Result<(), ApiError> {
+        let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
+        for (name, _) in self.given {
+            let problem = format!("is no parameter of this path; there are: {known}");
+            self.errors.push(FieldError::new(name, "", problem, ""));
+        }
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::bad_fields(self.errors)) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let given = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::bad_request(format!("the query cannot be read: {error}")))?;
+        Ok(Self { given: given.0, known: Vec::new(), errors: Vec::new() })
+    }
+}
+
+/// Refuses any query parameter, on paths that have none.
+pub(crate) struct NoParams;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParams {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        Params::from_request_parts(parts, state).await?.done().map(|()| Self)
+    }
+}
+
+/// The one name in the path, parsed.
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<S, T> FromRequestParts<S> for Named<T>
+where
+    S: Send + Sync,
+    T: FromStr,
+    ApiError: From<T::Err>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| ApiError::bad_request(format!("the path cannot be read: {error}")))?;
+        Ok(Self(name.parse()?))
+    }
+}
+
+/// A JSON body.
+pub(crate) struct Body(pub(crate) Value);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE);
+        let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if essence != "application/json" && !essence.ends_with("+json") {
+            return Err(ApiError::ContentType(kind.chars().take(80).collect()));
+        }
+        let bytes = to_bytes(request.into_body(), MAX_BODY)
+            .await
+            .map_err(|_| ApiError::TooLarge { limit: MAX_BODY })?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|error| ApiError::bad_request(format!("the body is no JSON: {error}")))?;
+        Ok(Self(value))
+    }
+}

@@ -1,0 +1,251 @@
+//! What changes a job: save, delete, pause and resume, as transactions that compare what they were decided on.
+//!
+//! Saving creates the job's lock, at the instant of saving, and a changed trigger or a resume moves its fence to
+//! now, in the transaction that writes the job: a claim sees both or neither. No transaction writes an earlier
+//! fence, and a held lock is only ever written again under the compare of the revision that was read. A write
+//! whose answer is lost is read back, and every write is waited for until this manager's lists show it.
+
+use common::{
+    id::JobName,
+    job::{Job, JobError, StoredJob, fence_at_save},
+    lock::{Free, Held, Lock},
+    store::{Compare, Entry, Op, OpOutcome, Revision, StoreError, Txn},
+    tick::Fence,
+};
+use tokio::time::Instant;
+
+use crate::{cache::Place, problem::ApiError, state::App};
+
+mod delete;
+
+pub(crate) use delete::delete;
+
+/// Another writer was first: read and decide again, so many times.
+const TRIES: usize = 8;
+
+/// What a save expects to find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// No job of this name.
+    Absent,
+    /// Whatever there is.
+    Any,
+    /// A job at this revision; the text is what the client gave.
+    Revision(String),
+}
+
+/// A job as it was written.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub(crate) stored: StoredJob,
+    pub(crate) revision: Revision,
+    /// What was there before, if it was a job.
+    pub(crate) previous: Option<StoredJob>,
+    /// True: there was nothing before.
+    pub(crate) created: bool,
+}
+
+/// What stands under a job's name in the store.
+struct Current {
+    job: Option<Entry>,
+    lock: Option<Entry>,
+}
+
+impl Current {
+    async fn read(app: &App, name: &JobName, deadline: Instant) -> Result<Self, StoreError> {
+        let keys = &app.config.keys;
+        let both = Txn::when(Vec::new(), vec![Op::Get(keys.job(name)), Op::Get(keys.lock(name))]);
+        let outcome = app.read_store(deadline, app.store.txn(both)).await?;
+        Ok(Self { job: outcome.got(0).cloned(), lock: outcome.got(1).cloned() })
+    }
+
+    fn job_revision(&self) -> Revision {
+        self.job.as_ref().map_or(0, |entry| entry.mod_revision)
+    }
+
+    fn lock_revision(&self) -> Revision {
+        self.lock.as_ref().map_or(0, |entry| entry.mod_revision)
+    }
+
+    fn stored(&self, name: &JobName) -> Option<Result<StoredJob, JobError>> {
+        self.job.as_ref().map(|entry| StoredJob::decode(name.as_str(), &entry.value))
+    }
+}
+
+/// What a change makes of a job.
+struct Change {
+    stored: StoredJob,
+    /// True: the fence moves to now, since ticks of the trigger count from now.
+    from_now: bool,
+}
+
+/// Saves a job. `job` says what it becomes, given what it was: it may be asked again after somebody else's write.
+pub(crate) async fn save(
+    app: &App,
+    name: &JobName,
+    expect: &Expect,
+    job: impl Fn(Option<&Job>) -> Result<Job, ApiError> + Sync,
+) -> Result<Saved, ApiError> {
+    change(app, name, |current| {
+        let previous = match current.stored(name) {
+            Some(_) if *expect == Expect::Absent => return Err(ApiError::JobExists(name.clone())),
+            Some(stored) => stored.ok(),
+            None => None,
+        };
+        check_revision(name, expect, current.job_revision())?;
+        let old = previous.as_ref().map(|stored| &stored.job);
+        let now = app.now();
+        let mut new = job(old)?;
+        new.settle(app.config.zone, now, old);
+        let same_trigger = old.is_some_and(|old| old.trigger == new.trigger);
+        check(&new, now, same_trigger)?;
+        let mut stored = StoredJob::new(new, now);
+        if let Some(previous) = &previous {
+            stored.paused = previous.paused;
+            stored.created = previous.created.or(stored.created);
+        }
+        Ok(Some(Change { stored, from_now: !same_trigger }))
+    })
+    .await
+}
+
+fn check_revision(name: &JobName, expect: &Expect, now: Revision) -> Result<(), ApiError> {
+    let Expect::Revision(given) = expect else { return Ok(()) };
+    let text = given.trim().trim_matches('"');
+    let holds = now > 0 && (text == "*" || text.parse() == Ok(now));
+    if holds { Ok(()) } else { Err(ApiError::Changed { name: name.clone(), given: given.clone(), now }) }
+}
+
+/// A trigger whose last instant has passed is no mistake of who edits something else.
+fn check(job: &Job, now: chrono::DateTime<chrono::Utc>, same_trigger: bool) -> Result<(), JobError> {
+    let Err(mut error) = job.check(now) else { return Ok(()) };
+    if same_trigger && job.schedule().is_ok() {
+        error.errors.retain(|error| !error.field.starts_with("trigger"));
+    }
+    if error.errors.is_empty() { Ok(()) } else { Err(error) }
+}
+
+/// Lets a job's ticks pass, or counts them again from now on.
+pub(crate) async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Result<Saved, ApiError> {
+    change(app, name, |current| {
+        let mut stored = match current.stored(name) {
+            None => return Err(ApiError::NoSuchJob(name.to_string())),
+            Some(Err(error)) => return Err(ApiError::BrokenJob { name: name.to_string(), error }),
+            Some(Ok(stored)) => stored,
+        };
+        let wanted = paused == Paused::Yes;
+        if stored.paused == wanted {
+            return Ok(None);
+        }
+        stored.paused = wanted;
+        Ok(Some(Change { stored, from_now: !wanted }))
+    })
+    .await
+}
+
+/// Whether a job's ticks pass without a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Paused {
+    Yes,
+    No,
+}
+
+/// Reads, lets `decide`, writes under the compare of what was read; again when another writer was first. `None`
+/// from `decide`: all is as it should be.
+async fn change(
+    app: &App,
+    name: &JobName,
+    decide: impl Fn(&Current) -> Result<Option<Change>, ApiError> + Sync,
+) -> Result<Saved, ApiError> {
+    let deadline = App::deadline();
+    for _ in 0..TRIES {
+        let current = Current::read(app, name, deadline).await?;
+        let previous = current.stored(name).and_then(Result::ok);
+        let created = current.job.is_none();
+        let revision = match decide(&current)? {
+            Some(change) => {
+                let written = write(app, name, &current, &change, deadline).await?;
+                written.map(|revision| (change.stored, revision))
+            }
+            None => previous.clone().map(|stored| (stored, current.job_revision())),
+        };
+        if let Some((stored, revision)) = revision {
+            return Ok(Saved { stored, revision, previous, created });
+        }
+    }
+    Err(ApiError::Contended)
+}
+
+/// `None`: another writer was first.
+async fn write(
+    app: &App,
+    name: &JobName,
+    current: &Current,
+    change: &Change,
+    deadline: Instant,
+) -> Result<Option<Revision>, ApiError> {
+    let job_key = app.config.keys.job(name);
+    let value = change.stored.encode();
+    let mut compares = vec![Compare::ModRevision(job_key.clone(), current.job_revision())];
+    let mut ops = vec![Op::Put(job_key.clone(), value.clone(), None)];
+    let fence = fence_at_save(app.now());
+    let lock = lock_after(name, current, fence, change.from_now)?;
+    if let Some(lock) = &lock {
+        let lease = current.lock.as_ref().and_then(|entry| entry.lease);
+        let key = app.config.keys.lock(name);
+        compares.push(Compare::ModRevision(key.clone(), current.lock_revision()));
+        ops.push(Op::Put(key, lock.encode(), lease));
+    }
+    let revision = match app.write_store(deadline, app.store.txn(Txn::when(compares, ops))).await {
+        Ok(outcome) if outcome.succeeded => outcome.revision,
+        Ok(_) => return Ok(None),
+        Err(StoreError::Ambiguous(cause)) => {
+            // Nobody else writes these very bytes, which carry the instant of saving.
+            let (now, _) = app.read_store(deadline, app.store.get(&job_key)).await.map_err(|error| {
+                tracing::debug!(error = error.chain(), "an uncertain save could not be read back");
+                StoreError::Ambiguous(cause)
+            })?;
+            match now {
+                Some(entry) if *entry.value == *value && entry.mod_revision > current.job_revision() => {
+                    entry.mod_revision
+                }
+                _ => return Ok(None),
+            }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let shown = app.cache.shows(Place::Jobs, revision, deadline).await
+        && (lock.is_none() || app.cache.shows(Place::Locks, revision, deadline).await);
+    if !shown {
+        tracing::warn!(job = %name, revision, "the job is stored, but the lists do not show it yet");
+    }
+    Ok(Some(revision))
+}
+
+/// The lock that has to be written beside the job; `None`: it stays as it is.
+fn lock_after(
+    name: &JobName,
+    current: &Current,
+    now: Fence,
+    from_now: bool,
+) -> Result<Option<Lock>, ApiError> {
+    let Some(entry) = &current.lock else { return Ok(Some(Lock::new(now))) };
+    match Lock::decode(&entry.value) {
+        Ok(_) if !from_now => Ok(None),
+        Ok(Lock::Free(free)) => Ok(Some(Lock::Free(Free { fence: free.fence.max(now), ..free }))),
+        Ok(Lock::Held(held)) => Ok(Some(Lock::Held(Held { fence: held.fence.max(now), ..held }))),
+        Err(_) if is_held(entry) => Err(ApiError::UnknownHeldLock(name.clone())),
+        // Rubbish keeps the job from running; it holds no fence that could be lost.
+        Err(_) => Ok(Some(Lock::new(now))),
+    }
+}
+
+/// True for a lock that says it is held, whether or not the rest of it is understood.
+fn is_held(lock: &Entry) -> bool {
+    lock.value.starts_with(b"~")
+}
+
+/// True for what a transaction's operation removed.
+const fn removed(outcome: &OpOutcome) -> bool {
+    matches!(outcome, OpOutcome::Deleted(true))
+}

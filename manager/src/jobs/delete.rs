@@ -1,0 +1,149 @@
+//! Deleting a job: its definition, its lock unless a run holds it (then the run's worker removes it at the end),
+//! and the runs that wait for it, each of which gets a record.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    id::JobName,
+    job::StoredJob,
+    queue::Wanted,
+    run::RunState,
+    runlog::{Author, LogEntry, RunRecord},
+    store::{Compare, MAX_TXN_OPS, Op, Revision, StoreError, Txn},
+};
+use tokio::time::Instant;
+
+use super::{Current, TRIES, is_held, removed};
+use crate::{cache::Place, problem::ApiError, state::App};
+
+/// What was deleted.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    /// The job, if the stored value was one.
+    pub(crate) previous: Option<StoredJob>,
+}
+
+/// Beside the job, its lock and its waiting tick.
+const QUEUED_AT_ONCE: usize = MAX_TXN_OPS - 5;
+
+/// A deleted job's waiting runs are kept for so long in the run log, as all are by default.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// Deletes a job; `None`: there was none.
+pub(crate) async fn delete(app: &App, name: &JobName, by: &str) -> Result<Option<Deleted>, ApiError> {
+    let deadline = App::deadline();
+    let mut lost_answer = None;
+    for _ in 0..TRIES {
+        let current = Current::read(app, name, deadline).await?;
+        let Some(entry) = &current.job else { return Ok(lost_answer) };
+        let deleted = Deleted { previous: StoredJob::decode(name.as_str(), &entry.value).ok() };
+        match remove(app, name, &current, by, deadline).await {
+            Ok(true) => return Ok(Some(deleted)),
+            Ok(false) => {}
+            // Read again: if the job is gone, this was it, or as good as.
+            Err(StoreError::Ambiguous(_)) if Instant::now() < deadline => lost_answer = Some(deleted),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::Contended)
+}
+
+/// False: another writer was first.
+async fn remove(
+    app: &App,
+    name: &JobName,
+    current: &Current,
+    by: &str,
+    deadline: Instant,
+) -> Result<bool, StoreError> {
+    let keys = &app.config.keys;
+    let mut compares = vec![Compare::ModRevision(keys.job(name), current.job_revision())];
+    let mut ops = vec![Op::Delete(keys.job(name))];
+    let free = current.lock.as_ref().is_none_or(|lock| !is_held(lock));
+    if free {
+        compares.push(Compare::ModRevision(keys.lock(name), current.lock_revision()));
+        ops.push(Op::Delete(keys.lock(name)));
+    }
+    let queued = app.cache.queued_of(name.as_str());
+    let first = ops.len();
+    let (now, later) = queued.split_at(queued.len().min(QUEUED_AT_ONCE));
+    ops.extend(now.iter().map(|(key, _)| Op::Delete(keys.queue.key(key))));
+    // The waiting tick may be too new for the cache.
+    let next = keys.next_of(name);
+    if !now.iter().any(|(key, _)| keys.queue.key(key) == next) {
+        ops.push(Op::Delete(next));
+    }
+    let outcome = app.write_store(deadline, app.store.txn(Txn::when(compares, ops))).await?;
+    if !outcome.succeeded {
+        return Ok(false);
+    }
+    let mut gone: Vec<Arc<Wanted>> = Vec::new();
+    let results = outcome.results[first.min(outcome.results.len())..].iter();
+    gone.extend(
+        results.zip(now).filter(|(result, _)| removed(result)).map(|(_, (_, wanted))| wanted.clone()),
+    );
+    for chunk in later.chunks(MAX_TXN_OPS) {
+        let ops = chunk.iter().map(|(key, _)| Op::Delete(keys.queue.key(key))).collect();
+        match app.write_store(deadline, app.store.txn(Txn::when(Vec::new(), ops))).await {
+            Ok(outcome) => {
+                let results = outcome.results.iter().zip(chunk);
+                gone.extend(
+                    results.filter(|(result, _)| removed(result)).map(|(_, (_, wanted))| wanted.clone()),
+                );
+            }
+            // The workers find their job gone and end them the same way.
+            Err(error) => tracing::warn!(job = %name, error = error.chain(), "left queued runs behind"),
+        }
+    }
+    record(app, &gone, by).await;
+    wait(app, name, outcome.revision, deadline).await;
+    Ok(true)
+}
+
+async fn wait(app: &App, name: &JobName, revision: Revision, deadline: Instant) {
+    if !app.cache.shows(Place::Jobs, revision, deadline).await {
+        tracing::warn!(job = %name, revision, "the job is deleted, but the lists still show it");
+    }
+}
+
+/// Writes what became of the runs that waited. A failure is said and changes nothing: the job is gone.
+async fn record(app: &App, gone: &[Arc<Wanted>], by: &str) {
+    let Ok(worker) = app.config.id.parse() else { return };
+    if gone.is_empty() {
+        return;
+    }
+    let now = app.now().timestamp_millis();
+    let entry = |wanted: &Arc<Wanted>| {
+        let planned = wanted.tick.map_or(wanted.since, common::tick::Tick::instant).timestamp_millis();
+        let now = now.max(planned);
+        LogEntry::Run(Box::new(RunRecord {
+            job_name: wanted.job.clone(),
+            command: app.cache.command_of(wanted.job.as_str()),
+            err: "job deleted".to_owned(),
+            output: String::new(),
+            plan_time: planned,
+            schedule_time: now,
+            start_time: now,
+            end_time: now,
+            run: wanted.run,
+            attempt: wanted.attempt,
+            state: RunState::Killed,
+            reason: format!("its job was deleted by {by} while it was queued"),
+            by: Author::Caretaker,
+            trigger: wanted.cause,
+            tick: wanted.tick,
+            worker: common::id::WorkerId::clone(&worker),
+            fence: 0,
+            claim_time: now,
+            exit_code: None,
+            signal: None,
+            truncated: 0,
+            pieces: Vec::new(),
+            expires: now + i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX - now),
+        }))
+    };
+    let entries: Vec<LogEntry> = gone.iter().map(entry).collect();
+    if let Err(error) = app.ask_runlog(app.runlog.append(&entries)).await {
+        tracing::warn!(runs = entries.len(), %error, "queued runs of a deleted job got no record");
+    }
+}

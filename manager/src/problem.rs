@@ -1,0 +1,205 @@
+//! The only place where an error becomes a status code and a problem document (RFC 9457).
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use common::{
+    api::Problem,
+    id::{JobName, NameError, RunId},
+    job::{FieldError, JobError},
+    live::LiveError,
+    run::RunState,
+    runlog::RunLogError,
+    store::{Revision, StoreError},
+};
+
+/// Everything that a request can meet, split by what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    #[error("{0}")]
+    Invalid(#[from] JobError),
+    #[error("{0}")]
+    BadRequest(#[source] BadRequest),
+    #[error("there is no job {0:?}; GET /api/v1/jobs lists them")]
+    NoSuchJob(String),
+    #[error("there is no run {0}, neither queued nor running nor in the run log")]
+    NoSuchRun(RunId),
+    #[error("there is no {0}; docs/api.md lists the routes")]
+    NoSuchPath(String),
+    #[error("{0} is not a method of this path; the Allow header lists those that are")]
+    MethodNotAllowed(String),
+    #[error("there is a job {0} already; PUT /api/v1/jobs/{0} replaces it")]
+    JobExists(JobName),
+    #[error("the stored value of job {name:?} is no job: {error}; PUT a job in its place, or DELETE it")]
+    BrokenJob { name: String, error: JobError },
+    #[error(
+        "the lock of job {0} says that it is held, in a form that this release does not know; update this manager"
+    )]
+    UnknownHeldLock(JobName),
+    #[error("run {run} has ended already: {state}")]
+    RunEnded { run: RunId, state: RunState },
+    #[error(
+        "job {name} is at revision {now}, not {given}: somebody changed it; get it again and repeat the change"
+    )]
+    Changed { name: JobName, given: String, now: Revision },
+    #[error("the request's body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("the body's type is {0:?}; send JSON with \"Content-Type: application/json\"")]
+    ContentType(String),
+    #[error(
+        "this server does not answer for the host {0:?}; use localhost or its address, or start it with --allowed-host {0}"
+    )]
+    Misdirected(String),
+    #[error("{0}")]
+    CrossSite(String),
+    #[error("{}", .0.chain())]
+    Store(#[source] StoreError),
+    #[error("the store cannot be reached, and nothing has been read from it yet{}", reason(.0))]
+    NotLoaded(Option<String>),
+    #[error("others keep changing this job; nothing was written, try again")]
+    Contended,
+    #[error("{}", .0.chain())]
+    RunLog(#[source] RunLogError),
+    #[error("{0}")]
+    Live(#[from] LiveError),
+    #[error("the request took too long; a write may have happened, read it back")]
+    TooSlow,
+    #[error("something failed here that should not; the manager's log says what")]
+    Internal,
+}
+
+/// A request that could not be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub(crate) struct BadRequest {
+    pub(crate) detail: String,
+    pub(crate) errors: Vec<FieldError>,
+}
+
+fn reason(reason: &Option<String>) -> String {
+    reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<RunLogError> for ApiError {
+    fn from(error: RunLogError) -> Self {
+        match error {
+            RunLogError::BadPosition(position) => Self::bad_field(FieldError::new(
+                "after",
+                position,
+                "is no position in this list",
+                "the \"next\" of the page before",
+            )),
+            other => Self::RunLog(other),
+        }
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(error: NameError) -> Self {
+        Self::bad_field(FieldError::new(error.what, &error.got, error.problem, error.example))
+    }
+}
+
+impl ApiError {
+    /// A request that could not be understood because of one field.
+    pub(crate) fn bad_field(error: FieldError) -> Self {
+        Self::bad_fields(vec![error])
+    }
+
+    /// A request that could not be understood because of several.
+    pub(crate) fn bad_fields(errors: Vec<FieldError>) -> Self {
+        let detail = JobError { errors: errors.clone() }.to_string();
+        Self::BadRequest(BadRequest { detail, errors })
+    }
+
+    /// A request that could not be understood as a whole.
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::BadRequest(BadRequest { detail: detail.into(), errors: Vec::new() })
+    }
+
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid-job", "The job is not valid"),
+            Self::BadRequest(_) => (S::BAD_REQUEST, "bad-request", "The request cannot be understood"),
+            Self::NoSuchJob(_) | Self::NoSuchRun(_) | Self::NoSuchPath(_) => {
+                (S::NOT_FOUND, "not-found", "There is no such thing")
+            }
+            Self::MethodNotAllowed(_) => {
+                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The path has no such method")
+            }
+            Self::JobExists(_) => (S::CONFLICT, "job-exists", "The job exists"),
+            Self::BrokenJob { .. } => (S::CONFLICT, "broken-job", "The stored job does not decode"),
+            Self::UnknownHeldLock(_) => (S::CONFLICT, "unknown-lock", "The job's lock is not understood"),
+            Self::RunEnded { .. } => (S::CONFLICT, "run-ended", "The run has ended"),
+            Self::Changed { .. } => (S::PRECONDITION_FAILED, "changed", "The job has changed"),
+            Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The body is no JSON"),
+            Self::Misdirected(_) => (S::MISDIRECTED_REQUEST, "wrong-host", "Not a host of this server"),
+            Self::CrossSite(_) => (S::FORBIDDEN, "cross-site", "Another site's page sent this"),
+            Self::Store(StoreError::Refused(_)) => {
+                (S::INTERNAL_SERVER_ERROR, "store-refused", "The store refused the request")
+            }
+            Self::Store(StoreError::Full(_)) => (S::INSUFFICIENT_STORAGE, "store-full", "The store is full"),
+            Self::Store(_) | Self::NotLoaded(_) => {
+                (S::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be reached")
+            }
+            Self::Contended => (S::SERVICE_UNAVAILABLE, "contended", "Others keep changing the job"),
+            Self::RunLog(RunLogError::Refused(_)) => {
+                (S::INTERNAL_SERVER_ERROR, "run-log-refused", "The run log refused the request")
+            }
+            Self::RunLog(_) => {
+                (S::SERVICE_UNAVAILABLE, "run-log-unavailable", "The run log cannot be reached")
+            }
+            Self::Live(_) => {
+                (S::SERVICE_UNAVAILABLE, "worker-unavailable", "The run's worker cannot be reached")
+            }
+            Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too-slow", "The request took too long"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something failed here"),
+        }
+    }
+
+    /// The document.
+    pub(crate) fn problem(&self) -> Problem {
+        let (status, kind, title) = self.kind();
+        let errors = match self {
+            Self::Invalid(error) | Self::BrokenJob { error, .. } => error.errors.clone(),
+            Self::BadRequest(request) => request.errors.clone(),
+            Self::Changed { given, now, .. } => {
+                vec![FieldError::new("If-Match", given, "is not the job's revision", now.to_string())]
+            }
+            _ => Vec::new(),
+        };
+        Problem {
+            kind: kind.to_owned(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+            errors,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(kind = problem.kind, detail = problem.detail, "answered with an error");
+        }
+        let mut response = (status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        }
+        response
+    }
+}

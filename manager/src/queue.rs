@@ -1,0 +1,69 @@
+//! Run now: a wanted run, put into the queue for whichever worker takes it.
+
+use chrono::TimeDelta;
+use common::{
+    id::{JobName, RunId},
+    job::StoredJob,
+    queue::Wanted,
+    run::Cause,
+    store::{Compare, Op, StoreError, Txn},
+};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::{cache::Place, problem::ApiError, state::App};
+
+/// Somebody saved the job meanwhile: look again, so many times.
+const TRIES: usize = 8;
+
+/// Wants a run of the job, which has to start within the job's misfire deadline. Also of a paused job: pausing
+/// stops its ticks, not people.
+pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId, ApiError> {
+    let deadline = App::deadline();
+    let keys = &app.config.keys;
+    let run = new_run(app);
+    for _ in 0..TRIES {
+        let (entry, _) = app.read_store(deadline, app.store.get(&keys.job(name))).await?;
+        let entry = entry.ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
+        let stored = StoredJob::decode(name.as_str(), &entry.value)
+            .map_err(|error| ApiError::BrokenJob { name: name.to_string(), error })?;
+        let now = app.now();
+        let wanted = Wanted {
+            job: name.clone(),
+            run,
+            attempt: 1,
+            cause: Cause::Manual,
+            tick: None,
+            since: now,
+            not_before: None,
+            deadline: TimeDelta::from_std(stored.job.misfire.deadline.0)
+                .ok()
+                .and_then(|span| now.checked_add_signed(span)),
+            by: by.to_owned(),
+        };
+        let compare = Compare::ModRevision(keys.job(name), entry.mod_revision);
+        let put = Op::Put(keys.wanted(&run), wanted.encode(), None);
+        match app.write_store(deadline, app.store.txn(Txn::when(vec![compare], vec![put]))).await {
+            Ok(outcome) if outcome.succeeded => {
+                app.cache.shows(Place::Queue, outcome.revision, deadline).await;
+                return Ok(run);
+            }
+            Ok(_) => {}
+            // The run's id is ours alone: if it stands there, it happened. If it does not, a worker may have
+            // taken it already, so that asking again could run it twice: the client decides.
+            Err(StoreError::Ambiguous(cause)) => {
+                match app.read_store(deadline, app.store.get(&keys.wanted(&run))).await {
+                    Ok((Some(_), _)) => return Ok(run),
+                    _ => return Err(StoreError::Ambiguous(cause).into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::Contended)
+}
+
+fn new_run(app: &App) -> RunId {
+    let now = app.now();
+    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
+    RunId::from_uuid(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos())))
+}

@@ -1,0 +1,73 @@
+//! `/healthz`, `/readyz`, `/metrics`: for load balancers and monitors.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::state::App;
+
+/// A server that takes longer to say what it is counts as away.
+const STATUS_WITHIN: Duration = Duration::from_secs(2);
+
+/// A server behind this manager.
+#[derive(Serialize)]
+struct Part {
+    ok: bool,
+    /// What it is, or why it cannot be used.
+    says: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Readiness {
+    /// `ready`, `degraded` (no run log: jobs can be changed, past runs not be seen) or `unready`.
+    status: &'static str,
+    store: Part,
+    run_log: Part,
+    /// Whether lists show the store as it is now.
+    lists: Part,
+}
+
+/// It serves.
+pub(crate) async fn alive() -> Json<Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// 200 while the store can be used. Without the run log a manager still does the most important things, and all
+/// managers would be without it at once, so it stays in service.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
+    let store = async { app.store.status().await.map_err(|error| error.chain()) };
+    let run_log = async { app.runlog.status().await.map_err(|error| error.chain()) };
+    let (store, run_log) = tokio::join!(part(store), part(run_log));
+    let lists = match (app.cache.stale(), app.cache.is_loaded()) {
+        (Some(reason), _) => Part { ok: false, says: reason.to_string() },
+        (None, false) => Part { ok: false, says: "not read yet".to_owned() },
+        (None, true) => Part { ok: true, says: "current".to_owned() },
+    };
+    let (code, status) = match (store.ok && lists.ok, run_log.ok) {
+        (true, true) => (StatusCode::OK, "ready"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+    };
+    (code, Json(Readiness { status, store, run_log, lists }))
+}
+
+async fn part(status: impl Future<Output = Result<String, String>>) -> Part {
+    match timeout(STATUS_WITHIN, status).await {
+        Ok(Ok(says)) => Part { ok: true, says },
+        Ok(Err(says)) => Part { ok: false, says },
+        Err(_) => Part { ok: false, says: "it does not answer".to_owned() },
+    }
+}
+
+/// As Prometheus reads them.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (app.metrics)())
+}

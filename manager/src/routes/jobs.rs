@@ -1,0 +1,227 @@
+//! `/api/v1/jobs`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use common::{
+    api::{JobView, RunRequested},
+    id::{JobName, RunId},
+    job::{FieldError, Job, JobError, MAX_JOB_BYTES},
+    store::Revision,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::By;
+use crate::{
+    cache::JobFilter,
+    input::{Body, Named, NoParams, Params},
+    jobs::{self, Expect, Paused, Saved},
+    kills,
+    problem::ApiError,
+    queue,
+    state::App,
+    view::Viewer,
+};
+
+/// So many jobs that do not decode are shown beside a page.
+const BROKEN_SHOWN: usize = 100;
+
+/// A page of jobs. `broken` is on the first page only: jobs whose stored value does not decode, which have no
+/// definition that could be shown.
+#[derive(Serialize)]
+pub(crate) struct JobPage {
+    items: Vec<JobView>,
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    broken: Vec<BrokenJob>,
+}
+
+/// A stored job that does not decode.
+#[derive(Serialize)]
+struct BrokenJob {
+    name: String,
+    revision: Revision,
+    problem: String,
+}
+
+/// What `/jobs/{job}/kill` gives: the runs that it aims at.
+#[derive(Serialize)]
+pub(crate) struct KillRequested {
+    job: JobName,
+    runs: Vec<RunId>,
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Result<Json<JobPage>, ApiError> {
+    let filter = JobFilter {
+        contains: params.text("q"),
+        state: params.parsed(
+            "state",
+            "state of a job; there are active, paused, running and the last run's succeeded, failed, \
+             timed_out, killed, lost and expired",
+            "paused",
+        ),
+        after: params.text("after"),
+        limit: params.limit(),
+    };
+    params.done()?;
+    app.loaded().await?;
+    let (page, more) = app.cache.jobs(&filter);
+    let viewer = Viewer::new(&app.cache, app.now());
+    let items = page.iter().map(|job| viewer.job(job)).collect::<Result<_, _>>()?;
+    let next = page.last().filter(|_| more).map(|job| job.name.clone());
+    let first_and_any = filter.after.is_none() && filter.state.is_none();
+    let broken = if first_and_any { broken(&app, filter.contains.as_deref()) } else { Vec::new() };
+    Ok(Json(JobPage { items, next, broken }))
+}
+
+fn broken(app: &App, contains: Option<&str>) -> Vec<BrokenJob> {
+    let told = |(name, job): (String, Arc<crate::cache::CachedJob>)| {
+        let problem = job.stored.as_ref().err()?.to_string();
+        Some(BrokenJob { name, revision: job.revision, problem })
+    };
+    app.cache.broken(contains, BROKEN_SHOWN).into_iter().filter_map(told).collect()
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Named(name): Named<JobName>,
+) -> Result<Response, ApiError> {
+    app.loaded().await?;
+    let snapshot = app.cache.job(name.as_str()).ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
+    let view = Viewer::new(&app.cache, app.now()).job(&snapshot)?;
+    Ok(answer(StatusCode::OK, view))
+}
+
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Body(body): Body,
+) -> Result<Response, ApiError> {
+    let job = read(body)?;
+    let saved = jobs::save(&app, &job.name, &Expect::Absent, |_| Ok(job.clone())).await?;
+    let location = format!("/api/v1/jobs/{}", encoded(job.name.as_str()));
+    let mut response = saved_view(&app, &saved);
+    if let Ok(location) = location.parse() {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+pub(crate) async fn replace(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Named(name): Named<JobName>,
+    headers: HeaderMap,
+    Body(mut body): Body,
+) -> Result<Response, ApiError> {
+    if let Value::Object(fields) = &mut body {
+        let given = fields.entry("name").or_insert_with(|| Value::String(name.to_string()));
+        if given.as_str() != Some(name.as_str()) {
+            let problem = format!("is not the name in the path, {name:?}; a job cannot be renamed");
+            let given = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
+            return Err(JobError::from(FieldError::new("name", given, problem, format!("{name:?}"))).into());
+        }
+    }
+    let job = read(body)?;
+    let expect = headers.get(header::IF_MATCH).map_or(Expect::Any, |given| {
+        Expect::Revision(String::from_utf8_lossy(given.as_bytes()).into_owned())
+    });
+    let saved = jobs::save(&app, &name, &expect, |_| Ok(job.clone())).await?;
+    Ok(saved_view(&app, &saved))
+}
+
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    By(by): By,
+    Named(name): Named<JobName>,
+) -> Result<StatusCode, ApiError> {
+    match jobs::delete(&app, &name, &by).await? {
+        Some(_) => Ok(StatusCode::NO_CONTENT),
+        None => Err(ApiError::NoSuchJob(name.to_string())),
+    }
+}
+
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Named(name): Named<JobName>,
+) -> Result<Response, ApiError> {
+    set_paused(&app, &name, Paused::Yes).await
+}
+
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Named(name): Named<JobName>,
+) -> Result<Response, ApiError> {
+    set_paused(&app, &name, Paused::No).await
+}
+
+async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Result<Response, ApiError> {
+    let saved = jobs::set_paused(app, name, paused).await?;
+    Ok(saved_view(app, &saved))
+}
+
+pub(crate) async fn run(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    By(by): By,
+    Named(name): Named<JobName>,
+) -> Result<(StatusCode, Json<RunRequested>), ApiError> {
+    let run = queue::run_now(&app, &name, &by).await?;
+    Ok((StatusCode::ACCEPTED, Json(RunRequested { run: run.to_string() })))
+}
+
+pub(crate) async fn kill(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    By(by): By,
+    Named(job): Named<JobName>,
+) -> Result<(StatusCode, Json<KillRequested>), ApiError> {
+    let runs = kills::kill_job(&app, &job, &by).await?;
+    Ok((StatusCode::ACCEPTED, Json(KillRequested { job, runs })))
+}
+
+/// A job from a body.
+pub(super) fn read(body: Value) -> Result<Job, ApiError> {
+    let job = Job::from_value(body)?;
+    let bytes = serde_json::to_vec(&job).map_or(0, |text| text.len());
+    if bytes > MAX_JOB_BYTES {
+        return Err(ApiError::TooLarge { limit: MAX_JOB_BYTES });
+    }
+    Ok(job)
+}
+
+/// The job as it was written, with what the cache knows of its runs.
+fn saved_view(app: &App, saved: &Saved) -> Response {
+    let known = app.cache.job(saved.stored.job.name.as_str());
+    let viewer = Viewer::new(&app.cache, app.now());
+    let view = viewer.stored(&saved.stored, saved.revision, known.as_ref());
+    answer(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, view)
+}
+
+fn answer(status: StatusCode, view: JobView) -> Response {
+    let tag = format!("\"{}\"", view.status.revision);
+    (status, [(header::ETAG, tag)], Json(view)).into_response()
+}
+
+/// A name as a part of a path.
+fn encoded(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}

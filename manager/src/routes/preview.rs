@@ -1,0 +1,98 @@
+//! `/api/v1/validate` and `/api/v1/preview`: what a job or an expression means, without saving anything.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use chrono::SecondsFormat;
+use chrono_tz::Tz;
+use common::{
+    api::{Preview, PreviewRequest},
+    job::{Command, FieldError, Job, JobError, Shell, Trigger},
+    schedule::parse_zone,
+};
+use serde::Serialize;
+
+use super::jobs;
+use crate::{
+    input::{Body, NoParams},
+    problem::ApiError,
+    state::App,
+    view::{describe, instant, next_after},
+};
+
+/// So many instants are given when no number is asked for, and at most.
+const COUNT: (usize, usize) = (6, 100);
+
+/// A job that could be saved.
+#[derive(Serialize)]
+pub(crate) struct Valid {
+    valid: bool,
+    /// When, in words; "" for a job that only people start.
+    describe: String,
+    /// The next instants, RFC 3339 in UTC with milliseconds.
+    next: Vec<String>,
+    /// The job as it would be saved, every default in its place.
+    job: Job,
+}
+
+pub(crate) async fn validate(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Body(body): Body,
+) -> Result<Json<Valid>, ApiError> {
+    let mut job = jobs::read(body)?;
+    let now = app.now();
+    job.settle(app.config.zone, now, None);
+    job.check(now)?;
+    let schedule = job.schedule()?;
+    let (describe, next) = schedule.map_or_else(Default::default, |schedule| {
+        (describe(&schedule), next_after(&schedule, now, COUNT.0).map(instant).collect())
+    });
+    Ok(Json(Valid { valid: true, describe, next, job }))
+}
+
+pub(crate) async fn preview(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Body(body): Body,
+) -> Result<Json<Preview>, ApiError> {
+    let request: PreviewRequest = serde_json::from_value(body).map_err(|error| {
+        let example = r#"{"cron": ["30 9 * * MON-FRI"], "zone": "Europe/Berlin", "count": 6}"#;
+        ApiError::bad_field(FieldError::new("", "", error.to_string(), example))
+    })?;
+    let now = app.now();
+    let zone = zone(&app, request.zone.as_deref())?;
+    let count = request.count.unwrap_or(COUNT.0);
+    if !(1..=COUNT.1).contains(&count) {
+        let problem = format!("is not 1 to {}", COUNT.1);
+        return Err(JobError::from(FieldError::new("count", count, problem, "6")).into());
+    }
+    // As a job, so that it is told what saving would tell.
+    let shell = Shell { command: "true".to_owned(), ..Shell::default() };
+    let trigger = Trigger::cron(request.cron);
+    let mut job = Job::new("preview".parse()?, trigger, Command::Shell(shell));
+    job.settle(zone, now, None);
+    job.check(now).map_err(|mut error| {
+        for error in &mut error.errors {
+            if let Some(field) = error.field.strip_prefix("trigger.") {
+                error.field = field.to_owned();
+            }
+        }
+        error
+    })?;
+    let schedule = job.schedule()?.ok_or(ApiError::Internal)?;
+    let next = next_after(&schedule, now, count);
+    Ok(Json(Preview {
+        describe: schedule.describe(),
+        zone: zone.name().to_owned(),
+        next: next.map(|at| at.with_timezone(&zone).to_rfc3339_opts(SecondsFormat::Secs, false)).collect(),
+    }))
+}
+
+fn zone(app: &App, given: Option<&str>) -> Result<Tz, ApiError> {
+    let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(app.config.zone) };
+    parse_zone(name).map_err(|error| {
+        let example = format!("{:?}", error.suggestions().first().unwrap_or(&"Europe/Berlin"));
+        JobError::from(FieldError::new("zone", name, "is no time zone of the IANA database", example)).into()
+    })
+}

@@ -1,0 +1,85 @@
+//! `/api/v1/runs`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Json, extract::State, http::StatusCode};
+use common::{
+    api::{OutputView, RunAttempt, RunList, RunRequested},
+    id::RunId,
+};
+use tokio::time::{Instant, sleep};
+
+use super::By;
+use crate::{
+    input::{Named, NoParams, Params},
+    kills,
+    problem::ApiError,
+    runs::{self, RunFilter, output as outputs},
+    state::App,
+};
+
+/// The longest wait for more output.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Between two looks at a run that prints nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Result<Json<RunList>, ApiError> {
+    let filter = RunFilter {
+        job: params.text("job"),
+        state: params.parsed(
+            "state",
+            "state of a run; there are queued, claimed, running, succeeded, failed, timed_out, killed, lost \
+             and expired",
+            "failed",
+        ),
+        worker: params.text("worker"),
+        from: params.instant("from"),
+        to: params.instant("to"),
+        after: params.text("after"),
+        limit: params.limit(),
+    };
+    params.done()?;
+    runs::list(&app, &filter).await.map(Json)
+}
+
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    Named(run): Named<RunId>,
+) -> Result<Json<RunAttempt>, ApiError> {
+    runs::get(&app, run).await.map(Json)
+}
+
+/// The output behind `from`. With `wait`, an answer without news is held back so long, for news.
+pub(crate) async fn output(
+    State(app): State<Arc<App>>,
+    Named(run): Named<RunId>,
+    mut params: Params,
+) -> Result<Json<OutputView>, ApiError> {
+    let from = params.parsed("from", "number of bytes", "4096").unwrap_or(0);
+    let attempt = params.parsed("attempt", "number of an attempt", "1");
+    let wait = params.span("wait").unwrap_or_default().min(LONGEST_WAIT);
+    params.done()?;
+    let until = Instant::now() + wait;
+    loop {
+        let view = outputs::read(&app, run, attempt, from).await?;
+        if view.complete || view.next > from || Instant::now() >= until {
+            return Ok(Json(view));
+        }
+        tokio::select! {
+            () = sleep(LOOK_EVERY) => {}
+            () = app.ending.cancelled() => return Ok(Json(view)),
+        }
+    }
+}
+
+pub(crate) async fn kill(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    By(by): By,
+    Named(run): Named<RunId>,
+) -> Result<(StatusCode, Json<RunRequested>), ApiError> {
+    kills::kill_run(&app, run, &by).await?;
+    Ok((StatusCode::ACCEPTED, Json(RunRequested { run: run.to_string() })))
+}

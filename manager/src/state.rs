@@ -1,0 +1,97 @@
+//! What every route can reach: the settings, the ports and the cache.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use common::{
+    clock::Clock,
+    live::LiveOutputs,
+    runlog::{RunLog, RunLogError},
+    store::{Store, StoreError},
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Asset, ManagerConfig, ManagerPorts, cache::Cache, problem::ApiError};
+
+/// Every request is answered within five seconds, whatever the servers behind do; this leaves time to say so.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
+
+/// What a question to the run log may take: it notices by itself, within a second, that its server is away.
+const RUN_LOG_WITHIN: Duration = Duration::from_secs(4);
+
+/// The handles that routes work with.
+pub(crate) struct App {
+    pub(crate) config: ManagerConfig,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) runlog: Arc<dyn RunLog>,
+    pub(crate) live: Arc<dyn LiveOutputs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) assets: fn(&str) -> Option<Asset>,
+    pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub(crate) cache: Cache,
+    /// Cancelled when the manager ends: answers that wait for something stop waiting.
+    pub(crate) ending: CancellationToken,
+}
+
+impl App {
+    pub(crate) fn new(config: ManagerConfig, ports: ManagerPorts) -> Self {
+        Self {
+            config,
+            store: ports.store,
+            runlog: ports.runlog,
+            live: ports.live,
+            clock: ports.clock,
+            assets: ports.assets,
+            metrics: ports.metrics,
+            cache: Cache::default(),
+            ending: CancellationToken::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The instant by which a request that comes now is to be answered.
+    pub(crate) fn deadline() -> Instant {
+        Instant::now() + ANSWER_WITHIN
+    }
+
+    /// A question to the store, given up at `deadline`.
+    pub(crate) async fn read_store<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let answer = timeout_at(deadline, call).await;
+        answer.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer".into())))
+    }
+
+    /// A write to the store, given up at `deadline`; it may still happen then.
+    pub(crate) async fn write_store<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let answer = timeout_at(deadline, call).await;
+        answer.unwrap_or_else(|_| Err(StoreError::Ambiguous("it does not answer".into())))
+    }
+
+    /// Waits for the first reading of the store, so that a list is not empty only because it is early.
+    pub(crate) async fn loaded(&self) -> Result<(), ApiError> {
+        if self.cache.loaded(Self::deadline()).await {
+            return Ok(());
+        }
+        Err(ApiError::NotLoaded(self.cache.stale().map(|reason| reason.to_string())))
+    }
+
+    /// A question to the run log, given up after four seconds.
+    pub(crate) async fn ask_runlog<T>(
+        &self,
+        call: impl Future<Output = Result<T, RunLogError>> + Send,
+    ) -> Result<T, ApiError> {
+        let answer = timeout(RUN_LOG_WITHIN, call).await;
+        Ok(answer.unwrap_or_else(|_| Err(RunLogError::Unavailable("no answer within 4 s".into())))?)
+    }
+}

@@ -1,0 +1,3 @@
+//! The forerunners' routes: each translated to the native model, and nothing else knows them.
+
+pub(crate) mod gdts;

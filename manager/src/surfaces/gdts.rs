@@ -1,0 +1,227 @@
+//! GDTS's routes: every answer is HTTP 200 with `{"errno","msg","data"}` in this order, also for errors; what is
+//! posted is a form; a job has exactly three keys and a run exactly eight.
+//!
+//! What its form of a job cannot express is kept: saving over an existing job changes its command and schedule,
+//! and a command or an expression that comes back as it was shown changes nothing.
+
+use std::sync::Arc;
+
+use axum::{
+    Form, Json,
+    extract::{FromRequest, Query, Request, State},
+    http::Method,
+};
+use common::{
+    id::JobName,
+    job::{Job, JobError},
+    runlog::RunRecord,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    jobs::{self, Expect},
+    kills,
+    problem::ApiError,
+    routes::By,
+    state::App,
+};
+
+mod translate;
+
+/// `/job/log` without a `limit`, and at most.
+const LOG_LIMIT: (usize, usize) = (20, 1000);
+
+/// Every answer.
+#[derive(Serialize)]
+pub(crate) struct Answer {
+    errno: i8,
+    msg: String,
+    data: Value,
+}
+
+/// A job in GDTS's form.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GdtsJob {
+    name: String,
+    command: String,
+    cron_expr: String,
+}
+
+impl From<&Job> for GdtsJob {
+    fn from(job: &Job) -> Self {
+        let cron_expr = job.trigger.expressions().join(translate::BETWEEN_EXPRESSIONS);
+        Self { name: job.name.to_string(), command: job.driver.text(), cron_expr }
+    }
+}
+
+/// A run in GDTS's form.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GdtsLog {
+    job_name: String,
+    command: String,
+    err: String,
+    output: String,
+    plan_time: i64,
+    schedule_time: i64,
+    start_time: i64,
+    end_time: i64,
+}
+
+impl From<RunRecord> for GdtsLog {
+    fn from(record: RunRecord) -> Self {
+        Self {
+            job_name: record.job_name.to_string(),
+            command: record.command,
+            err: record.err,
+            output: record.output,
+            plan_time: record.plan_time,
+            schedule_time: record.schedule_time,
+            start_time: record.start_time,
+            end_time: record.end_time,
+        }
+    }
+}
+
+type Outcome = Result<Value, ApiError>;
+
+fn answer(outcome: Outcome) -> Json<Answer> {
+    Json(match outcome {
+        Ok(data) => Answer { errno: 0, msg: "success".to_owned(), data },
+        Err(error) => Answer { errno: -1, msg: error.to_string(), data: Value::Null },
+    })
+}
+
+fn data(value: impl Serialize) -> Outcome {
+    serde_json::to_value(value).map_err(|_| ApiError::Internal)
+}
+
+/// A request's parameters: the form of a POST, the query of a GET.
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    async fn posted(request: Request) -> Result<Self, ApiError> {
+        if *request.method() != Method::POST {
+            return Err(ApiError::bad_request("this route takes POST with a form, as curl -d sends it"));
+        }
+        let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
+        let Form(fields) = form.map_err(|error| {
+            ApiError::bad_request(format!(
+                "the form cannot be read: {}; send name=value pairs as application/x-www-form-urlencoded",
+                error.body_text()
+            ))
+        })?;
+        Ok(Self(fields))
+    }
+
+    fn queried(request: &Request) -> Result<Self, ApiError> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(ApiError::bad_request("this route takes GET"));
+        }
+        Query::try_from_uri(request.uri())
+            .map(|Query(fields)| Self(fields))
+            .map_err(|error| ApiError::bad_request(format!("the query cannot be read: {error}")))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    fn required(&self, name: &str) -> Result<&str, ApiError> {
+        let given = self.get(name).filter(|value| !value.is_empty());
+        given.ok_or_else(|| ApiError::bad_request(format!("the parameter {name:?} is missing")))
+    }
+
+    /// What is no number counts as the default, as it always did.
+    fn number(&self, name: &str) -> Option<u64> {
+        self.get(name).and_then(|text| text.trim().parse().ok())
+    }
+}
+
+pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+    answer(do_save(&app, request).await)
+}
+
+async fn do_save(app: &App, request: Request) -> Outcome {
+    let fields = Fields::posted(request).await?;
+    let text = fields.required("job")?;
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        ApiError::bad_request(format!("job is no JSON: {error}; right is {}", translate::EXAMPLE))
+    })?;
+    let given: Map<String, Value> = translate::given(value)?;
+    let name: JobName = translate::name(&given)?;
+    let saved = jobs::save(app, &name, &Expect::Any, |previous| {
+        translate::job(&given, previous).map_err(|error: JobError| error.into())
+    })
+    .await?;
+    data(saved.previous.as_ref().map(|stored| GdtsJob::from(&stored.job)))
+}
+
+pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Request) -> Json<Answer> {
+    answer(do_delete(&app, &by, request).await)
+}
+
+async fn do_delete(app: &App, by: &str, request: Request) -> Outcome {
+    let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
+    let deleted = jobs::delete(app, &name, by).await?;
+    let Some(deleted) = deleted else { return Ok(Value::Null) };
+    // What was no job can only be named.
+    let unreadable = GdtsJob { name: name.to_string(), command: String::new(), cron_expr: String::new() };
+    data(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job)))
+}
+
+pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Request) -> Json<Answer> {
+    answer(do_kill(&app, &by, request).await)
+}
+
+async fn do_kill(app: &App, by: &str, request: Request) -> Outcome {
+    let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
+    match kills::kill_job(app, &name, by).await {
+        Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(Value::Null),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+    answer(do_list(&app, Fields::queried(&request)).await)
+}
+
+async fn do_list(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
+    fields?;
+    app.loaded().await?;
+    let jobs = app.cache.all_jobs().into_iter().map(|(name, job)| match &job.stored {
+        Ok(stored) => GdtsJob::from(&stored.job),
+        Err(_) => GdtsJob { name, command: String::new(), cron_expr: String::new() },
+    });
+    data(jobs.collect::<Vec<_>>())
+}
+
+pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+    answer(do_log(&app, Fields::queried(&request)).await)
+}
+
+async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
+    let fields = fields?;
+    let name = fields.required("name")?;
+    let (default, most) = LOG_LIMIT;
+    let limit = fields.number("limit").filter(|limit| *limit > 0);
+    let limit = limit.map_or(default, |limit| usize::try_from(limit).unwrap_or(most).min(most));
+    let skip = fields.number("skip").unwrap_or(0);
+    let records = app.ask_runlog(app.runlog.log(name, skip, limit)).await?;
+    data(records.into_iter().map(GdtsLog::from).collect::<Vec<_>>())
+}
+
+pub(crate) async fn workers(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+    answer(do_workers(&app, Fields::queried(&request)).await)
+}
+
+async fn do_workers(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
+    fields?;
+    app.loaded().await?;
+    let name = |worker: &Arc<common::worker::Registration>| {
+        if worker.address.is_empty() { worker.id.to_string() } else { worker.address.clone() }
+    };
+    data(app.cache.workers().iter().map(name).collect::<Vec<_>>())
+}

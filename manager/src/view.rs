@@ -1,0 +1,245 @@
+//! What the native API shows of a job or a run: computed from the cache, without I/O.
+
+use std::{str::FromStr, sync::Arc};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use common::{
+    api::{JobStatus, JobView, RunView, WorkerView, run::instant_text},
+    job::{Job, StoredJob},
+    lock::LastRun,
+    run::RunState,
+    schedule::Schedule,
+    store::Revision,
+    worker::Registration,
+};
+
+use crate::{
+    cache::{Active, Cache, CachedLock, JobSnapshot},
+    problem::ApiError,
+};
+
+/// So many of a job's next instants are shown.
+const NEXT_SHOWN: usize = 5;
+
+/// A fence so far ahead is no claim made a little early.
+const FENCE_AHEAD_SECONDS: i64 = 5;
+
+/// What a page of jobs may be filtered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JobState {
+    Active,
+    Paused,
+    Running,
+    /// How its last run ended.
+    Last(RunState),
+}
+
+impl JobState {
+    pub(crate) fn is_of(self, stored: &StoredJob, last: Option<&LastRun>, running: bool) -> bool {
+        match self {
+            Self::Active => !stored.paused,
+            Self::Paused => stored.paused,
+            Self::Running => running,
+            Self::Last(state) => last.is_some_and(|last| last.state == state),
+        }
+    }
+}
+
+impl FromStr for JobState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "active" => Ok(Self::Active),
+            "paused" => Ok(Self::Paused),
+            "running" => Ok(Self::Running),
+            other => other.parse().ok().filter(|state: &RunState| state.is_final()).map(Self::Last).ok_or(()),
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+pub(crate) fn instant(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The eyes of one request: the time, and the workers, as they are now.
+pub(crate) struct Viewer<'a> {
+    cache: &'a Cache,
+    now: DateTime<Utc>,
+    workers: Vec<Arc<Registration>>,
+}
+
+impl<'a> Viewer<'a> {
+    pub(crate) fn new(cache: &'a Cache, now: DateTime<Utc>) -> Self {
+        Self { cache, now, workers: cache.workers() }
+    }
+
+    /// A job with its status; an error if its stored value is none.
+    pub(crate) fn job(&self, snapshot: &JobSnapshot) -> Result<JobView, ApiError> {
+        match &snapshot.job.stored {
+            Ok(stored) => Ok(self.stored(stored, snapshot.job.revision, Some(snapshot))),
+            Err(error) => Err(ApiError::BrokenJob { name: snapshot.name.clone(), error: error.clone() }),
+        }
+    }
+
+    /// A stored job with what `known` says of its runs.
+    pub(crate) fn stored(
+        &self,
+        stored: &StoredJob,
+        revision: Revision,
+        known: Option<&JobSnapshot>,
+    ) -> JobView {
+        let schedule = stored.job.schedule();
+        let (describe, next) = match &schedule {
+            Ok(Some(schedule)) if stored.paused => (describe(schedule), Vec::new()),
+            Ok(Some(schedule)) => {
+                (describe(schedule), next_after(schedule, self.now, NEXT_SHOWN).map(instant).collect())
+            }
+            Ok(None) | Err(_) => (String::new(), Vec::new()),
+        };
+        let lock = known.and_then(|known| known.lock.as_deref());
+        let warning = match &schedule {
+            Err(error) => format!("it never runs by itself: {error}"),
+            Ok(_) => self.warning(&stored.job, lock),
+        };
+        let active = known.map_or(&[][..], |known| &known.active);
+        let status = JobStatus {
+            revision,
+            paused: stored.paused,
+            saved: stored.saved.map(instant),
+            describe,
+            next,
+            last: lock.and_then(|lock| lock.last.clone()),
+            running: active.iter().map(|active| self.active(active, &stored.job.driver.text())).collect(),
+            warning,
+        };
+        JobView { job: stored.job.clone(), status }
+    }
+
+    fn warning(&self, job: &Job, lock: Option<&CachedLock>) -> String {
+        if let Some(problem) = lock.and_then(|lock| lock.problem.as_ref()) {
+            return format!("it cannot run: {problem}; save it again, or remove locks/{}", job.name);
+        }
+        let fence = lock.and_then(|lock| lock.fence);
+        if let Some(fence) =
+            fence.filter(|fence| fence.seconds() > self.now.timestamp() + FENCE_AHEAD_SECONDS)
+        {
+            return format!(
+                "its ticks up to {fence} count as decided, which is ahead of now: none runs before"
+            );
+        }
+        if self.workers.is_empty() {
+            return "no worker is there to run it".to_owned();
+        }
+        let require = &job.placement.require;
+        let fits = |worker: &Arc<Registration>| require.iter().all(|label| has(worker, label));
+        if !self.workers.iter().any(fits) {
+            return format!("no worker has the labels that it requires: {}", require.join(", "));
+        }
+        String::new()
+    }
+
+    /// A run that has not ended; `command` is its job's.
+    pub(crate) fn active(&self, active: &Active, command: &str) -> RunView {
+        let mut view = RunView {
+            run: active.run().to_string(),
+            job: active.job().to_owned(),
+            attempt: 1,
+            state: RunState::Queued,
+            trigger: active.cause(),
+            tick: None,
+            worker: String::new(),
+            fence: 0,
+            planned: None,
+            claimed: None,
+            started: None,
+            ended: None,
+            exit_code: None,
+            signal: None,
+            err: String::new(),
+            reason: String::new(),
+            command: command.to_owned(),
+        };
+        match active {
+            Active::Wanted(wanted) => {
+                view.attempt = wanted.attempt;
+                view.tick = wanted.tick.map(|tick| tick.to_string());
+                view.reason = wanted_reason(wanted);
+            }
+            Active::Held(run) => {
+                let held = &run.held;
+                let early = held.tick.is_some_and(|tick| tick.instant() > self.now);
+                view.state = if early { RunState::Claimed } else { RunState::Running };
+                view.attempt = held.attempt;
+                view.tick = held.tick.map(|tick| tick.to_string());
+                view.worker = held.worker.to_string();
+                view.fence = run.token;
+                view.claimed = Some(instant(held.claimed));
+            }
+        }
+        view.planned = instant_text(planned(active));
+        view
+    }
+
+    /// As [`Viewer::active`], with the command that the cache knows.
+    pub(crate) fn active_run(&self, active: &Active) -> RunView {
+        self.active(active, &self.cache.command_of(active.job()))
+    }
+}
+
+/// When a run that has not ended should have started, in milliseconds since 1970.
+pub(crate) fn planned(active: &Active) -> i64 {
+    match active {
+        Active::Wanted(wanted) => {
+            let since = wanted.tick.map_or(wanted.since, common::tick::Tick::instant);
+            wanted.not_before.unwrap_or(since).timestamp_millis()
+        }
+        Active::Held(run) => {
+            run.held.tick.map_or(run.held.claimed, common::tick::Tick::instant).timestamp_millis()
+        }
+    }
+}
+
+fn wanted_reason(wanted: &common::queue::Wanted) -> String {
+    let mut parts = Vec::new();
+    if !wanted.by.is_empty() {
+        parts.push(format!("asked for by {}", wanted.by));
+    }
+    if let Some(not_before) = wanted.not_before {
+        parts.push(format!("not before {}", instant(not_before)));
+    }
+    if let Some(deadline) = wanted.deadline {
+        parts.push(format!("expires at {}", instant(deadline)));
+    }
+    parts.join("; ")
+}
+
+/// A worker as the API shows it.
+pub(crate) fn worker(registration: &Registration) -> WorkerView {
+    WorkerView { says: registration.readiness.describe().to_owned(), registration: registration.clone() }
+}
+
+/// In words, with the zone where there is one.
+pub(crate) fn describe(schedule: &Schedule) -> String {
+    match schedule.zone() {
+        Some(zone) => format!("{} ({zone})", schedule.describe()),
+        None => schedule.describe(),
+    }
+}
+
+/// The next instants after `from`, at most `count`.
+pub(crate) fn next_after(
+    schedule: &Schedule,
+    from: DateTime<Utc>,
+    count: usize,
+) -> impl Iterator<Item = DateTime<Utc>> + '_ {
+    std::iter::successors(schedule.next_after(from), |last| schedule.next_after(*last)).take(count)
+}
+
+fn has(worker: &Registration, label: &str) -> bool {
+    match label.split_once('=') {
+        Some((key, value)) => worker.labels.get(key).is_some_and(|have| have == value),
+        None => worker.labels.contains_key(label),
+    }
+}

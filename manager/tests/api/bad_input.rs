@@ -1,0 +1,116 @@
+//! What is wrong with a request is said as a problem document that names the field.
+
+use axum::body::Body;
+
+use super::support::{Answer, Bench, request};
+
+#[track_caller]
+fn is_problem(answer: &Answer, status: u16, kind: &str, field: &str) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{answer:?}");
+    let problem = answer.json();
+    assert_eq!((problem["type"].as_str(), problem["status"].as_u64()), (Some(kind), Some(status.into())));
+    assert!(
+        !problem["title"].as_str().unwrap().is_empty() && !problem["detail"].as_str().unwrap().is_empty()
+    );
+    if !field.is_empty() {
+        let fields: Vec<_> =
+            problem["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
+        assert!(fields.iter().any(|given| *given == field), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_bad_job_is_refused_at_its_field() {
+    let bench = Bench::start().await;
+    let shell = r#""driver": {"shell": {"command": "date"}}"#;
+    let daily = r#""trigger": {"cron": ["@daily"]}"#;
+    let cases = [
+        (format!(r#"{{"name": "", {daily}, {shell}}}"#), "name"),
+        (format!(r#"{{"name": "a/b", {daily}, {shell}}}"#), "name"),
+        (format!(r#"{{"name": "a", {daily}, {shell}, "colour": 1}}"#), "colour"),
+        (format!(r#"{{"name": "a", {daily}, {shell}, "timeout": "soon"}}"#), "timeout"),
+        (format!(r#"{{"name": "a", "trigger": {{"cron": ["0 0 30 2 *"]}}, {shell}}}"#), "trigger.cron[0]"),
+        (
+            format!(r#"{{"name": "a", "trigger": {{"cron": ["@daily", "61 * * * *"]}}, {shell}}}"#),
+            "trigger.cron[1]",
+        ),
+        (
+            format!(r#"{{"name": "a", "trigger": {{"cron": ["@daily"], "zone": "Mars"}}, {shell}}}"#),
+            "trigger",
+        ),
+        (format!(r#"{{"name": "a", {daily}, "driver": {{"exec": {{"argv": []}}}}}}"#), "driver.exec.argv"),
+    ];
+    for (body, field) in cases {
+        for path in ["/api/v1/jobs", "/api/v1/validate"] {
+            let answer = bench.send_json("POST", path, &body).await;
+            is_problem(&answer, 422, "invalid-job", field);
+        }
+    }
+    let renamed =
+        bench.send_json("PUT", "/api/v1/jobs/b", &format!(r#"{{"name": "a", {daily}, {shell}}}"#)).await;
+    is_problem(&renamed, 422, "invalid-job", "name");
+    assert_eq!(bench.get("/api/v1/jobs").await.names("name"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_understood_is_refused() {
+    let bench = Bench::start().await;
+    is_problem(&bench.send_json("POST", "/api/v1/jobs", "{").await, 400, "bad-request", "");
+    is_problem(&bench.send_json("POST", "/api/v1/jobs", "").await, 400, "bad-request", "");
+    is_problem(&bench.form("/api/v1/jobs", "a=b").await, 415, "content-type", "");
+    is_problem(&bench.post("/api/v1/jobs").await, 415, "content-type", "");
+    is_problem(
+        &bench.send_json("POST", "/api/v1/jobs", &" ".repeat((1 << 20) + 1)).await,
+        413,
+        "too-large",
+        "",
+    );
+    is_problem(&bench.get("/api/v1/jobs?limt=3").await, 400, "bad-request", "limt");
+    is_problem(&bench.get("/api/v1/jobs?limit=0").await, 400, "bad-request", "limit");
+    is_problem(&bench.get("/api/v1/jobs?limit=501").await, 400, "bad-request", "limit");
+    is_problem(&bench.get("/api/v1/jobs?q=a&q=b").await, 400, "bad-request", "q");
+    is_problem(&bench.get("/api/v1/jobs?state=odd").await, 400, "bad-request", "state");
+    is_problem(&bench.get("/api/v1/jobs/a?x=1").await, 400, "bad-request", "x");
+    is_problem(&bench.get("/api/v1/jobs/a%2Fb").await, 400, "bad-request", "job name");
+    is_problem(&bench.get("/api/v1/jobs/%FF").await, 400, "bad-request", "");
+    is_problem(&bench.get("/api/v1/runs?state=done&from=yesterday").await, 400, "bad-request", "from");
+    is_problem(&bench.get("/api/v1/runs?after=x").await, 400, "bad-request", "after");
+    is_problem(&bench.get("/api/v1/runs?after=log/rubbish").await, 400, "bad-request", "after");
+    is_problem(&bench.get("/api/v1/runs/no-run").await, 400, "bad-request", "run id");
+    is_problem(&bench.get("/api/v1/nothing").await, 404, "not-found", "");
+    is_problem(&bench.get("/tasks").await, 404, "not-found", "");
+    let patch = bench.send(request("PATCH", "/api/v1/jobs/a", Body::empty())).await;
+    is_problem(&patch, 405, "method-not-allowed", "");
+    assert!(patch.header("allow").contains("PUT"), "{patch:?}");
+}
+
+#[tokio::test]
+async fn a_panic_is_an_answer_and_not_the_end() {
+    let bench = Bench::start().await;
+    is_problem(&bench.get("/metrics").await, 500, "internal", "");
+    assert_eq!(bench.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_expression_is_previewed_in_words_and_instants() {
+    let bench = Bench::start().await;
+    let preview = |body: &'static str| {
+        let bench = &bench;
+        async move { bench.send_json("POST", "/api/v1/preview", body).await }
+    };
+    let answer = preview(r#"{"cron": ["30 9 * * MON-FRI"], "count": 2}"#).await.json();
+    let expected = serde_json::json!({
+        "describe": "at 09:30 on weekdays", "zone": "Europe/Berlin",
+        "next": ["2026-11-23T09:30:00+01:00", "2026-11-24T09:30:00+01:00"],
+    });
+    assert_eq!(answer, expected);
+    is_problem(&preview(r#"{"cron": ["x"]}"#).await, 422, "invalid-job", "cron[0]");
+    is_problem(&preview(r#"{"cron": ["@daily"], "zone": "Berlin"}"#).await, 422, "invalid-job", "zone");
+    is_problem(&preview(r#"{"cron": ["@daily"], "count": 101}"#).await, 422, "invalid-job", "count");
+    is_problem(&preview(r#"{"corn": ["@daily"]}"#).await, 400, "bad-request", "");
+    let job = r#"{"name": "a", "trigger": {"cron": "@daily"}, "driver": {"shell": {"command": "date"}}}"#;
+    let valid = bench.send_json("POST", "/api/v1/validate", job).await.json();
+    assert_eq!((&valid["valid"], &valid["next"][0]), (&true.into(), &"2026-11-22T23:00:00.000Z".into()));
+    assert_eq!(bench.get("/api/v1/jobs").await.names("name"), [""; 0]);
+}

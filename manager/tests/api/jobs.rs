@@ -1,0 +1,222 @@
+//! Jobs through the native API, and what saving does to the store.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use common::lock::Lock;
+use serde_json::json;
+
+use super::support::{Bench, held, request};
+
+const RUN: &str = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
+
+#[tokio::test]
+async fn a_job_is_created_shown_replaced_and_deleted() {
+    let bench = Bench::start().await;
+    let job =
+        r#"{"name": "a", "trigger": {"cron": ["30 2 * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
+    let created = bench.send_json("POST", "/api/v1/jobs", job).await;
+    assert_eq!((created.status, created.header("location")), (201, "/api/v1/jobs/a"), "{created:?}");
+    let view = created.json();
+    assert_eq!(view["trigger"]["zone"], "Europe/Berlin");
+    assert_eq!(view["status"]["describe"], "at 02:30 (Europe/Berlin)");
+    assert_eq!(view["status"]["next"][0], "2026-11-23T01:30:00.000Z");
+    assert_eq!(view["status"]["next"].as_array().unwrap().len(), 5);
+    assert_eq!(view["status"]["warning"], "no worker is there to run it");
+    let again = bench.send_json("POST", "/api/v1/jobs", job).await;
+    assert_eq!((again.status, &again.json()["type"]), (409, &json!("job-exists")));
+
+    let shown = bench.get("/api/v1/jobs/a").await;
+    assert_eq!((shown.status, shown.json()), (200, view.clone()));
+    assert_eq!(shown.header("etag"), format!("\"{}\"", view["status"]["revision"]));
+    // What was read can be edited and sent back, status and all.
+    let mut edited = view.clone();
+    edited["description"] = json!("prints the time");
+    let replaced = bench.send_json("PUT", "/api/v1/jobs/a", &edited.to_string()).await;
+    assert_eq!((replaced.status, &replaced.json()["description"]), (200, &json!("prints the time")));
+
+    assert_eq!(bench.delete("/api/v1/jobs/a").await.status, 204);
+    assert_eq!(bench.get("/api/v1/jobs/a").await.status, 404);
+    assert_eq!(bench.delete("/api/v1/jobs/a").await.status, 404);
+    assert!(bench.lock("a").await.is_none());
+}
+
+#[tokio::test]
+async fn a_fence_counts_from_saving_and_moves_only_with_the_trigger() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let (lock, created) = bench.lock("a").await.unwrap();
+    assert_eq!(lock.fence().to_string(), "2026-11-22T10:00:00Z");
+
+    bench.clock.advance(Duration::from_secs(90));
+    let body = r#"{"trigger": {"cron": ["* * * * *"]}, "driver": {"shell": {"command": "other"}}}"#;
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", body).await.status, 200);
+    assert_eq!(bench.lock("a").await.unwrap().1, created, "another command is no reason to touch the lock");
+
+    let body = r#"{"trigger": {"cron": ["*/2 * * * *"]}, "driver": {"shell": {"command": "other"}}}"#;
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", body).await.status, 200);
+    assert_eq!(bench.lock("a").await.unwrap().0.fence().to_string(), "2026-11-22T10:01:30Z");
+}
+
+#[tokio::test]
+async fn a_held_lock_keeps_its_holder_and_no_fence_goes_back() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let holder = held("a", RUN, "2026-11-22T12:00:00Z");
+    bench.put(bench.keys.locks.key("a"), Lock::Held(holder.clone()).encode()).await;
+    let body = r#"{"trigger": {"cron": ["*/2 * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", body).await.status, 200);
+    assert_eq!(bench.lock("a").await.unwrap().0, Lock::Held(holder.clone()));
+
+    bench.clock.advance(Duration::from_secs(3 * 3600));
+    assert_eq!(bench.post("/api/v1/jobs/a/pause").await.status, 200);
+    assert_eq!(bench.post("/api/v1/jobs/a/resume").await.status, 200);
+    let Lock::Held(after) = bench.lock("a").await.unwrap().0 else { panic!("the lock is free") };
+    assert_eq!(after.fence.to_string(), "2026-11-22T13:00:00Z");
+    assert_eq!(common::lock::Held { fence: holder.fence, ..after }, holder);
+
+    // Deleting leaves the lock to its holder, who removes it at the end.
+    assert_eq!(bench.delete("/api/v1/jobs/a").await.status, 204);
+    assert!(bench.lock("a").await.is_some());
+    // Saved anew meanwhile: the run that executes still keeps others away.
+    bench.save("a").await;
+    assert!(matches!(bench.lock("a").await.unwrap().0, Lock::Held(_)));
+}
+
+#[tokio::test]
+async fn a_paused_job_has_no_next_run_and_resuming_counts_from_now() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let paused = bench.post("/api/v1/jobs/a/pause").await.json();
+    assert_eq!((&paused["status"]["paused"], &paused["status"]["next"]), (&json!(true), &json!([])));
+    // Replacing it does not resume it.
+    assert_eq!(bench.save("a").await["status"]["paused"], true);
+    assert_eq!(bench.get("/api/v1/jobs?state=paused").await.names("name"), ["a"]);
+    bench.clock.advance(Duration::from_secs(600));
+    let resumed = bench.post("/api/v1/jobs/a/resume").await.json();
+    assert_eq!(resumed["status"]["next"][0], "2026-11-22T10:11:00.000Z");
+    assert_eq!(bench.lock("a").await.unwrap().0.fence().to_string(), "2026-11-22T10:10:00Z");
+    assert_eq!(bench.post("/api/v1/jobs/b/pause").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_replacement_of_another_revision_is_refused() {
+    let bench = Bench::start().await;
+    let first = bench.save("a").await;
+    let second = bench.save("a").await;
+    let body = second.to_string();
+    for (given, status) in [
+        (first["status"]["revision"].to_string(), 412),
+        ("rubbish".to_owned(), 412),
+        (format!("\"{}\"", second["status"]["revision"]), 200),
+        ("*".to_owned(), 200),
+    ] {
+        let mut put = request("PUT", "/api/v1/jobs/a", body.clone().into());
+        put.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        put.headers_mut().insert("if-match", given.parse().unwrap());
+        let answer = bench.send(put).await;
+        assert_eq!(answer.status, status, "{given}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn writers_at_the_same_time_all_get_through() {
+    let bench = Bench::start().await;
+    let body = |n: usize| {
+        json!({"trigger": {"every": format!("{n}m")}, "driver": {"shell": {"command": "date"}}}).to_string()
+    };
+    let writers = (1..=5).map(|n| {
+        let (bench, body) = (&bench, body(n));
+        async move { bench.send_json("PUT", "/api/v1/jobs/a", &body).await }
+    });
+    let answers = futures::future::join_all(writers).await;
+    let created = answers.iter().filter(|answer| answer.status == 201).count();
+    assert!(answers.iter().all(|answer| matches!(answer.status, 200 | 201)), "{answers:?}");
+    assert_eq!(created, 1);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_read_back() {
+    let bench = Bench::start().await;
+    bench.store.lose_answer.store(true, Ordering::SeqCst);
+    let saved = bench.save("a").await;
+    assert_eq!(bench.get("/api/v1/jobs/a").await.json(), saved);
+    bench.store.lose_answer.store(true, Ordering::SeqCst);
+    let run = bench.post("/api/v1/jobs/a/run").await;
+    assert_eq!(run.status, 202, "{run:?}");
+    bench.store.lose_answer.store(true, Ordering::SeqCst);
+    assert_eq!(bench.delete("/api/v1/jobs/a").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_stored_value_that_is_no_job_is_shown_and_harms_only_itself() {
+    let bench = Bench::start().await;
+    bench.save("good").await;
+    bench.put(bench.keys.jobs.key("bad"), "{").await;
+    bench.put(bench.keys.jobs.key("odd/name"), "{}").await;
+    // Read as a job, though no schedule can be made of it.
+    let never = r#"{"name": "never", "command": "date", "cronExpr": "0 50-10 * * * * x"}"#;
+    bench.put(bench.keys.jobs.key("never"), never).await;
+    let list = bench.until("/api/v1/jobs", |list| list.json()["items"].as_array().unwrap().len() == 2).await;
+    assert_eq!(list.names("name"), ["good", "never"]);
+    let json = list.json();
+    assert!(json["items"][1]["status"]["warning"].as_str().unwrap().contains("never runs by itself"));
+    let broken: Vec<_> = json["broken"].as_array().unwrap().iter().map(|job| &job["name"]).collect();
+    assert_eq!(broken, ["bad", "odd/name"]);
+    assert!(json["broken"][0]["problem"].as_str().unwrap().contains("is no JSON"), "{json}");
+
+    let shown = bench.get("/api/v1/jobs/bad").await;
+    assert_eq!((shown.status, &shown.json()["type"]), (409, &json!("broken-job")));
+    assert_eq!(bench.post("/api/v1/jobs/bad/run").await.status, 409);
+    assert_eq!(bench.post("/api/v1/jobs/bad/pause").await.status, 409);
+    bench.save("bad").await;
+    assert_eq!(bench.get("/api/v1/jobs").await.names("name"), ["bad", "good", "never"]);
+}
+
+#[tokio::test]
+async fn lists_are_paged_by_name_and_filtered() {
+    let bench = Bench::start().await;
+    for name in ["b", "a", "c-x", "d", "e-x"] {
+        bench.save(name).await;
+    }
+    let first = bench.get("/api/v1/jobs?limit=2").await;
+    assert_eq!((first.names("name"), &first.json()["next"]), (vec!["a".into(), "b".into()], &json!("b")));
+    let second = bench.get("/api/v1/jobs?limit=3&after=b").await;
+    assert_eq!(second.names("name"), ["c-x", "d", "e-x"]);
+    assert_eq!(second.json()["next"], json!(null));
+    assert_eq!(bench.get("/api/v1/jobs?q=-x&limit=1").await.json()["next"], "c-x");
+    assert_eq!(bench.get("/api/v1/jobs?q=-x&limit=1&after=c-x").await.names("name"), ["e-x"]);
+    assert_eq!(bench.get("/api/v1/jobs?state=running").await.names("name"), [""; 0]);
+    bench.put(bench.keys.locks.key("d"), Lock::Held(held("d", RUN, "2026-11-22T10:00:00Z")).encode()).await;
+    let running = bench
+        .until("/api/v1/jobs?state=running", |list| !list.json()["items"].as_array().unwrap().is_empty())
+        .await;
+    assert_eq!(running.names("name"), ["d"]);
+    assert_eq!(running.json()["items"][0]["status"]["running"][0]["run"], RUN);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_job_shows_as_its_warning() {
+    let bench = Bench::start().await;
+    bench.register("w1", "127.0.0.1:5556").await;
+    bench.until("/api/v1/workers", |list| !list.names("id").is_empty()).await;
+    assert_eq!(bench.save("a").await["status"]["warning"], "");
+    let body = r#"{"trigger": {"manual": true}, "driver": {"exec": {"argv": ["/bin/true"]}},
+                   "placement": {"require": ["disk=ssd", "gpu"]}}"#;
+    let view = bench.send_json("PUT", "/api/v1/jobs/b", body).await.json();
+    assert_eq!(view["status"]["warning"], "no worker has the labels that it requires: disk=ssd, gpu");
+    bench.put(bench.keys.locks.key("a"), "2030-01-01T00:00:00Z {}").await;
+    let ahead = |answer: &super::support::Answer| answer.text.contains("ahead of now");
+    bench.until("/api/v1/jobs/a", ahead).await;
+}
+
+#[tokio::test]
+async fn an_edit_of_a_job_whose_instant_has_passed_is_no_mistake() {
+    let bench = Bench::start().await;
+    let body = r#"{"trigger": {"at": "2026-11-22T10:00:05Z"}, "driver": {"shell": {"command": "date"}}}"#;
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", body).await.status, 201);
+    bench.clock.advance(Duration::from_secs(60));
+    let other = body.replace("date", "hostname");
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", &other).await.status, 200);
+    let refused = bench.send_json("PUT", "/api/v1/jobs/b", body).await;
+    assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (422, &json!("trigger.at")));
+}

@@ -1,0 +1,11 @@
+//! The manager through its router, on the embedded store and run log.
+
+mod away;
+mod bad_input;
+mod gdts;
+mod guard;
+mod jobs;
+mod page;
+mod runs;
+mod serving;
+mod support;

@@ -1,0 +1,231 @@
+//! Runs: wanted, killed, listed from both places that know them, and their output.
+
+use common::{
+    live::LiveOutput,
+    lock::Lock,
+    queue::{Kill, Wanted},
+    run::{Cause, RunState},
+    runlog::{Author, LogEntry, Piece, RunRecord, Stream, TickOutcome, TickRecord},
+};
+use serde_json::json;
+
+use super::support::{Bench, NOW, held};
+
+const RUN: &str = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
+
+pub(crate) fn record(job: &str, run: &str, planned: &str, state: RunState) -> RunRecord {
+    let planned = chrono::DateTime::parse_from_rfc3339(planned).unwrap().timestamp_millis();
+    RunRecord {
+        job_name: job.parse().unwrap(),
+        command: "echo hällo".to_owned(),
+        err: if state == RunState::Succeeded { String::new() } else { "exit status 1".to_owned() },
+        output: "hällo\nwörld\n".to_owned(),
+        plan_time: planned,
+        schedule_time: planned + 1,
+        start_time: planned + 2,
+        end_time: planned + 30,
+        run: run.parse().unwrap(),
+        attempt: 1,
+        state,
+        reason: String::new(),
+        by: Author::Worker,
+        trigger: Cause::Schedule,
+        tick: None,
+        worker: "w1".parse().unwrap(),
+        fence: 7,
+        claim_time: planned + 1,
+        exit_code: Some(i32::from(state != RunState::Succeeded)),
+        signal: None,
+        truncated: 0,
+        pieces: vec![Piece(3, Stream::Out, 7), Piece(9, Stream::Err, 7)],
+        expires: planned + 30 * 86_400_000,
+    }
+}
+
+fn run_id(n: u8) -> String {
+    format!("01935d2e-7b1c-7c3e-9a51-0000000000{n:02x}")
+}
+
+#[tokio::test]
+async fn a_wanted_run_is_queued_and_shown() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let answer = bench.post("/api/v1/jobs/a/run").await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let run = answer.json()["run"].as_str().unwrap().to_owned();
+    let entry = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
+    let wanted = Wanted::decode(&entry.value).unwrap();
+    assert_eq!((wanted.cause, wanted.by.as_str(), wanted.attempt), (Cause::Manual, "api", 1));
+    assert_eq!(wanted.since, bench_now());
+    assert_eq!(wanted.deadline.unwrap() - wanted.since, chrono::TimeDelta::hours(1));
+
+    let list = bench.get("/api/v1/runs").await.json();
+    assert_eq!((&list["items"][0]["run"], &list["items"][0]["state"]), (&json!(run), &json!("queued")));
+    let shown = bench.get(&format!("/api/v1/runs/{run}")).await.json();
+    assert_eq!(
+        (&shown["job"], &shown["command"], &shown["attempts"]),
+        (&json!("a"), &json!("date"), &json!([]))
+    );
+    assert_eq!(bench.get("/api/v1/jobs/a").await.json()["status"]["running"][0]["run"], run.as_str());
+    let output = bench.get(&format!("/api/v1/runs/{run}/output")).await.json();
+    assert_eq!((&output["complete"], &output["output"]), (&json!(false), &json!("")));
+    assert_eq!(bench.post("/api/v1/jobs/b/run").await.status, 404);
+}
+
+fn bench_now() -> chrono::DateTime<chrono::Utc> {
+    NOW.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_kill_is_put_under_a_lease_and_only_for_what_has_not_ended() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let run = bench.post("/api/v1/jobs/a/run").await.json()["run"].as_str().unwrap().to_owned();
+    assert_eq!(bench.post(&format!("/api/v1/runs/{run}/kill")).await.status, 202);
+    let job = bench.post("/api/v1/jobs/a/kill").await;
+    assert_eq!((job.status, job.json()), (202, json!({"job": "a", "runs": [run]})));
+    for key in [bench.keys.kills.key(&run), bench.keys.kills.key("a")] {
+        let entry = bench.entry(&key).await.unwrap();
+        assert!(entry.lease.is_some());
+        assert_eq!(
+            Kill::decode(&entry.value).unwrap(),
+            Kill { by: "api".into(), at: bench_now(), worker: None }
+        );
+    }
+    bench
+        .append(&[LogEntry::Run(Box::new(record("a", RUN, "2026-11-22T09:00:00Z", RunState::Failed)))])
+        .await;
+    let ended = bench.post(&format!("/api/v1/runs/{RUN}/kill")).await;
+    assert_eq!(ended.status, 409);
+    assert!(ended.text.contains("has ended already: failed"), "{ended:?}");
+    assert_eq!(bench.post(&format!("/api/v1/runs/{}/kill", run_id(9))).await.status, 404);
+    assert_eq!(bench.post("/api/v1/jobs/b/kill").await.status, 404);
+}
+
+#[tokio::test]
+async fn deleting_a_job_ends_its_queued_runs_with_a_record() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let run = bench.post("/api/v1/jobs/a/run").await.json()["run"].as_str().unwrap().to_owned();
+    assert_eq!(bench.delete("/api/v1/jobs/a").await.status, 204);
+    assert!(bench.entry(&bench.keys.queue.key(&run)).await.is_none());
+    let ended = |answer: &super::support::Answer| answer.json()["state"] == "killed";
+    let shown = bench.until(&format!("/api/v1/runs/{run}"), ended).await.json();
+    assert_eq!(shown["reason"], "its job was deleted by api while it was queued");
+}
+
+#[tokio::test]
+async fn runs_that_have_not_ended_come_first_and_every_run_comes_once() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let mut all = Vec::new();
+    for n in 1..=3 {
+        let planned = format!("2026-11-22T09:0{n}:00Z");
+        let record = record("a", &run_id(n), &planned, RunState::Succeeded);
+        bench.append(&[LogEntry::Run(Box::new(record))]).await;
+        all.insert(0, run_id(n));
+    }
+    for n in 4..=5 {
+        let run = held("b", &run_id(n), &format!("2026-11-22T09:0{n}:00Z"));
+        bench.put(bench.keys.runs.key(run_id(n)), run.encode()).await;
+        all.insert(0, run_id(n));
+    }
+    // Its record has come, and the news that its lock is free has not.
+    let both = held("a", &run_id(3), "2026-11-22T09:03:00Z");
+    bench.put(bench.keys.locks.key("a"), Lock::Held(both).encode()).await;
+    bench.until("/api/v1/runs?state=running", |list| list.names("run").len() == 3).await;
+
+    assert_eq!(bench.get("/api/v1/runs").await.names("run"), all);
+    let mut paged = Vec::new();
+    let mut path = "/api/v1/runs?limit=1".to_owned();
+    for _ in 0..10 {
+        let page = bench.get(&path).await;
+        paged.extend(page.names("run"));
+        match page.json()["next"].as_str() {
+            Some(next) => path = format!("/api/v1/runs?limit=1&after={next}"),
+            None => break,
+        }
+    }
+    paged.dedup();
+    assert_eq!(paged, all);
+    assert_eq!(bench.get("/api/v1/runs?state=succeeded&job=a").await.names("run"), all[2..]);
+    assert_eq!(bench.get("/api/v1/runs?job=b").await.names("run"), all[..2]);
+    assert_eq!(
+        bench.get("/api/v1/runs?from=2026-11-22T09:02:00Z&to=2026-11-22T09:05:00Z").await.names("run"),
+        all[1..4]
+    );
+    assert_eq!(bench.get("/api/v1/runs?worker=nobody").await.names("run"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_finished_run_shows_its_attempts_and_its_output_from_any_offset() {
+    let bench = Bench::start().await;
+    let first = record("a", RUN, "2026-11-22T09:00:00Z", RunState::Failed);
+    let second = RunRecord { attempt: 2, state: RunState::Succeeded, output: "2".into(), ..first.clone() };
+    bench.append(&[LogEntry::Run(Box::new(first)), LogEntry::Run(Box::new(second))]).await;
+    let shown = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
+    assert_eq!((&shown["attempt"], &shown["state"]), (&json!(2), &json!("succeeded")));
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 2);
+    assert_eq!(shown["planned"], "2026-11-22T09:00:00.000Z");
+    let output = |query: &str| {
+        let (bench, path) = (&bench, format!("/api/v1/runs/{RUN}/output{query}"));
+        async move { bench.get(&path).await.json() }
+    };
+    assert_eq!(output("").await["output"], "2");
+    let whole = output("?attempt=1").await;
+    assert_eq!((&whole["output"], &whole["next"]), (&json!("hällo\nwörld\n"), &json!(14)));
+    let rest = output("?attempt=1&from=7").await;
+    assert_eq!((&rest["output"], &rest["pieces"]), (&json!("wörld\n"), &json!([[9, "err", 7]])));
+    assert_eq!(output("?attempt=1&from=2").await["output"], "llo\nwörld\n", "an offset within a character");
+    let end = output("?from=99&wait=20s").await;
+    assert_eq!((&end["complete"], &end["output"]), (&json!(true), &json!("")));
+    assert_eq!(bench.get(&format!("/api/v1/runs/{RUN}/output?attempt=3")).await.status, 404);
+    assert_eq!(bench.get(&format!("/api/v1/runs/{}", run_id(1))).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_output_of_a_running_run_comes_from_its_worker() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    bench.register("w1", "127.0.0.1:5556").await;
+    bench.put(bench.keys.locks.key("a"), Lock::Held(held("a", RUN, "2026-11-22T10:00:00Z")).encode()).await;
+    bench.until("/api/v1/workers", |list| !list.names("id").is_empty()).await;
+    bench.until("/api/v1/runs", |list| !list.names("run").is_empty()).await;
+    // Between its end and its record.
+    let path = format!("/api/v1/runs/{RUN}/output");
+    assert_eq!(bench.get(&path).await.json()["complete"], false);
+    let live = LiveOutput { attempt: 1, output: "so far".into(), next: 6, ..LiveOutput::default() };
+    *bench.live.0.lock().unwrap() = Some(live);
+    let output = bench.get(&path).await.json();
+    assert_eq!(
+        (&output["output"], &output["next"], &output["complete"]),
+        (&json!("so far"), &json!(6), &json!(false))
+    );
+    let shown = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
+    assert_eq!((&shown["state"], &shown["worker"]), (&json!("running"), &json!("w1")));
+}
+
+#[tokio::test]
+async fn ticks_without_a_run_are_listed_with_their_reason() {
+    let bench = Bench::start().await;
+    let ticks = TickRecord {
+        job_name: "a".parse().unwrap(),
+        from: "2026-11-22T09:00:00Z".parse().unwrap(),
+        to: "2026-11-22T09:05:00Z".parse().unwrap(),
+        count: 6,
+        outcome: TickOutcome::Missed,
+        reason: "no worker was there".to_owned(),
+        worker: "w1".parse().unwrap(),
+        expires: i64::MAX / 2,
+    };
+    bench.append(&[LogEntry::Ticks(ticks)]).await;
+    let list = bench.get("/api/v1/jobs/a/ticks").await.json();
+    assert_eq!(
+        list["items"],
+        json!([{
+            "job": "a", "from": "2026-11-22T09:00:00.000Z", "to": "2026-11-22T09:05:00.000Z", "count": 6,
+            "outcome": "missed", "reason": "no worker was there", "worker": "w1",
+        }])
+    );
+    assert_eq!(bench.get("/api/v1/jobs/b/ticks").await.json()["items"], json!([]));
+}

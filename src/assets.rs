@@ -1,0 +1,69 @@
+//! The page's files, inside the binary: `build.rs` makes the table, so that the page works without a network and
+//! without files beside the binary.
+
+use manager::Asset;
+
+type Row = (&'static str, &'static [u8], &'static str, &'static str);
+
+/// Path, bytes, content type and entity tag, sorted by path.
+static FILES: &[Row] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// The file at a URL's path: `/` is the page, everything else is below `/assets/`. The prefix and the leading slash
+/// may be missing: `assets/css/app.css` and `css/app.css` are the same file.
+pub(crate) fn asset(path: &str) -> Option<Asset> {
+    let path = path.trim_start_matches('/');
+    let path = if path.is_empty() { "index.html" } else { path.strip_prefix("assets/").unwrap_or(path) };
+    let row = FILES.binary_search_by_key(&path, |row| row.0).ok()?;
+    let (_, bytes, content_type, etag) = FILES[row];
+    Some(Asset { bytes, content_type, etag })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(path: &str) -> String {
+        let found = asset(path).unwrap_or_else(|| panic!("the page has no {path}"));
+        String::from_utf8(found.bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn everything_that_the_page_asks_for_is_there() {
+        let page = text("/");
+        let asked: Vec<&str> = page.split(['"', '\'']).filter(|word| word.starts_with("/assets/")).collect();
+        assert!(asked.len() >= 5, "{asked:?}");
+        for path in asked {
+            let found = asset(path).unwrap_or_else(|| panic!("the page asks for {path}, which is not there"));
+            assert!(found.etag.starts_with('"') && found.etag.ends_with('"'), "{}", found.etag);
+        }
+    }
+
+    #[test]
+    fn every_module_that_a_module_imports_is_there() {
+        for (path, ..) in FILES.iter().filter(|row| row.0.starts_with("js/")) {
+            for import in text(path).lines().filter_map(|line| line.split_once(" from \"./")) {
+                let name = import.1.split('"').next().unwrap_or_default();
+                assert!(asset(&format!("/assets/js/{name}")).is_some(), "{path} imports {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_page_runs_inline_or_comes_from_elsewhere() {
+        for (path, bytes, content_type, _) in FILES.iter().filter(|row| !row.0.starts_with("vendor/")) {
+            let text = String::from_utf8(bytes.to_vec()).unwrap().replace("http://www.w3.org/2000/svg", "");
+            for banned in
+                ["style=", "onclick=", "http://", "https://", "innerHTML", "insertAdjacentHTML", "eval("]
+            {
+                assert!(!text.contains(banned), "{path} ({content_type}) contains {banned}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_no_file_is_none() {
+        for path in ["/nothing", "/assets/", "/assets/../Cargo.toml", "/assets/js"] {
+            assert!(asset(path).is_none(), "{path}");
+        }
+    }
+}

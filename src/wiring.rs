@@ -1,0 +1,358 @@
+//! Puts ports and roles together: the one place that names adapters.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use chrono_tz::Tz;
+use common::{
+    clock::{Clock, SystemClock},
+    id::{RunId, WorkerId},
+    live::{LiveError, LiveOutput, LiveOutputs},
+    runlog::{
+        RunLog,
+        embedded::EmbeddedRunLog,
+        mongo::{MongoOptions, MongoRunLog},
+    },
+    store::{
+        Store,
+        embedded::EmbeddedStore,
+        etcd::{EtcdConfig, EtcdStore},
+        key::Keys,
+    },
+    worker::Registration,
+};
+use manager::{Manager, ManagerConfig, ManagerPorts};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use worker::{Worker, WorkerConfig, WorkerPorts, runner::Runner};
+
+use crate::{
+    assets,
+    config::{EtcdSettings, Secret},
+};
+
+/// How long run logs are kept.
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+
+/// Between two prunings of the run log.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// Records of one job that are kept, at most.
+const RECORDS_PER_JOB: u64 = 10_000;
+
+/// What a manager needs beside its stores.
+pub(crate) struct ManagerOptions {
+    /// Where to serve.
+    pub(crate) listen: SocketAddr,
+    /// Where everything is in the store.
+    pub(crate) keys: Keys,
+    /// The zone of jobs that are saved without one.
+    pub(crate) zone: Tz,
+    /// Further names by which it may be reached.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// The workers' lease.
+    pub(crate) lease_ttl: Duration,
+}
+
+/// What a worker needs beside its stores.
+pub(crate) struct WorkerOptions {
+    /// Its id; none: made once and kept in the data directory.
+    pub(crate) id: Option<WorkerId>,
+    /// Where everything is in the store.
+    pub(crate) keys: Keys,
+    /// Its own directory.
+    pub(crate) data_dir: PathBuf,
+    /// What jobs may require.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Runs at the same time.
+    pub(crate) slots: u32,
+    /// Its lease.
+    pub(crate) lease_ttl: Duration,
+    /// How long each next-ranked worker waits.
+    pub(crate) hedge: Duration,
+    /// The shell of jobs that name none.
+    pub(crate) shell: PathBuf,
+}
+
+/// The two stores and the time.
+#[derive(Clone)]
+pub(crate) struct Ports {
+    /// Jobs, locks, leases.
+    pub(crate) store: Arc<dyn Store>,
+    /// What ran.
+    pub(crate) runlog: Arc<dyn RunLog>,
+    /// Time.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// A data directory that is this process's alone. Keep it while the directory is used.
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes and locks a directory; a second process is told what to do.
+    pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(path).with_context(|| {
+            format!("make the data directory {}; give another --data-dir", path.display())
+        })?;
+        let lock = File::create(path.join("lock")).with_context(|| {
+            format!("write to the data directory {}; give another --data-dir", path.display())
+        })?;
+        if lock.try_lock().is_err() {
+            bail!(
+                "the data directory {} is used by another process: give --data-dir or --id",
+                path.display()
+            );
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// etcd and MongoDB. Neither has to be there: servers that cannot be reached are waited for.
+pub(crate) async fn cluster_ports(etcd: &EtcdSettings, mongodb: &Secret) -> anyhow::Result<Ports> {
+    let read = |path: &Option<PathBuf>| {
+        path.as_ref()
+            .map(|path| std::fs::read(path).with_context(|| format!("read {}", path.display())))
+            .transpose()
+    };
+    let config = EtcdConfig {
+        endpoints: etcd.endpoints.clone(),
+        user: etcd.user.clone(),
+        password: etcd.password.as_ref().map(|password| password.reveal().to_owned()),
+        ca: read(&etcd.ca)?,
+        cert: read(&etcd.cert)?,
+        key: read(&etcd.key)?,
+        ..EtcdConfig::default()
+    };
+    Ok(Ports {
+        store: Arc::new(EtcdStore::connect(config).await.context("use etcd's settings")?),
+        runlog: Arc::new(MongoRunLog::connect(mongodb.reveal(), MongoOptions::default()).await?),
+        clock: Arc::new(SystemClock::start().context("start the clock")?),
+    })
+}
+
+/// Everything in one process, on embedded stores in the data directory.
+pub(crate) async fn dev(
+    manager: ManagerOptions,
+    worker: WorkerOptions,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let dir = DataDir::lock(&worker.data_dir)?;
+    let listener = listen(manager.listen).await?;
+    let address = listener.local_addr()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().context("start the clock")?);
+    let ports = Ports {
+        store: Arc::new(
+            EmbeddedStore::open(&dir.path().join("store.db")).context("open the embedded store")?,
+        ),
+        runlog: Arc::new(
+            EmbeddedRunLog::open(&dir.path().join("runlog.db")).context("open the embedded run log")?,
+        ),
+        clock,
+    };
+    let worker_dir = dir.path().join("worker");
+    let worker = make_worker(WorkerOptions { data_dir: worker_dir, ..worker }, &ports, String::new())?;
+    let live = Arc::new(SameProcess(worker.runner()));
+    let serving = tokio::spawn(serve(manager, ports.clone(), live, listener, shutdown.clone()));
+    let pruning = tokio::spawn(prune(ports, shutdown.clone()));
+    println_line(&format!("Quorate serves http://{address}/ (data in {})", dir.path().display()));
+    let worked = worker.run(None, shutdown.clone()).await;
+    // Also when the worker could not go on.
+    shutdown.cancel();
+    pruning.await?;
+    serving.await??;
+    worked.context("run the worker")
+}
+
+/// A manager on its own.
+pub(crate) async fn manager(
+    options: ManagerOptions,
+    ports: Ports,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = listen(options.listen).await?;
+    println_line(&format!("Quorate manager serves http://{}/", listener.local_addr()?));
+    let live = Arc::new(OverHttp::new()?);
+    let pruning = tokio::spawn(prune(ports.clone(), shutdown.clone()));
+    let served = serve(options, ports, live, listener, shutdown.clone()).await;
+    shutdown.cancel();
+    pruning.await?;
+    served
+}
+
+/// A worker on its own. `listen`: where its live output can be read.
+pub(crate) async fn worker(
+    options: WorkerOptions,
+    ports: Ports,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let dir = DataDir::lock(&options.data_dir)?;
+    let address = listener.local_addr()?.to_string();
+    let worker = make_worker(options, &ports, address)?;
+    let worked = worker.run(Some(listener), shutdown).await;
+    drop(dir);
+    worked.context("run the worker")
+}
+
+/// Listens, or says what to do.
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("listen on {address}: is it taken? Give another --listen, such as 127.0.0.1:8071")
+    })
+}
+
+/// One line on standard output for people; that nobody reads it is no reason to end.
+fn println_line(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        tracing::debug!(%error, "nobody reads standard output");
+    }
+}
+
+async fn serve(
+    options: ManagerOptions,
+    ports: Ports,
+    live: Arc<dyn LiveOutputs>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = recorder()?;
+    let config = ManagerConfig {
+        id: format!("{}-{}", host_name(), std::process::id()),
+        keys: options.keys,
+        zone: options.zone,
+        listen: options.listen,
+        allowed_hosts: options.allowed_hosts,
+        lease_ttl: options.lease_ttl,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let ports = ManagerPorts {
+        store: ports.store,
+        runlog: ports.runlog,
+        live,
+        clock: ports.clock,
+        assets: assets::asset,
+        metrics: Arc::new(move || metrics.render()),
+    };
+    Manager::new(config, ports).serve(listener, shutdown).await.context("serve")
+}
+
+fn recorder() -> anyhow::Result<PrometheusHandle> {
+    PrometheusBuilder::new().install_recorder().context("set the metrics up")
+}
+
+fn make_worker(options: WorkerOptions, ports: &Ports, address: String) -> anyhow::Result<Worker> {
+    let id = match options.id {
+        Some(id) => id,
+        None => kept_id(&options.data_dir)?,
+    };
+    let config = WorkerConfig {
+        id,
+        keys: options.keys,
+        labels: options.labels,
+        slots: options.slots,
+        lease_ttl: options.lease_ttl,
+        hedge: options.hedge,
+        data_dir: options.data_dir,
+        shell: options.shell,
+        self_exe: std::env::current_exe().context("find this program's own file")?,
+        address,
+        host: host_name(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        retention: RETENTION,
+    };
+    let ports =
+        WorkerPorts { store: ports.store.clone(), runlog: ports.runlog.clone(), clock: ports.clock.clone() };
+    Worker::new(config, ports).context("prepare the worker")
+}
+
+/// The id in the data directory: the host's name and four hexadecimal digits, made once.
+fn kept_id(dir: &Path) -> anyhow::Result<WorkerId> {
+    let file = dir.join("id");
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        return text.trim().parse().with_context(|| format!("read the worker's id from {}", file.display()));
+    }
+    let digits: String =
+        worker::guard::new_session_token().chars().filter(char::is_ascii_hexdigit).take(4).collect();
+    let id: WorkerId =
+        format!("{}-{digits}", host_name()).parse().context("make an id from the host's name")?;
+    std::fs::create_dir_all(dir)?;
+    std::fs::write(&file, id.as_str())
+        .with_context(|| format!("keep the worker's id in {}", file.display()))?;
+    Ok(id)
+}
+
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
+    if name.is_empty() { "worker".to_owned() } else { name }
+}
+
+async fn prune(ports: Ports, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(PRUNE_EVERY) => {}
+        }
+        if let Err(error) = ports.runlog.prune(ports.clock.now(), RECORDS_PER_JOB).await {
+            tracing::warn!(error = error.chain(), "cannot remove old run logs");
+        }
+    }
+}
+
+/// Live output in one process.
+struct SameProcess(Arc<Runner>);
+
+#[async_trait::async_trait]
+impl LiveOutputs for SameProcess {
+    async fn read(&self, _worker: &Registration, run: &RunId, from: u64) -> Result<LiveOutput, LiveError> {
+        self.0.live(run, from)
+    }
+}
+
+/// Live output from another process, by its address.
+struct OverHttp(reqwest::Client);
+
+impl OverHttp {
+    fn new() -> anyhow::Result<Self> {
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(4))
+            .no_proxy()
+            .build()
+            .context("set the HTTP client up")?;
+        Ok(Self(client))
+    }
+}
+
+#[async_trait::async_trait]
+impl LiveOutputs for OverHttp {
+    async fn read(&self, worker: &Registration, run: &RunId, from: u64) -> Result<LiveOutput, LiveError> {
+        let unreachable = |why: &dyn std::fmt::Display| {
+            LiveError::Unreachable(format!("worker {} at {:?}: {why}", worker.id, worker.address))
+        };
+        let url = format!("http://{}/live/{run}?from={from}", worker.address);
+        let answer = self.0.get(url).send().await.map_err(|error| unreachable(&error))?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Err(LiveError::NotRunning);
+        }
+        let answer = answer.error_for_status().map_err(|error| unreachable(&error))?;
+        answer.json().await.map_err(|error| unreachable(&error))
+    }
+}

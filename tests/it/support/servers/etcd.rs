@@ -1,0 +1,184 @@
+//! etcd, one member or several.
+
+use etcd_client::Client;
+use futures::future::join_all;
+use nix::unistd::Pid;
+use tokio::sync::OnceCell;
+
+use super::{
+    program,
+    server::{Server, free_port},
+    setting,
+};
+
+/// The versions that are tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EtcdVersion {
+    V34,
+    V35,
+}
+
+/// A member of its own, killed when dropped.
+pub(crate) struct Etcd {
+    server: Server,
+    endpoint: String,
+}
+
+/// Several members that form a cluster.
+pub(crate) struct EtcdCluster {
+    members: Vec<Etcd>,
+}
+
+/// The endpoint of an etcd that other tests use too: keep to [`super::unique_keys`].
+pub(crate) async fn shared_etcd() -> String {
+    static SHARED: OnceCell<Etcd> = OnceCell::const_new();
+    match setting("QUORATE_TEST_ETCD_ENDPOINT") {
+        Some(endpoint) => endpoint,
+        // Never dropped: the keeper ends it with this process.
+        None => SHARED.get_or_init(|| Etcd::start(EtcdVersion::V34)).await.endpoint(),
+    }
+}
+
+impl Etcd {
+    pub(crate) async fn start(version: EtcdVersion) -> Self {
+        Self::start_with(version, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(crate) async fn start_with(version: EtcdVersion, arguments: &[&str]) -> Self {
+        let member = Addresses::free("m0");
+        let etcd = Self::spawn(version, &member, &member.as_peer(), arguments);
+        etcd.wait_ready().await;
+        etcd
+    }
+
+    fn spawn(version: EtcdVersion, own: &Addresses, cluster: &str, arguments: &[&str]) -> Self {
+        let program = match version {
+            EtcdVersion::V34 => program("QUORATE_TEST_ETCD", "etcd"),
+            EtcdVersion::V35 => program("QUORATE_TEST_ETCD35", "etcd35"),
+        };
+        let (client, peer) = (format!("http://{}", own.client), format!("http://{}", own.peer));
+        let server = Server::start("etcd", |dir| {
+            let data = dir.join("data").into_os_string();
+            let mut command = vec![program.into_os_string(), "--data-dir".into(), data];
+            let settings = [
+                ["--name", &own.name],
+                ["--listen-client-urls", &client],
+                ["--advertise-client-urls", &client],
+                ["--listen-peer-urls", &peer],
+                ["--initial-advertise-peer-urls", &peer],
+                ["--initial-cluster", cluster],
+            ];
+            command.extend(settings.as_flattened().iter().chain(arguments).map(Into::into));
+            // The machine does not lose power during a test, and a killed process loses nothing by this.
+            command.push("--unsafe-no-fsync".into());
+            command
+        });
+        Self { server, endpoint: own.client.clone() }
+    }
+
+    /// Until it answers a read, which takes a leader.
+    async fn wait_ready(&self) {
+        let answers = || async {
+            let mut client = self.client().await;
+            client.get("ready", None).await.map(|_| ()).map_err(|error| error.to_string())
+        };
+        self.server.wait_ready(answers).await;
+    }
+
+    /// `host:port`.
+    pub(crate) fn endpoint(&self) -> String {
+        self.endpoint.clone()
+    }
+
+    /// A bare client, for what the store does not offer.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect([&self.endpoint], None).await.expect("connecting is lazy")
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.server.thaw();
+    }
+
+    pub(crate) fn kill_9(&mut self) {
+        self.server.kill_9();
+    }
+
+    /// Starts it again with the same data and port, killing it first if it runs, and waits until it answers.
+    pub(crate) async fn restart(&mut self) {
+        self.server.kill_9();
+        self.server.spawn();
+        self.wait_ready().await;
+    }
+
+    /// Starts it again without waiting for it, when it asks for a password that this helper does not have.
+    pub(crate) fn respawn(&mut self) {
+        self.server.spawn();
+    }
+
+    /// Kills it and removes its data.
+    pub(crate) fn wipe(&mut self) {
+        self.server.kill_9();
+        std::fs::remove_dir_all(self.server.dir().join("data")).expect("remove etcd's data");
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.server.pid()
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.server.dir()
+    }
+}
+
+impl EtcdCluster {
+    pub(crate) async fn start(size: usize) -> Self {
+        let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"))).collect();
+        let cluster = addresses.iter().map(Addresses::as_peer).collect::<Vec<_>>().join(",");
+        let members: Vec<_> =
+            addresses.iter().map(|own| Etcd::spawn(EtcdVersion::V34, own, &cluster, &[])).collect();
+        join_all(members.iter().map(Etcd::wait_ready)).await;
+        Self { members }
+    }
+
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(Etcd::endpoint).collect()
+    }
+
+    pub(crate) fn member(&mut self, n: usize) -> &mut Etcd {
+        &mut self.members[n]
+    }
+
+    /// Which member leads.
+    pub(crate) async fn leader(&self) -> usize {
+        for (n, member) in self.members.iter().enumerate() {
+            let status = member.client().await.status().await.expect("the member says its status");
+            if status.header().is_some_and(|header| header.member_id() == status.leader()) {
+                return n;
+            }
+        }
+        panic!("no member of {:?} says that it leads", self.endpoints())
+    }
+}
+
+/// Where a member listens.
+struct Addresses {
+    name: String,
+    client: String,
+    peer: String,
+}
+
+impl Addresses {
+    fn free(name: &str) -> Self {
+        let address = || format!("127.0.0.1:{}", free_port());
+        Self { name: name.into(), client: address(), peer: address() }
+    }
+
+    fn as_peer(&self) -> String {
+        format!("{}=http://{}", self.name, self.peer)
+    }
+}

@@ -1,0 +1,87 @@
+# Sourced by tests/run: one etcd and one mongod on loopback for the whole run, gone with it.
+
+servers=()        # process ids
+servers_dir=
+
+stop_servers() {
+    # Their data is thrown away, so nothing is lost by not asking politely.
+    ((${#servers[@]} == 0)) || kill -KILL "${servers[@]}" 2>/dev/null || true
+    wait "${servers[@]}" 2>/dev/null || true
+    [ -z "$servers_dir" ] || rm -rf "$servers_dir"
+}
+
+# free_ports N: N ports that nobody has, outside the range from which outgoing connections take theirs.
+free_ports() {
+    python3 - "$1" <<'PYTHON'
+import random, socket, sys
+held = []
+while len(held) < int(sys.argv[1]):
+    probe = socket.socket()
+    try:
+        probe.bind(("127.0.0.1", random.randrange(20000, 32000)))
+        held.append(probe)
+    except OSError:
+        probe.close()
+print(*(probe.getsockname()[1] for probe in held))
+PYTHON
+}
+
+# serve NAME READY COMMAND…: starts a server and waits until its log says READY. False if it ended instead.
+serve() {
+    local name=$1 ready=$2 log=$servers_dir/$1.log deadline=$((SECONDS + 60)) pid
+    shift 2
+    # There before the server is, for grep.
+    : >"$log"
+    "$@" >>"$log" 2>&1 </dev/null &
+    pid=$!
+    servers+=("$pid")
+    until grep -q "$ready" "$log"; do
+        if ! kill -0 "$pid" 2>/dev/null; then
+            return 1
+        elif ((SECONDS > deadline)); then
+            echo "tests/run: $name is not ready after 60 s; its log ends so:" >&2
+            tail -n 20 "$log" >&2
+            exit 1
+        fi
+        sleep 0.05
+    done
+}
+
+serve_etcd() {
+    local client peer
+    read -r client peer < <(free_ports 2)
+    serve etcd 'serving client traffic' "$QUORATE_TEST_ETCD" --data-dir "$servers_dir/etcd.$client" \
+        --listen-client-urls "http://127.0.0.1:$client" --advertise-client-urls "http://127.0.0.1:$client" \
+        --listen-peer-urls "http://127.0.0.1:$peer" --initial-advertise-peer-urls "http://127.0.0.1:$peer" \
+        --initial-cluster "default=http://127.0.0.1:$peer" --logger zap || return 1
+    export QUORATE_TEST_ETCD_ENDPOINT=127.0.0.1:$client
+}
+
+serve_mongod() {
+    local port
+    read -r port < <(free_ports 1)
+    mkdir -p "$servers_dir/mongod.$port"
+    # Expired documents go every second, not every minute, so that a test can wait for it.
+    serve mongod 'Waiting for connections' "$QUORATE_TEST_MONGOD" --dbpath "$servers_dir/mongod.$port" \
+        --bind_ip 127.0.0.1 --port "$port" --nounixsocket --wiredTigerCacheSizeGB 0.25 \
+        --setParameter ttlMonitorSleepSecs=1 --setParameter diagnosticDataCollectionEnabled=false || return 1
+    export QUORATE_TEST_MONGODB_URI=mongodb://127.0.0.1:$port/
+}
+
+# start NAME: a few times, since somebody may take the port in between.
+start() {
+    local attempt
+    for attempt in 1 2 3; do
+        "serve_$1" && return
+        echo "$1 ended at start ($attempt of 3):" >&2
+        tail -n 5 "$servers_dir/$1.log" >&2
+    done
+    exit 1
+}
+
+start_servers() {
+    servers_dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-tests.XXXXXX")
+    start etcd
+    start mongod
+    echo "etcd at $QUORATE_TEST_ETCD_ENDPOINT, mongod at $QUORATE_TEST_MONGODB_URI"
+}

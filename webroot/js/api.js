@@ -1,0 +1,130 @@
+// The native API. The only module that fetches. Answers come as parsed JSON; everything else is an ApiError that
+// carries the problem document.
+
+const BASE = "/api/v1";
+
+// How far the manager's clock is ahead of this browser's, in ms: "in 5 s" is to be true on a phone with a wrong clock.
+let clockOffset = 0;
+
+export const now = () => Date.now() + clockOffset;
+
+export class ApiError extends Error {
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `The manager answered with status ${status}.`);
+    this.status = status;
+    this.title = problem.title || "";
+    this.errors = problem.errors || [];
+  }
+
+  // True: nobody answered, or the answer was none of the manager's.
+  get away() {
+    return this.status === 0;
+  }
+}
+
+// Tells whoever shows the banner whether the manager answers.
+const link = new EventTarget();
+export const onLink = (listener) => link.addEventListener("change", (event) => listener(event.detail));
+const reachable = (yes) => link.dispatchEvent(new CustomEvent("change", { detail: yes }));
+
+async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const init = { method, headers: { accept: "application/json", ...headers }, signal, cache: "no-store" };
+  if (body !== undefined) {
+    init.headers["content-type"] = "application/json";
+    init.body = typeof body === "string" ? body : JSON.stringify(body);
+  }
+  let response;
+  let text;
+  try {
+    response = await fetch(path, init);
+    text = await response.text();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    reachable(false);
+    throw new ApiError(0, { detail: "The manager does not answer. What you see may be old; this page keeps trying." });
+  }
+  reachable(true);
+  const date = Date.parse(response.headers.get("date") || "");
+  // The header has whole seconds, so smaller differences mean nothing.
+  if (!Number.isNaN(date)) clockOffset = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
+  return { response, text };
+}
+
+async function call(path, options) {
+  const { response, text } = await send(BASE + path, options);
+  let value = null;
+  try {
+    value = text === "" ? null : JSON.parse(text);
+  } catch {
+    value = { detail: text.slice(0, 500) };
+  }
+  if (!response.ok) throw new ApiError(response.status, value || {});
+  return value;
+}
+
+const query = (fields) => {
+  const pairs = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
+};
+
+const at = (kind, id, rest = "") => `/${kind}/${encodeURIComponent(id)}${rest}`;
+
+export const jobs = {
+  list: (fields, signal) => call(`/jobs${query(fields)}`, { signal }),
+  get: (name, signal) => call(at("jobs", name), { signal }),
+  create: (job) => call("/jobs", { method: "POST", body: job }),
+  replace: (name, job, revision) =>
+    call(at("jobs", name), { method: "PUT", body: job, headers: revision ? { "if-match": `"${revision}"` } : {} }),
+  remove: (name) => call(at("jobs", name), { method: "DELETE" }),
+  // act: run, kill, pause or resume.
+  act: (name, act) => call(at("jobs", name, `/${act}`), { method: "POST" }),
+  ticks: (name, signal) => call(at("jobs", name, "/ticks"), { signal }),
+  preview: (cron, zone, signal) =>
+    call("/preview", { method: "POST", body: { cron, ...(zone ? { zone } : {}), count: 5 }, signal }),
+};
+
+export const runs = {
+  list: (fields, signal) => call(`/runs${query(fields)}`, { signal }),
+  get: (run, signal) => call(at("runs", run), { signal }),
+  // Without an attempt: of the newest one.
+  output: (run, from, attempt, signal) => call(at("runs", run, `/output${query({ from, attempt })}`), { signal }),
+  kill: (run) => call(at("runs", run, "/kill"), { method: "POST" }),
+};
+
+export const workers = {
+  list: (fields, signal) => call(`/workers${query(fields)}`, { signal }),
+};
+
+// What a lacking part means to who looks at the page.
+const PARTS = {
+  store: "The store cannot be used, so nothing can be changed",
+  run_log: "The run log cannot be read, so past runs do not show",
+  lists: "The lists may be old",
+};
+
+// "" when the manager can do everything, else what it cannot, in words.
+export async function trouble(signal) {
+  const { response, text } = await send("/readyz", { signal });
+  try {
+    const answer = JSON.parse(text);
+    const parts = Object.entries(PARTS).filter(([part]) => answer[part]?.ok === false);
+    if (parts.length > 0) return parts.map(([part, words]) => `${words}: ${answer[part].says}`).join(" · ");
+    return response.ok ? "" : answer.detail || text;
+  } catch {
+    return response.ok ? "" : text.trim().slice(0, 500) || `It answers with status ${response.status}.`;
+  }
+}
+
+// All pages of a list up to `count` items: what a refresh of a longer list asks for.
+export async function pages(list, fields, count, signal) {
+  const items = [];
+  let first;
+  let after;
+  do {
+    const page = await list({ ...fields, limit: Math.min(500, count - items.length), after }, signal);
+    first ??= page;
+    items.push(...page.items);
+    after = page.next;
+  } while (after && items.length < count);
+  return { ...first, items, next: after };
+}

@@ -1,0 +1,138 @@
+// The list of runs, newest first, and the ticks of a job that got none.
+
+import { jobs, now, pages, runs } from "./api.js";
+import { el, jobHref, keyed, runHref, setAttribute, setHidden, setState, setText, stateBadge, stateWords, STATE_NAMES, trouble } from "./dom.js";
+import { absolute, between, bothZones, duration, setTime, timeElement } from "./time.js";
+
+const PAGE = 50;
+const REFRESH = 2000;
+
+const cell = (label, ...children) => el("td", { "data-label": label }, ...children);
+
+const CAUSES = { schedule: "", manual: "by hand", retry: "retry", catch_up: "catch-up", queued: "waited", reboot: "at boot" };
+
+// How long the run took, or has taken so far.
+export function took(run) {
+  if (!run.started) return "";
+  const ms = run.ended ? between(run.started, run.ended) : now() - Date.parse(run.started);
+  return ms === null ? "" : duration(Math.max(0, ms));
+}
+
+// How long after its instant it started.
+export function late(run) {
+  const ms = between(run.planned, run.started);
+  return ms === null ? "" : duration(ms);
+}
+
+export function cause(run) {
+  const why = CAUSES[run.trigger] ?? run.trigger;
+  return [why, run.attempt > 1 ? `attempt ${run.attempt}` : ""].filter(Boolean).join(", ");
+}
+
+function row() {
+  const link = el("a", { "data-test": "run-link" });
+  const planned = timeElement("planned");
+  const badge = stateBadge();
+  const why = el("span", { class: "small text-secondary ms-1" });
+  const reason = el("div", { class: "small text-secondary clamp" });
+  const [time, lateness, worker] = ["took", "late", "worker"].map((test) => el("span", { "data-test": test }));
+  const job = el("a", { class: "job-name" });
+  const root = el("tr", { "data-test": "run" },
+    cell("Planned", link, why), cell("Job", job), cell("State", badge, reason), cell("Took", time), cell("Late", lateness), cell("Worker", worker));
+  link.append(planned);
+  const update = (run) => {
+    setAttribute(root, "data-run", run.run);
+    setAttribute(link, "href", runHref(run.run));
+    const when = run.planned || run.claimed || run.started;
+    setTime(planned, when, "not yet");
+    if (when) setText(planned, absolute(when));
+    setText(why, cause(run));
+    setAttribute(job, "href", jobHref(run.job));
+    setText(job, run.job);
+    setState(badge, run.state);
+    setText(reason, run.reason || run.err || "");
+    setText(time, took(run));
+    setText(lateness, late(run));
+    setText(worker, run.worker);
+  };
+  return { root, update };
+}
+
+// The stretches of ticks that no run came of.
+function gaps(job, life) {
+  const list = el("ul", { class: "list-unstyled small mb-0" });
+  const root = el("details", { class: "mb-3", "data-test": "ticks", hidden: true }, el("summary"), list);
+  life.every(10_000, async (signal) => {
+    let items;
+    try {
+      ({ items } = await jobs.ticks(job, signal));
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      return;
+    }
+    setHidden(root, items.length === 0);
+    setText(root.firstChild, `Times without a run (${items.length})`);
+    list.replaceChildren(...items.map((item) => {
+      const badge = stateBadge();
+      setState(badge, item.outcome);
+      const span = item.from === item.to ? absolute(item.from) : `${absolute(item.from)} to ${absolute(item.to)}`;
+      return el("li", {}, badge, " ", el("span", { title: bothZones(item.to) }, span), item.count > 1 ? ` (${item.count})` : "", ` ${item.reason}`);
+    }));
+  });
+  return root;
+}
+
+function filters(parameters, changed) {
+  const job = el("input", { class: "form-control", type: "search", placeholder: "Any job", "aria-label": "Job", "data-test": "filter-job",
+    value: parameters.get("job") || "" });
+  const state = el("select", { class: "form-select", "aria-label": "State", "data-test": "filter-state" }, el("option", { value: "" }, "Any state"),
+    ...STATE_NAMES.map((name) => el("option", { value: name, text: stateWords(name) })));
+  state.value = parameters.get("state") || "";
+  const go = (event) => {
+    event?.preventDefault();
+    changed({ job: job.value.trim(), state: state.value });
+  };
+  const root = el("form", { class: "filters", role: "search" }, job, state, el("button", { class: "btn btn-outline-secondary" }, "Show"));
+  root.addEventListener("submit", go);
+  state.addEventListener("change", go);
+  return root;
+}
+
+export function showRuns(root, life, parameters) {
+  const wanted = { job: parameters.get("job"), state: parameters.get("state"), worker: parameters.get("worker") };
+  const wrong = trouble("runs-error");
+  const body = el("tbody");
+  const head = ["Planned", "Job", "State", "Took", "Late", "Worker"].map((text) => el("th", { scope: "col", text }));
+  const table = el("table", { class: "table align-middle cards", "data-test": "runs", hidden: true }, el("thead", {}, el("tr", {}, ...head)), body);
+  const none = el("div", { class: "empty", "data-test": "empty", hidden: true });
+  const filtered = Object.values(wanted).some(Boolean);
+  none.append(filtered ? "No run is like this." : "Nothing has run yet. A run shows up here when a job's time comes, or when somebody presses ",
+    filtered ? "" : el("a", { href: "#/jobs" }, "Run now"), filtered ? "" : ".");
+  const more = el("button", { class: "btn btn-outline-secondary", type: "button", "data-test": "more", hidden: true }, "More");
+  let count = PAGE;
+  const refresh = life.every(REFRESH, async (signal) => {
+    try {
+      const { items, next } = await pages(runs.list, wanted, count, signal);
+      wrong.say("");
+      keyed(body, items, (run) => run.run + "/" + run.attempt, row);
+      setHidden(table, items.length === 0);
+      setHidden(none, items.length > 0);
+      setHidden(more, !next);
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      wrong.say(error.away ? "" : error.message);
+    }
+  });
+  more.addEventListener("click", () => {
+    count += PAGE;
+    refresh();
+  });
+  const changed = (fields) => {
+    const pairs = Object.entries({ ...fields, worker: wanted.worker }).filter(([, value]) => value);
+    location.hash = pairs.length ? `#/runs?${new URLSearchParams(pairs)}` : "#/runs";
+  };
+  root.append(el("div", { class: "heading" }, el("h1", { class: "h4 mb-0" }, "Runs"), filters(parameters, changed)));
+  if (wanted.worker) root.append(el("p", { class: "small" }, `On ${wanted.worker}. `, el("a", { href: "#/runs" }, "On any worker")));
+  if (wanted.job) root.append(gaps(wanted.job, life));
+  root.append(wrong.root, table, none, more);
+}

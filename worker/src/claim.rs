@@ -1,0 +1,140 @@
+//! The claim protocol's transactions (DESIGN section 5), and what their outcomes mean. Pure: values in, values out.
+//!
+//! The invariants, each next to the transaction that keeps it:
+//!
+//! - A tick is decided by whoever moves the job's fence to it, and the fence only grows.
+//! - A held lock refuses every claim by itself, because `~` sorts after every instant.
+//! - Only its holder, by revision, writes a held lock; anybody else only when the holder's session is gone.
+
+use common::{
+    id::{JobName, WorkerId},
+    lock::{Free, Held, LastRun, Lock, fence_bytes},
+    store::{Compare, Entry, Op, OpOutcome, Revision, Txn, TxnOutcome, key::Keys},
+    tick::Tick,
+};
+
+pub mod batch;
+
+/// Who acts: a worker in one of its lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The revision that created its registration.
+    pub revision: Revision,
+}
+
+/// A lock as it stands in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// What it says.
+    pub lock: Lock,
+    /// The revision that wrote it.
+    pub revision: Revision,
+}
+
+/// What became of a transaction on a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It is ours; the lock's revision, which is also the fencing token of a claim.
+    Won(Revision),
+    /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode.
+    Lost(Option<Seen>),
+}
+
+/// Claims a tick: the definition is the one gone by, the fence is at or behind the previous tick, before this one.
+/// The value's order says all three of free, in order, and not decided.
+pub fn claim(keys: &Keys, held: &Held, previous: Tick, definition: Revision) -> Txn {
+    let lock = keys.lock(&held.job);
+    let tick = held.fence;
+    Txn::when(
+        vec![
+            Compare::ModRevision(keys.job(&held.job), definition),
+            Compare::ValueGreater(lock.clone(), fence_bytes(previous)),
+            Compare::ValueLess(lock.clone(), fence_bytes(tick)),
+        ],
+        vec![Op::Put(lock.clone(), Lock::Held(held.clone()).encode(), None)],
+    )
+    .or_get(lock)
+}
+
+/// Claims a tick of a job whose runs may overlap: the lock stays free at the tick, the run has a record of its own.
+pub fn claim_beside(keys: &Keys, held: &Held, previous: Tick, definition: Revision) -> Txn {
+    let mut txn = claim(keys, held, previous, definition);
+    let lock = keys.lock(&held.job);
+    txn.then = vec![
+        Op::Put(lock.clone(), Lock::new(held.fence).encode(), None),
+        Op::Put(keys.run(&held.run), held.encode(), None),
+    ];
+    // The record tells a repeated claim that it was won already.
+    txn.otherwise = vec![Op::Get(lock), Op::Get(keys.run(&held.run))];
+    txn
+}
+
+/// Replaces a lock that was seen: nothing in between can be overwritten. `then` is done beside it.
+pub fn replace(keys: &Keys, job: &JobName, seen: Revision, with: &Lock, then: Vec<Op>) -> Txn {
+    let lock = keys.lock(job);
+    let mut ops = vec![Op::Put(lock.clone(), with.encode(), None)];
+    ops.extend(then);
+    Txn::when(vec![Compare::ModRevision(lock.clone(), seen)], ops).or_get(lock)
+}
+
+/// Ends a held lock, or removes it when the job is gone: two nested transactions, so that the job's existence is
+/// decided by the store.
+pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: LastRun) -> Txn {
+    let lock = keys.lock(&held.job);
+    let free = Lock::Free(Free { fence: held.fence, last: Some(last) });
+    let end = Txn {
+        compares: vec![Compare::ModRevision(keys.job(&held.job), 0)],
+        then: vec![Op::Delete(lock.clone())],
+        otherwise: vec![Op::Put(lock.clone(), free.encode(), None)],
+    };
+    Txn::when(vec![Compare::ModRevision(lock.clone(), seen)], vec![Op::Txn(end)]).or_get(lock)
+}
+
+/// Frees a lock whose holder's session is gone: the holder's registration is compared in the same transaction, so
+/// that a caretaker that was stopped for an hour does no harm.
+pub fn take_over(keys: &Keys, held: &Held, seen: Revision, last: LastRun, retry: Vec<Op>) -> Txn {
+    let free = Lock::Free(Free { fence: held.fence, last: Some(last) });
+    let mut txn = replace(keys, &held.job, seen, &free, retry);
+    txn.compares.push(Compare::CreateRevisionNot(keys.worker(&held.worker), held.session));
+    txn
+}
+
+/// What a transaction on a lock came to. A lock that says that `run` holds it in this session is won, also when
+/// the answer to an earlier try was lost.
+pub fn outcome(txn: &TxnOutcome, run: common::id::RunId, session: &Session) -> Outcome {
+    if txn.succeeded {
+        return Outcome::Won(txn.revision);
+    }
+    let read = |n: usize| match txn.results.get(n) {
+        Some(OpOutcome::Got(Some(entry))) => Some(entry),
+        _ => None,
+    };
+    if let Some(record) = read(1).and_then(|entry| Held::decode(&entry.value).ok().map(|held| (held, entry)))
+        && record.0.run == run
+        && record.0.session == session.revision
+    {
+        return Outcome::Won(record.1.mod_revision);
+    }
+    let seen = read(0).and_then(seen);
+    match &seen {
+        Some(Seen { lock: Lock::Held(held), revision })
+            if held.run == run && held.session == session.revision && held.worker == session.worker =>
+        {
+            Outcome::Won(*revision)
+        }
+        _ => Outcome::Lost(seen),
+    }
+}
+
+/// A stored lock; `None` with a warning when it does not decode: it harms only its own job.
+pub fn seen(entry: &Entry) -> Option<Seen> {
+    match Lock::decode(&entry.value) {
+        Ok(lock) => Some(Seen { lock, revision: entry.mod_revision }),
+        Err(error) => {
+            tracing::error!(key = %entry.key, %error, "a lock does not decode; its job cannot run until it is saved anew");
+            None
+        }
+    }
+}

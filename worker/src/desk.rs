@@ -1,0 +1,201 @@
+//! What the deciding parts of a worker share: the ports, the jobs, and a post for each job that has been dealt
+//! with. A post's lock makes sure that this process has one transaction on a job's lock in flight.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use chrono::{DateTime, Utc};
+use common::{
+    clock::Clock,
+    id::{JobName, RunId},
+    lock::Held,
+    queue::Wanted,
+    runlog::{LogEntry, TickOutcome, TickRecord},
+    store::{Revision, Store},
+    tick::Tick,
+};
+use rand::RngCore as _;
+use tokio::sync::{Notify, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    agenda::{Agenda, Planned},
+    claim::{Session, batch::Batcher},
+    config::WorkerConfig,
+    lease::Trust,
+    load::Load,
+    marks::Marks,
+    registry::Registry,
+    runner::{Runner, Stop},
+    spool::Spool,
+};
+
+/// A lock that this process holds.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// What it says.
+    pub held: Held,
+    /// The revision that wrote it.
+    pub revision: Revision,
+}
+
+/// One job, as far as this process deals with its lock.
+#[derive(Default)]
+pub struct Post {
+    /// Held while a transaction on the lock is in flight; what this process holds.
+    pub holding: tokio::sync::Mutex<Option<Holding>>,
+    /// Said when what was held is free.
+    pub freed: Notify,
+    newest: AtomicI64,
+}
+
+impl Post {
+    /// A tick is to be decided; older ones that still wait are accounted for by it.
+    pub fn announce(&self, tick: Tick) {
+        self.newest.fetch_max(tick.seconds(), Ordering::SeqCst);
+    }
+
+    /// True when a newer tick of the job is being decided as well.
+    pub fn is_overtaken(&self, tick: Tick) -> bool {
+        self.newest.load(Ordering::SeqCst) > tick.seconds()
+    }
+}
+
+/// Shared by the scheduler, the caretaker duties and the queue.
+pub struct Desk {
+    /// Settings.
+    pub config: Arc<WorkerConfig>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The store, for reads.
+    pub store: Arc<dyn Store>,
+    /// The store, for transactions on locks.
+    pub batcher: Batcher,
+    /// The live workers.
+    pub registry: Arc<Registry>,
+    /// Slots.
+    pub load: Arc<Load>,
+    /// What executes.
+    pub runner: Arc<Runner>,
+    /// Where records go.
+    pub spool: Spool,
+    /// This worker's session, while it may be trusted.
+    pub trust: watch::Receiver<Option<Trust>>,
+    /// The jobs.
+    pub agenda: Mutex<Agenda>,
+    /// The wanted runs, by their key's name.
+    pub queue: Mutex<HashMap<String, (Wanted, Revision)>>,
+    /// How far this worker has decided.
+    pub marks: Marks,
+    /// Every task that decides or runs.
+    pub tasks: TaskTracker,
+    /// From here on nothing new is claimed.
+    pub closing: CancellationToken,
+    /// The jobs that have been dealt with.
+    pub posts: Mutex<HashMap<JobName, Arc<Post>>>,
+}
+
+impl Desk {
+    /// The job's post.
+    pub fn post(&self, job: &JobName) -> Arc<Post> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner).entry(job.clone()).or_default().clone()
+    }
+
+    /// True when this process holds the job's lock.
+    pub fn runs_here(&self, job: &JobName) -> bool {
+        let posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.get(job).is_some_and(|post| post.holding.try_lock().is_ok_and(|holding| holding.is_some()))
+    }
+
+    /// A job is gone: so is its post, unless something still goes on at it.
+    pub fn forget_post(&self, job: &str) {
+        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        if posts.get(job).is_some_and(|post| Arc::strong_count(post) == 1) {
+            posts.remove(job);
+        }
+    }
+
+    /// The job as it stands.
+    pub fn planned(&self, job: &JobName) -> Option<Arc<Planned>> {
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner).get(job.as_str()).cloned()
+    }
+
+    /// The session, if it may be trusted now.
+    pub fn session(&self) -> Option<Session> {
+        let trust = self.trust.borrow();
+        trust
+            .as_ref()
+            .filter(|trust| trust.until > self.clock.since_boot())
+            .map(|trust| trust.session.clone())
+    }
+
+    /// Waits for a session that may be trusted. Cancel safe; `None` when the worker is closing.
+    pub async fn trusted(&self) -> Option<Session> {
+        let mut trust = self.trust.clone();
+        loop {
+            if let Some(session) = self.session() {
+                return Some(session);
+            }
+            tokio::select! {
+                () = self.closing.cancelled() => return None,
+                changed = trust.changed() => changed.ok()?,
+            }
+        }
+    }
+
+    /// A new run's id.
+    pub fn new_run(&self) -> RunId {
+        let mut random = [0; 10];
+        rand::rng().fill_bytes(&mut random);
+        let millis = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
+        RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+
+    /// Keeps a record of ticks without a run.
+    pub async fn keep_ticks(
+        &self,
+        job: &JobName,
+        from: Tick,
+        to: Tick,
+        count: u64,
+        outcome: TickOutcome,
+        reason: &str,
+    ) {
+        let record = TickRecord {
+            job_name: job.clone(),
+            from,
+            to,
+            count,
+            outcome,
+            reason: reason.to_owned(),
+            worker: self.config.id.clone(),
+            expires: self.expires(self.clock.now()),
+        };
+        self.spool.keep(LogEntry::Ticks(record)).await;
+    }
+
+    /// When a record of something that ended at `at` may be removed.
+    pub fn expires(&self, at: DateTime<Utc>) -> i64 {
+        let retention = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
+        at.timestamp_millis().saturating_add(retention)
+    }
+
+    /// The last look before a start: why the run may not start after all.
+    pub fn withdrawn(&self, held: &Held) -> Option<Stop> {
+        if self.session().is_none_or(|session| session.revision != held.session) {
+            return Some(Stop::LeaseLost);
+        }
+        match self.planned(&held.job) {
+            None => Some(Stop::Withdrawn("the job was deleted before the run started")),
+            Some(planned) if planned.paused && held.tick.is_some() => {
+                Some(Stop::Withdrawn("the job was paused before the run started"))
+            }
+            Some(_) => None,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Why a run could not be started, in words for the run's record.
+
+use std::{
+    ffi::OsStr,
+    io::{self, BufRead as _, Read as _},
+    path::Path,
+};
+
+use nix::errno::Errno;
+
+/// Why a run could not be started. The text is for people and stands by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StartError {
+    message: String,
+    /// The machine lacks something just now: the same may work later or elsewhere. Else the job is wrong for this
+    /// worker.
+    pub retryable: bool,
+}
+
+impl StartError {
+    /// The job cannot be started on this worker, now or later.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retryable: false }
+    }
+
+    /// It may work later.
+    pub fn retryable(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retryable: true }
+    }
+
+    /// What the failed start of `program` in `dir` means. The system says "not found" of a program, of its
+    /// interpreter and of a directory alike; only looking again tells which.
+    pub(super) fn from_spawn(error: &io::Error, program: &Path, dir: Option<&Path>) -> Self {
+        let name = program.display();
+        if let Some(wrong) = dir.and_then(wrong_dir) {
+            return wrong;
+        }
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENOENT | Errno::ENOTDIR) => match interpreter(program) {
+                Some(interpreter) => Self::refused(format!(
+                    "program {name} cannot be started: its first line names {interpreter:?}, which does not exist here"
+                )),
+                None => Self::refused(format!("program {name} does not exist on this worker")),
+            },
+            Some(Errno::EACCES | Errno::EPERM) => Self::refused(format!(
+                "program {name} must not be executed by this worker's user: check its permissions (chmod +x) and those of {}",
+                dir.map_or_else(|| "its directories".to_owned(), |dir| dir.display().to_string())
+            )),
+            Some(Errno::ENOEXEC) => Self::refused(format!(
+                "{name} is no program for this machine; a script needs a first line like \"#!/bin/sh\""
+            )),
+            Some(Errno::E2BIG) => Self::refused(format!(
+                "the arguments and variables for {name} are too long for the system: give the text as stdin or in a file"
+            )),
+            Some(Errno::EAGAIN) => Self::retryable(format!(
+                "{name} could not be started: this worker's user or machine has too many processes"
+            )),
+            Some(Errno::EMFILE | Errno::ENFILE) => Self::retryable(format!(
+                "{name} could not be started: this worker or machine has too many open files (raise ulimit -n)"
+            )),
+            Some(Errno::ENOMEM) => {
+                Self::retryable(format!("{name} could not be started: this machine is out of memory"))
+            }
+            Some(Errno::ETXTBSY) => {
+                Self::retryable(format!("{name} could not be started: it is being written just now"))
+            }
+            _ => Self::retryable(format!("{name} could not be started: {error}")),
+        }
+    }
+}
+
+/// What is wrong with a working directory as far as this worker can see.
+pub(super) fn wrong_dir(dir: &Path) -> Option<StartError> {
+    let name = dir.display();
+    match std::fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => {
+            Some(StartError::refused(format!("working directory {name} is no directory")))
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Some(StartError::refused(format!("working directory {name} does not exist on this worker")))
+        }
+        // What this user may not see, the job's user may.
+        _ => None,
+    }
+}
+
+/// The interpreter that an existing script names.
+fn interpreter(program: &Path) -> Option<String> {
+    let file = std::fs::File::open(program).ok()?;
+    let mut line = Vec::new();
+    io::BufReader::new(file.take(256)).read_until(b'\n', &mut line).ok()?;
+    let line = String::from_utf8_lossy(line.strip_prefix(b"#!")?).into_owned();
+    Some(line.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// A word for a message, also if it is no text.
+pub(super) fn shown(word: &OsStr) -> String {
+    word.to_string_lossy().into_owned()
+}

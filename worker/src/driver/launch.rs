@@ -1,0 +1,195 @@
+//! Starts a program as a run: environment, directory, user, standard input, pipes, group.
+//!
+//! A start is cheap only as a `posix_spawn`, which the standard library uses for an absolute path, without a hook
+//! before exec and without a user switch; else it forks, at the price of the worker's whole page table. So none of
+//! those appear here, and users are switched by the [`shim`]. A start blocks its thread until the program runs:
+//! some start at the same time on threads of the runtime's blocking pool, the others wait.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Seek as _, Write as _},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use common::job::{Environment, OnLeaseLoss};
+use nix::{
+    errno::Errno,
+    sys::memfd::{MFdFlags, memfd_create},
+    unistd::{User, geteuid},
+};
+use tokio::{process::Command, sync::Semaphore};
+
+use super::{
+    DriverConfig, RunSpec, Running, StartError, capture::Capture, environment, error::wrong_dir,
+    process::Process, shim, tree::Trees,
+};
+use crate::output::Output;
+
+/// No one can make the file executable; nix does not name it yet.
+const MFD_NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
+
+/// What to start: an absolute path and arguments.
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) args: Vec<OsString>,
+}
+
+/// Starts programs for all drivers of a worker. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Launcher(Arc<Shared>);
+
+struct Shared {
+    config: DriverConfig,
+    inherited: Vec<(OsString, OsString)>,
+    search_path: OsString,
+    starts: Arc<Semaphore>,
+    trees: Arc<Trees>,
+}
+
+/// Who the program runs as.
+enum Identity {
+    /// The worker's user, and nobody said so.
+    Worker,
+    /// The worker's user, by name.
+    Same(User),
+    /// Another one, by the shim.
+    Other(User),
+}
+
+impl Launcher {
+    pub(super) fn new(mut config: DriverConfig) -> Self {
+        let inherited = environment::inherited(std::mem::take(&mut config.environment));
+        let search_path = environment::search_path(&inherited);
+        let starts = Arc::new(Semaphore::new(config.spawn_concurrency.max(1)));
+        let trees = Arc::new(Trees::new(config.session.clone()));
+        Self(Arc::new(Shared { config, inherited, search_path, starts, trees }))
+    }
+
+    /// The shell of jobs that name none.
+    pub(super) fn shell(&self) -> &Path {
+        &self.0.config.shell
+    }
+
+    /// The PATH that programs are looked up in.
+    pub(super) fn search_path(&self) -> &OsStr {
+        &self.0.search_path
+    }
+
+    pub(super) async fn launch(
+        &self,
+        program: Program,
+        spec: &RunSpec,
+        output: Arc<Output>,
+    ) -> Result<Box<dyn Running>, StartError> {
+        let ended = |_| StartError::retryable("the worker is shutting down");
+        let permit = Arc::clone(&self.0.starts).acquire_owned().await.map_err(|_| ended(()))?;
+        let (shared, spec) = (Arc::clone(&self.0), spec.clone());
+        let started = tokio::task::spawn_blocking(move || {
+            let process = shared.start(program, &spec, output);
+            drop(permit);
+            process
+        });
+        // A caller that no longer waits drops the process here, which kills it.
+        Ok(Box::new(started.await.map_err(|_| ended(()))??))
+    }
+}
+
+impl Shared {
+    fn start(&self, program: Program, spec: &RunSpec, output: Arc<Output>) -> Result<Process, StartError> {
+        let environment = spec.job.driver.environment();
+        let dir = environment.dir.as_deref().map(Path::new);
+        let identity = identity(environment.user.as_deref())?;
+        let mut command = self.command(&program, environment, &identity, dir)?;
+        self.set_variables(&mut command, spec, &identity);
+
+        let failed = |error: io::Error| StartError::from_spawn(&error, &program.path, dir);
+        let (capture, out, err) = Capture::open().map_err(failed)?;
+        let input = environment.stdin.as_deref().map_or_else(|| Ok(Stdio::null()), standard_input);
+        command.stdin(input.map_err(failed)?).stdout(out).stderr(err).process_group(0);
+        let child = command.spawn().map_err(failed)?;
+        // Our copies of the writing ends, or the output would never end.
+        drop(command);
+
+        let kept = spec.job.on_lease_loss == OnLeaseLoss::Keep;
+        let process = Process::new(child, capture, spec.run, output, self.config.guard.clone(), &self.trees);
+        process.tell_guard(kept);
+        Ok(process)
+    }
+
+    /// The program or, for another user, the shim that becomes it.
+    fn command(
+        &self,
+        program: &Program,
+        environment: &Environment,
+        identity: &Identity,
+        dir: Option<&Path>,
+    ) -> Result<Command, StartError> {
+        let Identity::Other(user) = identity else {
+            let mut command = Command::new(&program.path);
+            command.args(&program.args);
+            dir.map(|dir| command.current_dir(dir));
+            return Ok(command);
+        };
+        // Behind the shim these would be no errors of the start.
+        if let Some(wrong) = dir.and_then(wrong_dir) {
+            return Err(wrong);
+        }
+        if let Err(error) = std::fs::metadata(&program.path) {
+            return Err(StartError::from_spawn(&error, &program.path, dir));
+        }
+        let mut command = Command::new(&self.config.self_exe);
+        command.args(shim::arguments(&user.name, environment.dir.as_deref()));
+        command.arg(&program.path).args(&program.args);
+        Ok(command)
+    }
+
+    fn set_variables(&self, command: &mut Command, spec: &RunSpec, identity: &Identity) {
+        command.env_clear().envs(self.inherited.iter().map(|(name, value)| (name, value)));
+        if let Identity::Same(user) | Identity::Other(user) = identity {
+            command.envs(environment::of_user(user));
+        }
+        let by_shim = matches!(identity, Identity::Other(_));
+        for (name, value) in environment::of_job(spec.job.driver.environment()) {
+            if by_shim {
+                command.env(format!("{}{name}", shim::VARIABLE_PREFIX), value);
+            } else {
+                command.env(name, value);
+            }
+        }
+        command.envs(environment::of_run(spec, &self.config.session));
+    }
+}
+
+fn identity(user: Option<&str>) -> Result<Identity, StartError> {
+    let Some(name) = user else { return Ok(Identity::Worker) };
+    let user = User::from_name(name)
+        .map_err(|error| StartError::retryable(format!("user {name:?} cannot be looked up: {error}")))?
+        .ok_or_else(|| StartError::refused(format!("user {name:?} does not exist on this worker")))?;
+    if user.uid == geteuid() {
+        Ok(Identity::Same(user))
+    } else if geteuid().is_root() {
+        Ok(Identity::Other(user))
+    } else {
+        let own =
+            User::from_uid(geteuid()).ok().flatten().map_or_else(|| geteuid().to_string(), |own| own.name);
+        Err(StartError::refused(format!(
+            "this worker runs as {own} and only one that runs as root can run commands as {name:?}"
+        )))
+    }
+}
+
+/// The text as a file in memory: the process reads it at its own pace, or not at all, and nobody has to write.
+fn standard_input(text: &str) -> io::Result<Stdio> {
+    let sealed = memfd_create(c"stdin", MFdFlags::MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    // Kernels before 6.3 do not know the seal; some later ones insist on it.
+    let file = match sealed {
+        Err(Errno::EINVAL) => memfd_create(c"stdin", MFdFlags::MFD_CLOEXEC),
+        sealed => sealed,
+    };
+    let mut file = std::fs::File::from(file?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file.into())
+}

@@ -1,0 +1,222 @@
+//! The guard: a small process beside a worker that kills what the worker started when the worker cannot any more.
+//!
+//! The worker tells it through a pipe which process groups start and end and until when the worker may be trusted.
+//! - **The pipe ends**, as the worker ended, however it did: the guard kills all groups and every process of the
+//!   worker's session, and ends.
+//! - **The trust runs out**, as when the worker is stopped or its host was suspended: the guard kills them too, but
+//!   for runs that are to be kept on lease loss, and stays.
+//!
+//! It kills the groups first, which is quick and leaves no gap for a fork, then looks through `/proc` for what left
+//! its group or was started in the worker's last moment, again and again until nothing is found. What it cannot
+//! find is said in [`scan`](self#what-escapes).
+//!
+//! # What escapes
+//! A process that cleared its environment, made a session of its own and whose parents have all ended.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io::{BufRead, BufReader, Read},
+    process::ExitCode,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use common::id::RunId;
+use nix::{
+    sys::signal::{Signal, kill, killpg},
+    time::{ClockId, clock_gettime},
+    unistd::Pid,
+};
+use rand::Rng as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use handle::GuardHandle;
+use message::Message;
+pub(crate) use scan::Processes;
+
+mod handle;
+mod message;
+mod scan;
+
+/// The name of the hidden subcommand under which the binary has to call [`main`].
+pub const SUBCOMMAND: &str = "guard";
+
+/// The deadline is compared with the clock at least so often: time in which the machine is suspended does not
+/// count in a wait, but it does for a lease.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
+/// Between two looks for survivors.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// So many looks in a row have to find nothing: a process in the middle of its exec shows no environment.
+const QUIET_LOOKS: u32 = 2;
+
+/// Then it gives up: what survives KILL for so long hangs in the kernel and will end when it comes back.
+const MAX_LOOKS: u32 = 500;
+
+/// A random name for a worker's life, which the processes that it starts carry as `QUORATE_SESSION`.
+pub fn new_session_token() -> String {
+    format!("{:032x}", rand::rng().random::<u128>())
+}
+
+/// Kills what an earlier life of a worker left: every process that carries its session's token, and their
+/// descendants. Blocks until none is left; gives how many there were.
+pub fn kill_session(token: &str) -> usize {
+    sweep(token, &HashMap::new())
+}
+
+/// What the guard's process does: it follows `input` until its end. Blocks.
+pub fn main(input: impl Read + Send + 'static) -> ExitCode {
+    if let Err(error) = ignore_signals() {
+        tracing::warn!(%error, "the guard cannot ignore signals: one of them may end it before its turn");
+    }
+    // Bounded, so that a flood of messages waits in the pipe.
+    let (sender, messages) = mpsc::sync_channel(1024);
+    std::thread::spawn(move || {
+        for line in BufReader::new(input).lines() {
+            // An error on the pipe is its end; so is a guard that is done.
+            let Ok(line) = line else { return };
+            match line.parse() {
+                Ok(message) => {
+                    if sender.send(message).is_err() {
+                        return;
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the guard was told something it does not know"),
+            }
+        }
+    });
+    Guarded::default().follow(&messages);
+    ExitCode::SUCCESS
+}
+
+/// Makes the process deaf for good: a service manager that stops the worker signals all of its processes, and the
+/// guard's turn is after the worker's. A handler that does nothing serves all threads, whoever started them.
+fn ignore_signals() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _context = runtime.enter();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
+        // The handler stays when its listener and the runtime are gone.
+        drop(signal(kind)?);
+    }
+    Ok(())
+}
+
+/// What the guard knows of its worker.
+#[derive(Default)]
+struct Guarded {
+    session: Option<String>,
+    groups: HashSet<Pid>,
+    /// Groups that only the worker's end kills, and their runs.
+    kept: HashMap<Pid, RunId>,
+    trust: Option<Duration>,
+    /// Something may execute that must not when the trust has run out.
+    armed: bool,
+}
+
+impl Guarded {
+    fn follow(mut self, messages: &Receiver<Message>) {
+        loop {
+            let mut wait = CHECK_EVERY;
+            if let Some(trust) = self.trust.filter(|_| self.armed) {
+                let left = trust.saturating_sub(since_boot());
+                if left.is_zero() && !self.groups.is_empty() {
+                    tracing::error!("the worker's trust in its lease ran out: the guard kills its runs");
+                }
+                if left.is_zero() {
+                    self.kill_untrusted();
+                }
+                wait = wait.min(left.max(PAUSE));
+            }
+            match messages.recv_timeout(wait) {
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.kill_all(),
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Session(token) => self.session = Some(token),
+            Message::Forget => {
+                self.groups.clear();
+                self.kept.clear();
+            }
+            Message::Started(group) => {
+                self.groups.insert(group);
+                self.armed = true;
+            }
+            Message::Kept(group, run) => {
+                self.kept.insert(group, run);
+            }
+            Message::Ended(group) => {
+                self.groups.remove(&group);
+                self.kept.remove(&group);
+            }
+            Message::Trust(until) => {
+                self.trust = Some(until);
+                self.armed = true;
+            }
+        }
+    }
+
+    fn kill_untrusted(&mut self) {
+        self.armed = false;
+        // Forgotten once killed: their numbers may come to mean others.
+        self.groups.drain().for_each(kill_group);
+        if let Some(token) = &self.session {
+            sweep(token, &self.kept);
+        }
+    }
+
+    fn kill_all(mut self) {
+        self.groups.drain().for_each(kill_group);
+        self.kept.drain().for_each(|(group, _)| kill_group(group));
+        if let Some(token) = &self.session {
+            sweep(token, &self.kept);
+        }
+    }
+}
+
+fn kill_group(group: Pid) {
+    // It fails when the group is gone, which is what is wanted.
+    let _ = killpg(group, Signal::SIGKILL);
+}
+
+/// Kills the processes of a session but for the kept ones until none is left. Gives how many were found.
+fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> usize {
+    let mut killed = HashSet::new();
+    let mut quiet = 0;
+    for _ in 0..MAX_LOOKS {
+        let found = Processes::look(token).of_session(kept);
+        for pid in &found {
+            // It fails when the process has ended, which is what is wanted.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        quiet = if found.is_empty() { quiet + 1 } else { 0 };
+        killed.extend(found);
+        if quiet == QUIET_LOOKS {
+            return killed.len();
+        }
+        pause();
+    }
+    tracing::error!(session = token, "processes of a worker do not end although they were killed");
+    killed.len()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is nothing to wait on: the processes are others' children"
+)]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// The clock that the trust is told by.
+fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

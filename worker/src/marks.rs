@@ -1,0 +1,84 @@
+//! How far this worker has decided: all ticks up to the mark that it ranks first for are decided. The others look
+//! only after ticks behind it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use common::tick::Tick;
+use tokio::sync::watch;
+
+/// Ticks under way, and the mark behind which none is.
+#[derive(Debug)]
+pub struct Marks {
+    pending: Mutex<BTreeMap<Tick, usize>>,
+    decided: watch::Sender<Option<Tick>>,
+    newest: Mutex<Option<Tick>>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        Self { pending: Mutex::default(), decided: watch::Sender::new(None), newest: Mutex::default() }
+    }
+}
+
+impl Marks {
+    /// These ticks are to be decided.
+    pub fn begin(&self, ticks: impl IntoIterator<Item = Tick>) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        for tick in ticks {
+            *pending.entry(tick).or_default() += 1;
+            *newest = (*newest).max(Some(tick));
+        }
+    }
+
+    /// One of them is.
+    pub fn done(&self, tick: Tick) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = pending.get_mut(&tick) {
+            *count -= 1;
+            if *count == 0 {
+                pending.remove(&tick);
+            }
+        }
+        let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let decided = match pending.first_key_value() {
+            Some((first, _)) => Some(Tick::from_instant(first.instant() - chrono::Duration::seconds(1))),
+            None => newest,
+        };
+        self.decided.send_if_modified(|mark| {
+            let moved = decided > *mark;
+            if moved {
+                *mark = decided;
+            }
+            moved
+        });
+    }
+
+    /// Tells the mark as it moves.
+    pub fn watch(&self) -> watch::Receiver<Option<Tick>> {
+        self.decided.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_never_passes_a_tick_that_is_open() {
+        let tick = |text: &str| text.parse::<Tick>().unwrap();
+        let (one, two) = (tick("2026-11-22T01:00:01Z"), tick("2026-11-22T01:00:02Z"));
+        let marks = Marks::default();
+        marks.begin([one, one, two]);
+        let decided = marks.watch();
+        marks.done(two);
+        assert_eq!(*decided.borrow(), Some(tick("2026-11-22T01:00:00Z")));
+        marks.done(one);
+        assert_eq!(*decided.borrow(), Some(tick("2026-11-22T01:00:00Z")));
+        marks.done(one);
+        assert_eq!(*decided.borrow(), Some(two));
+    }
+}

@@ -1,0 +1,224 @@
+//! What a run prints: kept up to a limit with stream and order, readable while it runs, and copied to disk once
+//! the run has lasted a while, so that it outlives a `kill -9` of the worker.
+//!
+//! Text is made of the bytes as they come: what is no UTF-8 becomes U+FFFD, a character that arrives in two reads
+//! stays whole. So offsets mean the same in a live view, in the record and on disk, and memory is bounded by the
+//! limit whatever a run prints.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use common::{
+    id::RunId,
+    live::LiveOutput,
+    runlog::{Piece, Stream},
+};
+use tokio::time::Instant;
+
+use spill::Spill;
+use text::Text;
+
+mod spill;
+mod text;
+
+/// Output is copied to disk once the run has lasted so long…
+pub const SPILL_AFTER: Duration = Duration::from_secs(1);
+
+/// …or has printed so much. Most runs do neither and never touch the disk.
+pub const SPILL_BYTES: usize = 64 << 10;
+
+/// The output of one attempt while it executes.
+#[derive(Debug)]
+pub struct Output {
+    started: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    text: Text,
+    /// When something was printed last; the start, if nothing was.
+    last: Instant,
+    spill: Option<Spill>,
+}
+
+/// A run's whole output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Both streams in the order in which they came.
+    pub text: String,
+    /// Which part of the text came when and on which stream; their lengths add up to the text's.
+    pub pieces: Vec<Piece>,
+    /// Bytes thrown away at the limit. From [`Output::recover`] it may be too small by half.
+    pub truncated: u64,
+}
+
+/// Output from an offset on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The text from the offset on.
+    pub text: String,
+    /// Its pieces.
+    pub pieces: Vec<Piece>,
+    /// The offset behind it.
+    pub next: u64,
+    /// Bytes thrown away at the limit so far.
+    pub truncated: u64,
+}
+
+impl Snapshot {
+    /// The wire form.
+    pub fn live(self, attempt: u32) -> LiveOutput {
+        let Self { text, pieces, next, truncated } = self;
+        LiveOutput { attempt, output: text, pieces, next, truncated }
+    }
+}
+
+impl Output {
+    /// Keeps `limit` bytes of text. `started` is when the run started; `spill` is where a copy goes, see
+    /// [`Output::spill_path`].
+    pub fn new(limit: u64, started: Instant, spill: Option<PathBuf>) -> Arc<Self> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let state = State { text: Text::new(limit), last: started, spill: spill.map(Spill::new) };
+        Arc::new(Self { started, state: Mutex::new(state) })
+    }
+
+    /// Takes what was read from a stream.
+    pub fn append(self: &Arc<Self>, stream: Stream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let lasted = now.saturating_duration_since(self.started);
+        let mut state = self.lock();
+        state.last = now;
+        state.text.append(u32::try_from(lasted.as_millis()).unwrap_or(u32::MAX), stream, bytes);
+        let long = lasted >= SPILL_AFTER || state.text.len() > SPILL_BYTES;
+        let write = long && state.begin_spill();
+        drop(state);
+        if write {
+            self.write_spill();
+        }
+    }
+
+    /// Copies what has been printed so far to disk, and from now on what follows. A driver calls it when the run
+    /// has lasted for [`SPILL_AFTER`].
+    pub fn spill_now(self: &Arc<Self>) {
+        if self.lock().begin_spill() {
+            self.write_spill();
+        }
+    }
+
+    /// The output from byte `from` of the text on; an offset behind the end gives nothing.
+    pub fn snapshot(&self, from: u64) -> Snapshot {
+        let state = self.lock();
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        let (text, pieces) = state.text.since(from);
+        Snapshot { text, pieces, next: state.text.len() as u64, truncated: state.text.truncated() }
+    }
+
+    /// When the run started.
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// When something was printed last; the start, if nothing was.
+    pub fn last_output(&self) -> Instant {
+        self.lock().last
+    }
+
+    /// Bytes printed so far, those thrown away included.
+    pub fn total(&self) -> u64 {
+        self.lock().text.total()
+    }
+
+    /// Resolves when nothing was printed for `span`. Cancel safe.
+    pub async fn silence(&self, span: Duration) {
+        loop {
+            // A span so long that its end cannot be told never ends.
+            let Some(due) = self.last_output().checked_add(span) else {
+                return std::future::pending().await;
+            };
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    /// The whole output, for the record. To be asked when nothing is appended any more.
+    pub fn finish(&self) -> Collected {
+        let mut state = self.lock();
+        state.text.finish();
+        let (text, pieces) = state.text.since(0);
+        Collected { text, pieces, truncated: state.text.truncated() }
+    }
+
+    /// Removes the copy on disk: the record is safe elsewhere.
+    pub fn discard_spill(&self) {
+        if let Some(spill) = &mut self.lock().spill {
+            spill.discard();
+        }
+    }
+
+    /// Where in `dir` the copy of an attempt's output belongs.
+    pub fn spill_path(dir: &Path, run: &RunId, attempt: u32) -> PathBuf {
+        dir.join(format!("{run}.{attempt}.{}", spill::EXTENSION))
+    }
+
+    /// The copies in `dir` that an earlier life of the worker left: run, attempt and file. No directory: none.
+    pub fn runs_with_spill(dir: &Path) -> std::io::Result<Vec<(RunId, u32, PathBuf)>> {
+        spill::list(dir)
+    }
+
+    /// Reads a copy, also one that a crash tore.
+    pub fn recover(path: &Path) -> std::io::Result<Collected> {
+        spill::read(path)
+    }
+
+    /// Writes outside of the runtime's threads, as a disk may hang; without a runtime right here.
+    fn write_spill(self: &Arc<Self>) {
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                let output = Arc::clone(self);
+                // Nobody waits for it: a copy that comes late is no worse than a crash that comes early.
+                drop(runtime.spawn_blocking(move || output.write_pending()));
+            }
+            Err(_) => self.write_pending(),
+        }
+    }
+
+    /// Writes until nothing is pending. One caller at a time: [`State::begin_spill`] sees to it.
+    fn write_pending(&self) {
+        let mut done = None;
+        loop {
+            let job = {
+                let mut state = self.lock();
+                let State { text, spill, .. } = &mut *state;
+                spill.as_mut().and_then(|spill| spill.next(text, done.take()))
+            };
+            match job {
+                Some(job) => done = Some(job.write()),
+                None => return,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change is complete before the lock is given back, so what a panicking holder left is usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn begin_spill(&mut self) -> bool {
+        let Self { text, spill, .. } = self;
+        spill.as_mut().is_some_and(|spill| spill.begin(text))
+    }
+}
+
+#[cfg(test)]
+mod tests;

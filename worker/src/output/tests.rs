@@ -1,0 +1,226 @@
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use common::runlog::Stream::{Err as StdErr, Out as StdOut};
+
+fn output(limit: u64) -> Arc<Output> {
+    Output::new(limit, Instant::now(), None)
+}
+
+fn lengths(pieces: &[Piece]) -> Vec<(Stream, u32)> {
+    pieces.iter().map(|Piece(_, stream, bytes)| (*stream, *bytes)).collect()
+}
+
+#[test]
+fn a_character_that_comes_in_two_reads_stays_whole() {
+    let output = output(100);
+    output.append(StdOut, b"a\xc3");
+    output.append(StdErr, b"x\xe2\x82");
+    output.append(StdOut, b"\xa4b");
+    output.append(StdErr, b"\xac");
+    let collected = output.finish();
+    assert_eq!(collected.text, "axäb€");
+    assert_eq!(lengths(&collected.pieces), [(StdOut, 1), (StdErr, 1), (StdOut, 3), (StdErr, 3)]);
+}
+
+#[test]
+fn a_character_without_its_end_is_replaced_at_the_end() {
+    let output = output(100);
+    output.append(StdOut, b"a\xe2\x82");
+    assert_eq!(output.snapshot(0).text, "a");
+    assert_eq!(output.finish().text, "a\u{FFFD}");
+    assert_eq!(output.finish().text, "a\u{FFFD}");
+}
+
+#[test]
+fn the_limit_cuts_between_characters_and_counts_the_rest() {
+    let output = output(4);
+    output.append(StdOut, "ab€c".as_bytes());
+    output.append(StdErr, b"d\xff");
+    let collected = output.finish();
+    assert_eq!((collected.text.as_str(), collected.truncated), ("ab", 6));
+    assert_eq!(output.total(), 8);
+    assert_eq!(lengths(&collected.pieces), [(StdOut, 2)]);
+}
+
+#[test]
+fn a_snapshot_goes_on_where_the_last_one_ended() {
+    let output = output(1000);
+    output.append(StdOut, b"one ");
+    output.append(StdErr, b"two ");
+    let first = output.snapshot(0);
+    assert_eq!((first.text.as_str(), first.next), ("one two ", 8));
+    output.append(StdErr, b"three");
+    let second = output.snapshot(first.next);
+    assert_eq!(
+        (second.text.as_str(), second.next, lengths(&second.pieces)),
+        ("three", 13, vec![(StdErr, 5)])
+    );
+    let middle = output.snapshot(2);
+    assert_eq!(
+        (middle.text.as_str(), lengths(&middle.pieces)),
+        ("e two three", vec![(StdOut, 2), (StdErr, 9)])
+    );
+    assert_eq!(output.snapshot(u64::MAX).text, "");
+    assert_eq!(output.snapshot(u64::MAX).live(3).attempt, 3);
+}
+
+#[test]
+fn many_pieces_become_coarser_before_streams_are_mixed() {
+    let mut text = Text::new(1 << 20);
+    for second in 0..10_000 {
+        text.append(second * 1000, if second % 50 == 0 { StdErr } else { StdOut }, b"x");
+    }
+    let (_, pieces) = text.since(0);
+    assert!((1000..4096).contains(&pieces.len()), "{}", pieces.len());
+    let errors: u32 = pieces.iter().filter(|piece| piece.1 == StdErr).map(|piece| piece.2).sum();
+    assert_eq!(errors, 200);
+    assert!(pieces.is_sorted_by_key(|piece| piece.0));
+}
+
+#[test]
+fn streams_that_alternate_for_ever_stay_bounded() {
+    let mut text = Text::new(1 << 20);
+    for n in 0..100_000 {
+        text.append(n, if n % 2 == 0 { StdOut } else { StdErr }, b"x");
+    }
+    let (text, pieces) = text.since(0);
+    assert!(pieces.len() <= 4096);
+    assert_eq!(pieces.iter().map(|piece| piece.2 as usize).sum::<usize>(), text.len());
+}
+
+#[tokio::test]
+async fn silence_is_counted_from_the_last_output() {
+    let output = output(100);
+    let span = Duration::from_millis(60);
+    let prints = async {
+        tokio::time::sleep(span / 3).await;
+        output.append(StdOut, b"x");
+    };
+    tokio::join!(output.silence(span), prints);
+    assert!(output.last_output() > output.started());
+    assert!(Instant::now() >= output.last_output() + span);
+}
+
+fn spilled(limit: u64, dir: &TempDir) -> (Arc<Output>, PathBuf) {
+    let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
+    let path = Output::spill_path(&dir.path().join("output"), &run, 2);
+    (Output::new(limit, Instant::now(), Some(path.clone())), path)
+}
+
+#[test]
+fn a_copy_on_disk_says_what_the_output_says() {
+    let dir = TempDir::new().unwrap();
+    let (output, path) = spilled(1000, &dir);
+    output.append(StdOut, "one ä ".as_bytes());
+    assert!(!path.exists());
+    output.spill_now();
+    output.append(StdErr, b"two ");
+    output.append(StdOut, b"three\xff");
+    output.spill_now();
+    let collected = output.finish();
+    assert_eq!(Output::recover(&path).unwrap(), collected);
+    assert_eq!(collected.text, "one ä two three\u{FFFD}");
+    let found = Output::runs_with_spill(path.parent().unwrap()).unwrap();
+    assert_eq!(found, [("01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(), 2, path.clone())]);
+    output.discard_spill();
+    assert!(!path.exists());
+    output.append(StdOut, b"late");
+    output.spill_now();
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_big_output_is_copied_at_once_and_within_the_limit() {
+    let dir = TempDir::new().unwrap();
+    let (output, path) = spilled(100_000, &dir);
+    for _ in 0..100 {
+        output.append(StdOut, &[b'x'; 40_000]);
+    }
+    let collected = output.finish();
+    let copy = Output::recover(&path).unwrap();
+    assert_eq!((copy.text, copy.pieces), (collected.text, collected.pieces));
+    assert!(copy.truncated >= collected.truncated / 2 && copy.truncated <= collected.truncated);
+    assert!(std::fs::metadata(&path).unwrap().len() < 101_000);
+}
+
+#[test]
+fn a_torn_copy_gives_what_is_there() {
+    let dir = TempDir::new().unwrap();
+    let (output, path) = spilled(1000, &dir);
+    output.append(StdOut, b"one");
+    output.append(StdErr, b"two");
+    output.spill_now();
+    let bytes = std::fs::read(&path).unwrap();
+    let mut last = String::new();
+    for end in "quorate output 1\n".len()..=bytes.len() {
+        std::fs::write(&path, &bytes[..end]).unwrap();
+        let text = Output::recover(&path).unwrap().text;
+        assert!("onetwo".starts_with(&text) && text.starts_with(&last), "{text}");
+        last = text;
+    }
+    assert_eq!(last, "onetwo");
+    std::fs::write(&path, "something else").unwrap();
+    assert!(Output::recover(&path).unwrap_err().to_string().contains("no copy of a run's output"));
+}
+
+#[test]
+fn a_disk_that_refuses_does_not_hurt_the_run() {
+    // A device on which every write fails as on a full disk.
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("full");
+    std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+    let output = Output::new(1000, Instant::now(), Some(path.clone()));
+    output.append(StdOut, b"one ");
+    output.spill_now();
+    output.append(StdOut, b"two");
+    output.spill_now();
+    assert_eq!(output.finish().text, "one two");
+    output.discard_spill();
+    assert!(!path.is_symlink());
+}
+
+#[test]
+fn no_directory_holds_no_copies() {
+    assert_eq!(Output::runs_with_spill(Path::new("/no/such/dir")).unwrap(), []);
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "").unwrap();
+    std::fs::write(dir.path().join("x.1.output"), "").unwrap();
+    assert_eq!(Output::runs_with_spill(dir.path()).unwrap(), []);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_in_any_reads_give_bounded_text_in_whole_pieces(
+        reads in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..20)), 0..50),
+        limit in 0_u64..200,
+    ) {
+        let output = output(limit);
+        for (err, bytes) in &reads {
+            output.append(if *err { StdErr } else { StdOut }, bytes);
+        }
+        let collected = output.finish();
+        prop_assert!(collected.text.len() as u64 <= limit);
+        let sum: usize = collected.pieces.iter().map(|piece| piece.2 as usize).sum();
+        prop_assert_eq!(sum, collected.text.len());
+        prop_assert_eq!(output.total(), reads.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>());
+        let mut from = 0;
+        for piece in &collected.pieces {
+            from += piece.2 as usize;
+            prop_assert!(collected.text.is_char_boundary(from));
+        }
+    }
+
+    #[test]
+    fn one_stream_without_a_limit_is_read_as_the_standard_library_reads_it(
+        reads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..30),
+    ) {
+        let output = output(u64::MAX);
+        for bytes in &reads {
+            output.append(StdOut, bytes);
+        }
+        let whole = reads.concat();
+        prop_assert_eq!(output.finish().text, String::from_utf8_lossy(&whole));
+    }
+}

@@ -1,0 +1,328 @@
+//! Runs what was claimed: waits for its instant, takes a last look, starts it, ends it when told, and makes its
+//! record. What executes can be looked up here, to be killed or watched.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use common::{
+    clock::Clock,
+    id::RunId,
+    job::OnLeaseLoss,
+    live::{LiveError, LiveOutput},
+    lock::Held,
+    queue::Kill,
+    run::{RunEvent, RunState},
+    runlog::{Author, RunRecord},
+    store::Revision,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    agenda::Planned,
+    driver::{Drivers, Exit, RunSpec, StartError},
+    load::Slot,
+    output::{Collected, Output},
+};
+
+/// A claimed run.
+pub struct Claimed {
+    /// Its job, as claimed.
+    pub planned: Arc<Planned>,
+    /// The claim.
+    pub held: Held,
+    /// The claim's revision: the fencing token.
+    pub fence: Revision,
+    /// When it should start.
+    pub due: DateTime<Utc>,
+    /// When this worker set about it.
+    pub scheduled: DateTime<Utc>,
+    /// When the claim was answered.
+    pub answered: DateTime<Utc>,
+    /// Kept until its record is spooled and its lock is free.
+    pub slot: Slot,
+}
+
+/// Why a run is to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody asked for it.
+    Killed(String),
+    /// Its time limit has passed.
+    TimedOut,
+    /// It has printed nothing for too long.
+    Silent,
+    /// This worker's lease can no longer be trusted.
+    LeaseLost,
+    /// Its job was paused, edited or deleted between the claim and the start.
+    Withdrawn(&'static str),
+}
+
+/// What executes now.
+pub struct Runner {
+    clock: Arc<dyn Clock>,
+    drivers: Drivers,
+    spill: PathBuf,
+    retention: Duration,
+    active: Mutex<HashMap<RunId, Arc<Active>>>,
+}
+
+/// One run that executes or is about to.
+struct Active {
+    held: Held,
+    fence: Revision,
+    keep: bool,
+    grace: Duration,
+    why: Mutex<Option<Stop>>,
+    stop: watch::Sender<Option<Duration>>,
+    output: Arc<Output>,
+}
+
+impl Runner {
+    /// A runner that executes nothing yet.
+    pub fn new(clock: Arc<dyn Clock>, drivers: Drivers, spill: PathBuf, retention: Duration) -> Arc<Self> {
+        Arc::new(Self { clock, drivers, spill, retention, active: Mutex::default() })
+    }
+
+    fn active(&self) -> Vec<Arc<Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Executes a claimed run to its end; its record. `withdrawn` is the last look before the start.
+    pub async fn execute(&self, claimed: &Claimed, withdrawn: impl Fn() -> Option<Stop> + Send) -> RunRecord {
+        let job = &claimed.planned.job;
+        let run = claimed.held.run;
+        let spill = Output::spill_path(&self.spill, &run, claimed.held.attempt);
+        let active = Arc::new(Active {
+            held: claimed.held.clone(),
+            fence: claimed.fence,
+            keep: job.on_lease_loss == OnLeaseLoss::Keep,
+            grace: job.grace.0,
+            why: Mutex::default(),
+            stop: watch::Sender::new(None),
+            output: Output::new(job.output.limit.0, Instant::now(), Some(spill)),
+        });
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run, active.clone());
+        let mut stopped = active.stop.subscribe();
+        tokio::select! {
+            () = self.clock.sleep_until(claimed.due) => {}
+            _ = stopped.wait_for(Option::is_some) => {}
+        }
+        if let Some(stop) = withdrawn() {
+            active.stop(stop, Duration::ZERO);
+        }
+        let started = self.clock.now();
+        let end = if active.why().is_some() { End::NotStarted } else { self.start(claimed, &active).await };
+        let record = self.record(claimed, &active, started, end);
+        active.output.discard_spill();
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+        record
+    }
+
+    async fn start(&self, claimed: &Claimed, active: &Arc<Active>) -> End {
+        let job = &claimed.planned.job;
+        let spec = RunSpec {
+            job: Arc::new(job.clone()),
+            run: claimed.held.run,
+            attempt: claimed.held.attempt,
+            tick: claimed.held.tick,
+            fence: claimed.fence,
+            worker: claimed.held.worker.clone(),
+        };
+        match self.drivers.of(&job.driver).start(&spec, active.output.clone()).await {
+            Err(error) => End::CannotStart(error),
+            Ok(running) => {
+                let limits =
+                    limits(active, job.timeout.map(|span| span.0), job.output_timeout.map(|span| span.0));
+                let wait = running.wait(active.stop.subscribe());
+                tokio::pin!(wait);
+                tokio::select! {
+                    exit = &mut wait => End::Exited(exit),
+                    stop = limits => {
+                        active.stop(stop, active.grace);
+                        End::Exited(wait.await)
+                    }
+                }
+            }
+        }
+    }
+
+    fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
+        let job = &claimed.planned.job;
+        let (state, err, reason) = judge(&end, active.why());
+        let Collected { text, pieces, truncated } = active.output.finish();
+        let millis = |at: DateTime<Utc>| at.timestamp_millis();
+        let plan = millis(claimed.due);
+        let schedule = millis(claimed.scheduled).max(plan);
+        let start = millis(started).max(schedule);
+        let ended = millis(self.clock.now()).max(start);
+        let (exit_code, signal) = match end {
+            End::Exited(Exit::Code(code)) => (Some(code), None),
+            End::Exited(Exit::Signal(signal)) => (None, Some(signal)),
+            End::NotStarted | End::CannotStart(_) => (None, None),
+        };
+        RunRecord {
+            job_name: job.name.clone(),
+            command: job.driver.text(),
+            err,
+            output: text,
+            plan_time: plan,
+            schedule_time: schedule,
+            start_time: start,
+            end_time: ended,
+            run: claimed.held.run,
+            attempt: claimed.held.attempt,
+            state,
+            reason,
+            by: Author::Worker,
+            trigger: claimed.held.cause,
+            tick: claimed.held.tick,
+            worker: claimed.held.worker.clone(),
+            fence: claimed.fence,
+            claim_time: millis(claimed.answered),
+            exit_code,
+            signal,
+            truncated,
+            pieces,
+            expires: ended.saturating_add(i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX)),
+        }
+    }
+
+    /// Ends what a kill names and what was claimed before it.
+    pub fn kill(&self, name: &str, kill: &Kill, revision: Revision) {
+        for active in self.active() {
+            let named = active.held.job.as_str() == name || active.held.run.to_string() == name;
+            if named && active.fence < revision {
+                active.stop(Stop::Killed(format!("killed by {}", kill.by)), active.grace);
+            }
+        }
+    }
+
+    /// Ends one run.
+    pub fn end(&self, run: &RunId, why: Stop) {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+        if let Some(active) = active {
+            active.stop(why, active.grace);
+        }
+    }
+
+    /// Ends all runs but those that are to be kept, with at most this grace.
+    pub fn lease_lost(&self, grace: Duration) {
+        for active in self.active().into_iter().filter(|active| !active.keep) {
+            active.stop(Stop::LeaseLost, grace.min(active.grace));
+        }
+    }
+
+    /// Ends all runs.
+    pub fn end_all(&self, why: &str) {
+        for active in self.active() {
+            active.stop(Stop::Killed(why.to_owned()), active.grace);
+        }
+    }
+
+    /// What a run has printed so far, behind byte `from`.
+    pub fn live(&self, run: &RunId, from: u64) -> Result<LiveOutput, LiveError> {
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+        let active = active.ok_or(LiveError::NotRunning)?;
+        Ok(active.output.snapshot(from).live(active.held.attempt))
+    }
+}
+
+enum End {
+    Exited(Exit),
+    CannotStart(StartError),
+    NotStarted,
+}
+
+impl Active {
+    /// The first reason stands; the shortest grace wins.
+    fn stop(&self, why: Stop, grace: Duration) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.stop.send_modify(|stop| *stop = Some(stop.map_or(grace, |before| before.min(grace))));
+    }
+
+    fn why(&self) -> Option<Stop> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Resolves when a limit is reached.
+async fn limits(active: &Active, timeout: Option<Duration>, silence: Option<Duration>) -> Stop {
+    let started = Instant::now();
+    let far = started + Duration::from_secs(10 * 366 * 86_400);
+    let deadline = timeout.and_then(|timeout| started.checked_add(timeout)).unwrap_or(far);
+    loop {
+        let silent =
+            silence.and_then(|silence| active.output.last_output().max(started).checked_add(silence));
+        let silent = silent.unwrap_or(far);
+        sleep_until(deadline.min(silent)).await;
+        let now = Instant::now();
+        if now >= deadline {
+            return Stop::TimedOut;
+        }
+        let last = active.output.last_output().max(started);
+        if silence.is_some_and(|silence| now.duration_since(last) >= silence) {
+            return Stop::Silent;
+        }
+    }
+}
+
+/// State, GDTS's `err` and our reason of a run.
+fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
+    let exited = match end {
+        End::Exited(Exit::Code(0)) => String::new(),
+        End::Exited(Exit::Code(code)) => format!("exit status {code}"),
+        End::Exited(Exit::Signal(signal)) => format!("signal: {}", signal_name(*signal)),
+        End::CannotStart(error) => error.to_string(),
+        End::NotStarted => "not started".to_owned(),
+    };
+    let from = if matches!(end, End::NotStarted | End::CannotStart(_)) {
+        RunState::Claimed
+    } else {
+        RunState::Running
+    };
+    let (event, reason) = match why {
+        None if exited.is_empty() => (RunEvent::Succeeded, String::new()),
+        None => (RunEvent::Failed, String::new()),
+        Some(Stop::Killed(reason)) => (RunEvent::Killed, reason),
+        Some(Stop::Withdrawn(reason)) => (RunEvent::Killed, reason.to_owned()),
+        Some(Stop::TimedOut) => (RunEvent::TimedOut, "its time limit passed".to_owned()),
+        Some(Stop::Silent) => {
+            (RunEvent::TimedOut, "it printed nothing for longer than its output timeout".to_owned())
+        }
+        Some(Stop::LeaseLost) => {
+            (RunEvent::LeaseLost, "killed, because its worker's lease could no longer be trusted".to_owned())
+        }
+    };
+    let state = from.apply(event).unwrap_or(RunState::Failed);
+    let err = if state == RunState::Killed && !exited.starts_with("not") {
+        "signal: killed".to_owned()
+    } else {
+        exited
+    };
+    let err = if err.is_empty() && state != RunState::Succeeded { reason.clone() } else { err };
+    (state, err, reason)
+}
+
+/// The name that Go's `os/exec` gives a signal.
+fn signal_name(signal: i32) -> String {
+    match signal {
+        1 => "hangup".into(),
+        2 => "interrupt".into(),
+        3 => "quit".into(),
+        6 => "aborted".into(),
+        9 => "killed".into(),
+        11 => "segmentation fault".into(),
+        13 => "broken pipe".into(),
+        14 => "alarm clock".into(),
+        15 => "terminated".into(),
+        other => format!("signal {other}"),
+    }
+}

@@ -1,0 +1,235 @@
+//! The loop: watches jobs, wanted runs and kills, feeds the agenda, and passes due ticks on to be decided.
+
+use std::sync::{Arc, PoisonError};
+
+use common::{
+    id::JobName,
+    job::StoredJob,
+    queue::{Kill, Wanted},
+    store::{Change, Entry, Event, Key, Op, Txn, follow},
+    tick::Tick,
+};
+use tokio::time::{Duration, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agenda::{Due, Planned},
+    desk::Desk,
+    wanted::Attended,
+};
+
+/// The wait of a loop that has no next tick; a change of the jobs ends it early.
+const IDLE: chrono::Duration = chrono::Duration::seconds(60);
+
+/// How often the queue is gone through without a change of it.
+const QUEUE_EVERY: Duration = Duration::from_secs(1);
+
+impl Desk {
+    /// Schedules until `closing`.
+    pub async fn schedule(self: Arc<Self>) {
+        let keys = self.config.keys.clone();
+        let ending = CancellationToken::clone(&self.closing);
+        let mut jobs = follow(self.store.clone(), keys.jobs.clone(), ending.clone());
+        let mut queue = follow(self.store.clone(), keys.queue.clone(), ending.clone());
+        let mut kills = follow(self.store.clone(), keys.kills.clone(), ending.clone());
+        let attended = Arc::new(Attended::default());
+        let mut look_at_queue = interval(QUEUE_EVERY);
+        let mut caretaker = None;
+        loop {
+            let now = self.clock.now();
+            let next = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let wake = next.map_or(now + IDLE, |tick| tick.instant().min(now + IDLE));
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = self.clock.sleep_until(wake) => self.pass_due(),
+                change = jobs.recv() => {
+                    let Some(change) = change else { return };
+                    self.jobs_changed(change);
+                    // The first listing is in: only now can a full pass know the jobs.
+                    caretaker.get_or_insert_with(|| self.tasks.spawn(self.clone().take_care()));
+                }
+                change = queue.recv() => {
+                    let Some(change) = change else { return };
+                    self.queue_changed(change);
+                    self.attend_queue(&attended);
+                }
+                change = kills.recv() => {
+                    let Some(change) = change else { return };
+                    self.kills_changed(change).await;
+                }
+                _ = look_at_queue.tick() => self.attend_queue(&attended),
+            }
+        }
+    }
+
+    /// Passes on what is due and this worker has a rank for, or runs.
+    fn pass_due(self: &Arc<Self>) {
+        let due = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).pop(self.clock.now());
+        let view = self.registry.view();
+        let mut ranked: Vec<(Due, usize)> = Vec::with_capacity(due.len());
+        for due in due {
+            let job = &due.job.job;
+            let runs_here = || self.runs_here(&job.name);
+            match view.candidates.rank_of(&self.config.id, &job.name, &job.placement) {
+                // Its holder decides a tick at once, whatever its rank.
+                Some(0) => ranked.push((due, 0)),
+                Some(_) | None if runs_here() => ranked.push((due, 0)),
+                Some(rank) => ranked.push((due, rank)),
+                None => {}
+            }
+        }
+        self.marks.begin(ranked.iter().filter(|(_, rank)| *rank == 0).map(|(due, _)| due.tick));
+        for (due, rank) in ranked {
+            let desk = self.clone();
+            self.tasks.spawn(async move {
+                let tick = due.tick;
+                desk.clone().decide(due, rank).await;
+                if rank == 0 {
+                    desk.marks.done(tick);
+                }
+            });
+        }
+    }
+
+    fn jobs_changed(&self, change: Change) {
+        let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = &self.config.keys;
+        match change {
+            Change::Reset(entries, _) => {
+                let gone: Vec<JobName> = agenda.jobs().map(|planned| planned.job.name.clone()).collect();
+                let kept: std::collections::HashSet<&str> =
+                    entries.iter().filter_map(|entry| keys.jobs.name(&entry.key)).collect();
+                for name in gone.iter().filter(|name| !kept.contains(name.as_str())) {
+                    agenda.remove(name.as_str());
+                }
+                for entry in &entries {
+                    self.put_job(&mut agenda, entry);
+                }
+            }
+            Change::Events(events) => {
+                for event in events.events {
+                    match event {
+                        Event::Put(entry) => self.put_job(&mut agenda, &entry),
+                        Event::Deleted(key, _) => {
+                            if let Some(name) = keys.jobs.name(&key) {
+                                agenda.remove(name);
+                                self.forget_post(name);
+                            }
+                        }
+                    }
+                }
+            }
+            Change::Stale(why) => tracing::warn!(why, "the jobs may have changed unseen"),
+            Change::WentBack { seen, now } => {
+                tracing::error!(seen, now, "the store was restored from a copy; the jobs are read again");
+            }
+        }
+    }
+
+    /// A job that does not parse is out of the agenda and said so; it never stops the others.
+    fn put_job(&self, agenda: &mut crate::agenda::Agenda, entry: &Entry) {
+        let Some(name) = self.config.keys.jobs.name(&entry.key) else { return };
+        if agenda.get(name).is_some_and(|planned| planned.revision == entry.mod_revision) {
+            return;
+        }
+        let planned = StoredJob::decode(name, &entry.value).and_then(|stored| {
+            let schedule = stored.job.schedule()?;
+            Ok(Planned { job: stored.job, revision: entry.mod_revision, schedule, paused: stored.paused })
+        });
+        match planned {
+            Ok(planned) => agenda.put(Arc::new(planned), self.clock.now()),
+            Err(error) => {
+                tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved anew");
+                agenda.remove(name);
+            }
+        }
+    }
+
+    fn queue_changed(&self, change: Change) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let prefix = &self.config.keys.queue;
+        let put = |queue: &mut std::collections::HashMap<_, _>, entry: &Entry| {
+            let Some(name) = prefix.name(&entry.key) else { return };
+            match Wanted::decode(&entry.value) {
+                Ok(wanted) => {
+                    queue.insert(name.to_owned(), (wanted, entry.mod_revision));
+                }
+                Err(error) => tracing::error!(key = %entry.key, %error, "a wanted run cannot be read"),
+            }
+        };
+        match change {
+            Change::Reset(entries, _) => {
+                queue.clear();
+                entries.iter().for_each(|entry| put(&mut queue, entry));
+            }
+            Change::Events(events) => {
+                for event in events.events {
+                    match event {
+                        Event::Put(entry) => put(&mut queue, &entry),
+                        Event::Deleted(key, _) => {
+                            prefix.name(&key).map(|name| queue.remove(name));
+                        }
+                    }
+                }
+            }
+            Change::Stale(_) | Change::WentBack { .. } => {}
+        }
+    }
+
+    async fn kills_changed(self: &Arc<Self>, change: Change) {
+        match change {
+            // Kills that were put while this worker was cut off still act, on runs claimed before them.
+            Change::Reset(entries, _) => {
+                for entry in entries {
+                    self.act_on_kill(&entry).await;
+                }
+            }
+            Change::Events(events) => {
+                for event in events.events {
+                    if let Event::Put(entry) = event {
+                        self.act_on_kill(&entry).await;
+                    }
+                }
+            }
+            Change::Stale(_) | Change::WentBack { .. } => {}
+        }
+    }
+
+    async fn act_on_kill(&self, entry: &Entry) {
+        let Some(name) = self.config.keys.kills.name(&entry.key) else { return };
+        match Kill::decode(&entry.value) {
+            Ok(kill) => {
+                self.runner.kill(name, &kill, entry.mod_revision);
+                self.kill_wanted(name, &kill, entry.mod_revision).await;
+            }
+            Err(error) => tracing::error!(key = %entry.key, %error, "a kill cannot be read"),
+        }
+    }
+
+    /// Publishes the mark as it moves.
+    pub async fn publish_marks(self: Arc<Self>) {
+        let mut mark = self.marks.watch();
+        loop {
+            tokio::select! {
+                () = self.closing.cancelled() => return,
+                changed = mark.changed() => if changed.is_err() { return },
+            }
+            let decided = *mark.borrow_and_update();
+            if let Some(decided) = decided {
+                self.publish_mark(decided).await;
+            }
+        }
+    }
+
+    async fn publish_mark(&self, decided: Tick) {
+        let trust = self.trust.borrow().clone();
+        let Some(trust) = trust else { return };
+        let view = self.registry.view().candidates.view();
+        let key: Key = self.config.keys.mark(&self.config.id);
+        let put = Op::Put(key, common::worker::Mark { decided, view }.encode(), Some(trust.lease));
+        if let Err(error) = self.batcher.guarded(Txn::when(Vec::new(), vec![put]), &trust.session).await {
+            tracing::debug!(%error, "the mark was not moved; others look after these ticks");
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}

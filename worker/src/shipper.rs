@@ -1,0 +1,97 @@
+//! Batches from the spool to the run log, until it has them. While the run log is away the spool grows.
+
+use std::{sync::Arc, time::Duration};
+
+use common::runlog::{RunLog, RunLogError};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::spool::{Spool, Spooled};
+
+/// A batch's entries and bytes, at most about.
+const ENTRIES: usize = 500;
+const BYTES: u64 = 4 << 20;
+
+/// Between two tries while the run log is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Ships until `shutdown`.
+pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationToken) {
+    let mut away = false;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = spool.filled() => {}
+        }
+        match ship(&spool, &*runlog).await {
+            Ok(_) => {
+                if away {
+                    tracing::info!("the run log is back");
+                }
+                away = false;
+            }
+            Err(error) => {
+                if !away {
+                    tracing::warn!(error, "run logs cannot be shipped; they are kept on disk");
+                }
+                away = true;
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = sleep(RETRY) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Ships what there is, once each; for the end of a worker.
+pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
+    while let Ok(true) = ship(spool, runlog).await {}
+}
+
+/// Ships one batch; false: there was nothing.
+async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<bool, String> {
+    let (reading, shipped) = (spool.clone(), spool.clone());
+    let files = blocking(move || reading.read(ENTRIES, BYTES)).await?;
+    if files.is_empty() {
+        return Ok(false);
+    }
+    append(runlog, &files).await?;
+    blocking(move || shipped.shipped(&files)).await?;
+    Ok(true)
+}
+
+/// Appends all; a batch that is refused is appended one by one, so that one bad record does not hold up the
+/// others for ever.
+async fn append(runlog: &dyn RunLog, files: &[Spooled]) -> Result<(), String> {
+    let entries: Vec<_> = files.iter().flat_map(|file| file.entries.iter().cloned()).collect();
+    match runlog.append(&entries).await {
+        Ok(()) => Ok(()),
+        Err(RunLogError::Refused(_)) if entries.len() > 1 => {
+            for entry in entries {
+                match runlog.append(std::slice::from_ref(&entry)).await {
+                    Ok(()) => {}
+                    Err(error @ RunLogError::Refused(_)) => {
+                        tracing::error!(
+                            error = error.chain(),
+                            ?entry,
+                            "the run log refuses a record; here it is"
+                        );
+                    }
+                    Err(error) => return Err(error.chain()),
+                }
+            }
+            Ok(())
+        }
+        Err(error) => Err(error.chain()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

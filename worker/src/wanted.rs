@@ -1,0 +1,236 @@
+//! Wanted runs: takes them from the queue when their time has come and their job's lock is free.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use common::{
+    job::{Overlap, Placement},
+    lock::{Free, Held, Lock},
+    queue::{Kill, Wanted},
+    run::RunState,
+    runlog::{Author, LogEntry, RunRecord},
+    store::{Compare, Key, Op, Revision, Txn},
+};
+use tokio::time::sleep;
+
+use crate::{
+    agenda::Planned,
+    claim::{self, Outcome, Seen},
+    desk::{Desk, Holding, Post},
+    load::Slot,
+};
+
+/// Between two looks at a wanted run whose job executes.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// The wanted runs that this process is looking after.
+#[derive(Default)]
+pub struct Attended(Mutex<HashSet<String>>);
+
+enum Step {
+    /// It is gone from the queue, or it is not ours to start.
+    Done,
+    Again,
+}
+
+impl Desk {
+    /// Sets about every wanted run that this worker ranks for and does not look after yet.
+    pub fn attend_queue(self: &Arc<Self>, attended: &Arc<Attended>) {
+        let wanted: Vec<(String, Wanted)> = {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.iter().map(|(name, (wanted, _))| (name.clone(), wanted.clone())).collect()
+        };
+        let view = self.registry.view();
+        for (name, wanted) in wanted {
+            let placement = self
+                .planned(&wanted.job)
+                .map_or_else(Placement::default, |planned| planned.job.placement.clone());
+            let Some(rank) = view.candidates.rank_of(&self.config.id, &wanted.job, &placement) else {
+                continue;
+            };
+            if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+                continue;
+            }
+            let (desk, attended) = (self.clone(), attended.clone());
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = desk.closing.cancelled() => {}
+                    () = desk.see_through(&name, &wanted, rank) => {}
+                }
+                attended.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+            });
+        }
+    }
+
+    async fn see_through(self: &Arc<Self>, name: &str, wanted: &Wanted, rank: usize) {
+        let start = wanted.not_before.unwrap_or(wanted.since).max(self.clock.now());
+        let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
+        self.clock.sleep_until(start + hedge).await;
+        while let Step::Again = self.look_at(name).await {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn look_at(self: &Arc<Self>, name: &str) -> Step {
+        let found = self.queue.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let Some((wanted, revision)) = found else { return Step::Done };
+        let key = self.config.keys.queue.key(name);
+        let Some(planned) = self.planned(&wanted.job) else {
+            self.withdraw(&wanted, &key, revision, RunState::Expired, "the job is gone", "").await;
+            return Step::Again;
+        };
+        if wanted.deadline.is_some_and(|deadline| deadline < self.clock.now()) {
+            let reason = "it could not start before its deadline";
+            self.withdraw(&wanted, &key, revision, RunState::Expired, reason, &planned.job.driver.text())
+                .await;
+            return Step::Again;
+        }
+        let post = self.post(&wanted.job);
+        if post.holding.lock().await.is_some() || !self.load.may_claim() {
+            return Step::Again;
+        }
+        let Some(slot) = self.load.take().await else { return Step::Done };
+        self.start_wanted(&wanted, &key, revision, &planned, &post, slot).await
+    }
+
+    async fn start_wanted(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+        key: &Key,
+        revision: Revision,
+        planned: &Arc<Planned>,
+        post: &Arc<Post>,
+        slot: Slot,
+    ) -> Step {
+        let Some(session) = self.session() else { return Step::Again };
+        let mut holding = post.holding.lock().await;
+        if holding.is_some() {
+            return Step::Again;
+        }
+        let lock = self.config.keys.lock(&wanted.job);
+        let Ok((Some(entry), _)) = self.store.get(&lock).await else { return Step::Again };
+        let Some(Seen { lock: found, revision: seen }) = claim::seen(&entry) else { return Step::Again };
+        let free = match found {
+            Lock::Free(free) => free,
+            Lock::Held(held) => {
+                self.free_if_orphaned(planned, &held, seen, &session).await;
+                return Step::Again;
+            }
+        };
+        let held = Held {
+            job: wanted.job.clone(),
+            fence: free.fence,
+            run: wanted.run,
+            attempt: wanted.attempt,
+            tick: wanted.tick,
+            cause: wanted.cause,
+            worker: session.worker.clone(),
+            session: session.revision,
+            claimed: self.clock.now(),
+            skipped: 0,
+            missed: None,
+        };
+        let txn = self.take(key, revision, &held, seen, free, planned);
+        match self.batcher.guarded(txn, &session).await {
+            Ok(outcome) => {
+                if let Outcome::Won(revision) = claim::outcome(&outcome, held.run, &session) {
+                    self.won(planned, post, &mut holding, Holding { held, revision }, slot);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a wanted run cannot be claimed yet"),
+        }
+        Step::Again
+    }
+
+    /// Takes a wanted run out of the queue and its job's lock in one transaction.
+    fn take(
+        &self,
+        key: &Key,
+        wanted: Revision,
+        held: &Held,
+        seen: Revision,
+        free: Free,
+        planned: &Planned,
+    ) -> Txn {
+        let delete = Op::Delete(key.clone());
+        let mut txn = if planned.job.overlap == Overlap::Allow {
+            let then = vec![delete, Op::Put(self.config.keys.run(&held.run), held.encode(), None)];
+            let mut txn = claim::replace(&self.config.keys, &held.job, seen, &Lock::Free(free), then);
+            // The record tells a repeated claim that it was won already.
+            txn.otherwise.push(Op::Get(self.config.keys.run(&held.run)));
+            txn
+        } else {
+            claim::replace(&self.config.keys, &held.job, seen, &Lock::Held(held.clone()), vec![delete])
+        };
+        txn.compares.push(Compare::ModRevision(key.clone(), wanted));
+        txn
+    }
+
+    /// Takes wanted runs out that a kill names and that were wanted before it. The first choice does it.
+    pub async fn kill_wanted(&self, name: &str, kill: &Kill, revision: Revision) {
+        let named: Vec<(String, Wanted, Revision)> = {
+            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_named = |wanted: &Wanted| wanted.job.as_str() == name || wanted.run.to_string() == name;
+            queue
+                .iter()
+                .filter(|(_, (wanted, at))| is_named(wanted) && *at < revision)
+                .map(|(key, (wanted, at))| (key.clone(), wanted.clone(), *at))
+                .collect()
+        };
+        for (key, wanted, at) in named {
+            let planned = self.planned(&wanted.job);
+            let command = planned.map_or_else(String::new, |planned| planned.job.driver.text());
+            let reason = format!("killed by {} before it started", kill.by);
+            let key = self.config.keys.queue.key(key);
+            self.withdraw(&wanted, &key, at, RunState::Killed, &reason, &command).await;
+        }
+    }
+
+    /// Takes a wanted run out of the queue without running it; on record first.
+    async fn withdraw(
+        &self,
+        wanted: &Wanted,
+        key: &Key,
+        revision: Revision,
+        state: RunState,
+        reason: &str,
+        command: &str,
+    ) {
+        let now = self.clock.now().timestamp_millis();
+        let planned =
+            wanted.tick.map_or(wanted.since.timestamp_millis(), common::tick::Tick::millis).min(now);
+        let record = RunRecord {
+            job_name: wanted.job.clone(),
+            command: command.to_owned(),
+            err: reason.to_owned(),
+            output: String::new(),
+            plan_time: planned,
+            schedule_time: now,
+            start_time: now,
+            end_time: now,
+            run: wanted.run,
+            attempt: wanted.attempt,
+            state,
+            reason: reason.to_owned(),
+            by: Author::Caretaker,
+            trigger: wanted.cause,
+            tick: wanted.tick,
+            worker: self.config.id.clone(),
+            fence: 0,
+            claim_time: now,
+            exit_code: None,
+            signal: None,
+            truncated: 0,
+            pieces: Vec::new(),
+            expires: self.expires(self.clock.now()),
+        };
+        self.spool.keep(LogEntry::Run(Box::new(record))).await;
+        let txn = Txn::when(vec![Compare::ModRevision(key.clone(), revision)], vec![Op::Delete(key.clone())]);
+        if let Err(error) = self.batcher.plain(txn).await {
+            tracing::debug!(%error, "a wanted run stays in the queue until the next look");
+        }
+    }
+}
