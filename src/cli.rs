@@ -155,9 +155,6 @@ pub(crate) struct ManagerFlags {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) api: ApiFlags,
-    /// Name among the managers [default: made of the host's name].
-    #[arg(long, value_name = "NAME")]
-    pub(crate) id: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Args, Serialize)]
@@ -405,6 +402,9 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
+    /// How to print.
+    #[arg(long, short = 'o', global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
     #[command(subcommand)]
     pub(crate) role: Option<ConfigRole>,
 }
@@ -419,7 +419,7 @@ pub(crate) enum ConfigRole {
     /// Of `quorate worker`.
     Worker(WorkerFlags),
     /// Of the commands that talk to a manager.
-    Client(ClientFlags),
+    Client,
 }
 
 /// How a command prints.

@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use common::api::{JobList, JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
+use common::api::{JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
 use common::span::Span;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// What the largest page holds.
@@ -23,6 +23,22 @@ const SHOWN_CHARS: usize = 300;
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+}
+
+/// A page of jobs. What is stored and decodes to no job comes beside the first page.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JobPage {
+    pub(crate) items: Vec<JobView>,
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    pub(crate) broken: Vec<BrokenJob>,
+}
+
+/// A stored value that is no job.
+#[derive(Debug, Deserialize)]
+pub(crate) struct BrokenJob {
+    pub(crate) name: String,
+    pub(crate) problem: String,
 }
 
 /// Why a request did not do what it should.
@@ -96,10 +112,16 @@ impl Client {
     }
 
     /// A page of jobs behind this one.
-    pub(crate) async fn jobs(&self, after: Option<&str>) -> Result<JobList, ClientError> {
+    pub(crate) async fn jobs(&self, after: Option<&str>) -> Result<JobPage, ClientError> {
         let mut url = self.url(&["jobs"]);
         page(&mut url, PAGE, after);
-        self.get(url).await
+        let page: JobPage = self.get(url).await?;
+        for BrokenJob { name, problem } in &page.broken {
+            tracing::warn!(
+                "job {name:?} is stored and does not decode, so that it is not among these: {problem}"
+            );
+        }
+        Ok(page)
     }
 
     pub(crate) async fn job(&self, name: &str) -> Result<JobView, ClientError> {

@@ -10,7 +10,16 @@ use std::{
 use chrono_tz::Tz;
 use common::{span::Span, store::key::Keys};
 
-use super::{ConfigError, Values, settings::AuthMode};
+use super::{ConfigError, Values};
+
+/// Whether who asks is asked who they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Auth {
+    /// Not in this release: only this machine is served.
+    On,
+    /// Everybody who reaches the address is served.
+    Off,
+}
 
 /// Reads one role's values.
 pub(super) struct Reader<'a> {
@@ -100,11 +109,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Where to listen. Without authentication nobody is served beyond this machine, unless that was asked for.
-    pub(super) fn listen(&mut self) -> (SocketAddr, AuthMode) {
+    pub(super) fn listen(&mut self) -> SocketAddr {
         let auth = self.auth();
         let stand_in = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listen = self.parse("listen", stand_in, address);
-        if auth == AuthMode::On && !listen.ip().to_canonical().is_loopback() {
+        if auth == Auth::On && !listen.ip().to_canonical().is_loopback() {
             self.refuse(
                 "listen",
                 format!(
@@ -114,19 +123,19 @@ impl<'a> Reader<'a> {
                 ),
             );
         }
-        (listen, auth)
+        listen
     }
 
-    fn auth(&mut self) -> AuthMode {
+    fn auth(&mut self) -> Auth {
         let asked = self.asked("auth");
-        self.parse("auth", AuthMode::On, |text| match text {
-            "off" => Ok(AuthMode::Off),
+        self.parse("auth", Auth::On, |text| match text {
+            "off" => Ok(Auth::Off),
             "on" if asked => Err(
                 "authentication is not in this release: leave this out to serve loopback only, or give off to serve \
                  without it, behind a network you trust"
                     .to_owned(),
             ),
-            "on" => Ok(AuthMode::On),
+            "on" => Ok(Auth::On),
             other => Err(format!("{other:?} is neither on nor off")),
         })
     }

@@ -39,15 +39,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether who asks is asked who they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AuthMode {
-    /// Not in this release: only this machine is served.
-    On,
-    /// Everybody who reaches the address is served.
-    Off,
-}
-
 /// How to reach etcd.
 #[derive(Clone, Debug)]
 pub(crate) struct EtcdSettings {
@@ -64,7 +55,6 @@ pub(crate) struct EtcdSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct DevSettings {
     pub(crate) listen: SocketAddr,
-    pub(crate) auth: AuthMode,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) zone: Tz,
     pub(crate) data_dir: PathBuf,
@@ -83,11 +73,8 @@ pub(crate) struct ManagerSettings {
     /// The root of all keys.
     pub(crate) prefix: String,
     pub(crate) listen: SocketAddr,
-    pub(crate) auth: AuthMode,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) zone: Tz,
-    /// None: to be made of the host's name.
-    pub(crate) id: Option<WorkerId>,
 }
 
 /// What `quorate worker` needs.
@@ -99,7 +86,6 @@ pub(crate) struct WorkerSettings {
     pub(crate) prefix: String,
     /// None: nobody said where; see [`DEFAULT_WORKER_LISTEN`].
     pub(crate) listen: Option<SocketAddr>,
-    pub(crate) auth: AuthMode,
     /// None: the one kept in the data directory.
     pub(crate) id: Option<WorkerId>,
     pub(crate) data_dir: PathBuf,
@@ -135,10 +121,9 @@ pub(crate) enum LogFormat {
 impl DevSettings {
     pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(values);
-        let (listen, auth) = reader.listen();
+        let listen = reader.listen();
         let settings = Self {
             listen,
-            auth,
             allowed_hosts: reader.allowed_hosts(),
             zone: reader.zone(),
             data_dir: data_dir(&mut reader),
@@ -155,16 +140,14 @@ impl DevSettings {
 impl ManagerSettings {
     pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(values);
-        let (listen, auth) = reader.listen();
+        let listen = reader.listen();
         let settings = Self {
             etcd: etcd(&mut reader),
             mongodb: Secret(reader.mongodb()),
             prefix: reader.prefix(),
             listen,
-            auth,
             allowed_hosts: reader.allowed_hosts(),
             zone: reader.zone(),
-            id: reader.optional("id", str::parse),
         };
         reader.finish(settings)
     }
@@ -173,13 +156,12 @@ impl ManagerSettings {
 impl WorkerSettings {
     pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(values);
-        let (listen, auth) = reader.listen();
+        let listen = reader.listen();
         let settings = Self {
             etcd: etcd(&mut reader),
             mongodb: Secret(reader.mongodb()),
             prefix: reader.prefix(),
             listen: Some(listen).filter(|_| reader.asked("listen")),
-            auth,
             id: reader.optional("id", str::parse),
             data_dir: data_dir(&mut reader),
             labels: reader.labels(),
