@@ -155,6 +155,9 @@ pub(crate) struct ManagerFlags {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) api: ApiFlags,
+    /// Name among the managers [default: made of the host's name].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Args, Serialize)]

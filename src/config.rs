@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use key::Role;
 pub(crate) use layers::{Given, Inputs, Values, flags};
 pub(crate) use settings::{
-    ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EtcdSettings, LogFormat, LogSettings,
+    AuthMode, ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EtcdSettings, LogFormat, LogSettings,
     ManagerSettings, Secret, WorkerSettings,
 };
 

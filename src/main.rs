@@ -1,6 +1,6 @@
 //! `quorate`: the one binary. Arguments → settings → tracing → runtime → command → exit code.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
@@ -19,8 +19,8 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     // Started for every run or beside every worker: no settings, no runtime, nothing to wait for.
     match args.next().as_ref().and_then(|first| first.to_str()) {
-        Some(worker::driver::shim::SUBCOMMAND) => return commands::shim::run(args),
-        Some(worker::guard::SUBCOMMAND) => return commands::guard::run(),
+        Some("shim") => return commands::shim::run(args.collect::<Vec<OsString>>()),
+        Some("guard") => return commands::guard::run(),
         _ => {}
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {

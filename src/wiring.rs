@@ -36,7 +36,7 @@ use worker::{Worker, WorkerConfig, WorkerPorts, runner::Runner};
 
 use crate::{
     assets,
-    config::{EtcdSettings, Secret},
+    config::{AuthMode, EtcdSettings, Secret},
 };
 
 /// How long run logs are kept.
@@ -50,6 +50,8 @@ const RECORDS_PER_JOB: u64 = 10_000;
 
 /// What a manager needs beside its stores.
 pub(crate) struct ManagerOptions {
+    /// Its name; none: made of the host's name and the process id.
+    pub(crate) id: Option<String>,
     /// Where to serve.
     pub(crate) listen: SocketAddr,
     /// Where everything is in the store.
@@ -210,6 +212,13 @@ pub(crate) async fn worker(
     worked.context("run the worker")
 }
 
+/// Says so when strangers could run commands.
+pub(crate) fn say_if_open(auth: AuthMode, listen: Option<SocketAddr>) {
+    if let (AuthMode::Off, Some(address)) = (auth, listen.filter(|address| !address.ip().is_loopback())) {
+        tracing::warn!(%address, "authentication is off: whoever reaches this address can run commands");
+    }
+}
+
 /// Listens, or says what to do.
 pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
@@ -235,7 +244,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let metrics = recorder()?;
     let config = ManagerConfig {
-        id: format!("{}-{}", host_name(), std::process::id()),
+        id: options.id.unwrap_or_else(|| format!("{}-{}", host_name(), std::process::id())),
         keys: options.keys,
         zone: options.zone,
         listen: options.listen,

@@ -14,6 +14,8 @@ pub mod run;
 pub mod runlog;
 pub mod schedule;
 pub mod span;
+#[cfg(feature = "embedded")]
+mod sqlite;
 pub mod store;
 pub mod tick;
 pub mod worker;

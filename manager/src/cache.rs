@@ -275,6 +275,20 @@ impl Cache {
         self.read(|content| content.workers.get(id).cloned())
     }
 
+    /// How many there are of what, for the metrics.
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 6] {
+        self.read(|content| {
+            [
+                ("jobs", content.jobs.len()),
+                ("broken_jobs", content.broken.len()),
+                ("held_locks", content.held.len()),
+                ("workers", content.workers.len()),
+                ("queued_runs", content.queue.len()),
+                ("runs_beside_locks", content.runs.len()),
+            ]
+        })
+    }
+
     /// A job's command in one line, "" when it is not known.
     pub(crate) fn command_of(&self, job: &str) -> String {
         self.read(|content| {

@@ -7,7 +7,7 @@
 
 use common::{
     id::JobName,
-    job::{Job, JobError, StoredJob, fence_at_save},
+    job::{Job, JobError, MAX_JOB_BYTES, StoredJob, fence_at_save},
     lock::{Free, Held, Lock},
     store::{Compare, Entry, Op, OpOutcome, Revision, StoreError, Txn},
     tick::Fence,
@@ -99,6 +99,7 @@ pub(crate) async fn save(
         new.settle(app.config.zone, now, old);
         let same_trigger = old.is_some_and(|old| old.trigger == new.trigger);
         check(&new, now, same_trigger)?;
+        check_size(&new)?;
         let mut stored = StoredJob::new(new, now);
         if let Some(previous) = &previous {
             stored.paused = previous.paused;
@@ -123,6 +124,12 @@ fn check(job: &Job, now: chrono::DateTime<chrono::Utc>, same_trigger: bool) -> R
         error.errors.retain(|error| !error.field.starts_with("trigger"));
     }
     if error.errors.is_empty() { Ok(()) } else { Err(error) }
+}
+
+/// A job that the store takes.
+pub(crate) fn check_size(job: &Job) -> Result<(), ApiError> {
+    let bytes = serde_json::to_vec(job).map_or(0, |text| text.len());
+    if bytes > MAX_JOB_BYTES { Err(ApiError::TooLarge { limit: MAX_JOB_BYTES }) } else { Ok(()) }
 }
 
 /// Lets a job's ticks pass, or counts them again from now on.

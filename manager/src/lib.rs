@@ -78,6 +78,9 @@ impl Manager {
         shutdown: CancellationToken,
     ) -> Result<(), ManagerError> {
         let address = listener.local_addr().map_err(ManagerError::Listener)?;
+        // Also when serving fails: what is started here must not outlive it.
+        let shutdown = shutdown.child_token();
+        let _ending = shutdown.clone().drop_guard();
         let tasks = self.start(address, shutdown.clone());
         tracing::info!(%address, "serving");
         let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
@@ -88,7 +91,6 @@ impl Manager {
             served = async { server.await } => served.map_err(ManagerError::Listener),
             () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
         };
-        // Also when serving failed: what was started must not outlive this.
         shutdown.cancel();
         if timeout(DRAIN, tasks.wait()).await.is_err() {
             tracing::warn!("the manager's registration could not be taken back; it ends with its lease");

@@ -43,7 +43,7 @@ pub(crate) enum ApiError {
         "job {name} is at revision {now}, not {given}: somebody changed it; get it again and repeat the change"
     )]
     Changed { name: JobName, given: String, now: Revision },
-    #[error("the request's body is larger than {limit} bytes")]
+    #[error("what was sent is larger than the {limit} bytes that this may have")]
     TooLarge { limit: usize },
     #[error("the body's type is {0:?}; send JSON with \"Content-Type: application/json\"")]
     ContentType(String),

@@ -36,28 +36,38 @@ pub(crate) async fn run(app: Arc<App>, address: SocketAddr, shutdown: Cancellati
     let pause = (app.config.lease_ttl / RENEWALS_A_LEASE).max(Duration::from_millis(200));
     let mut lease = None;
     while !shutdown.is_cancelled() {
-        match announce(&app, address, started).await {
-            Ok(granted) => {
-                lease = Some(granted);
-                keep(&app, granted, pause, &shutdown).await;
+        match announce(&app, address, started, &mut lease).await {
+            Ok(lease) => keep(&app, lease, pause, &shutdown).await,
+            Err(error) => {
+                tracing::debug!(error = error.chain(), "the manager's registration failed");
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = sleep(pause) => {}
+                }
             }
-            Err(error) => tracing::debug!(error = error.chain(), "the manager's registration failed"),
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = sleep(pause) => {}
         }
     }
-    if let Some(lease) = lease
-        && let Ok(Err(error)) = timeout(CALL_WITHIN, app.store.revoke(lease)).await
-    {
-        tracing::debug!(error = error.chain(), "the manager's lease ends by itself");
+    let Some(lease) = lease else { return };
+    match timeout(CALL_WITHIN, app.store.revoke(lease)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error = error.chain(), "the manager's lease ends by itself"),
+        Err(_) => tracing::debug!("the manager's lease ends by itself"),
     }
 }
 
-async fn announce(app: &App, address: SocketAddr, started: DateTime<Utc>) -> Result<LeaseId, StoreError> {
+/// Writes the announcement, under the lease there is or else under a new one.
+async fn announce(
+    app: &App,
+    address: SocketAddr,
+    started: DateTime<Utc>,
+    lease: &mut Option<LeaseId>,
+) -> Result<LeaseId, StoreError> {
     let deadline = Instant::now() + CALL_WITHIN;
-    let (lease, _) = app.write_store(deadline, app.store.grant(app.config.lease_ttl)).await?;
+    let id = match *lease {
+        Some(id) => id,
+        None => app.write_store(deadline, app.store.grant(app.config.lease_ttl)).await?.0,
+    };
+    *lease = Some(id);
     let announcement = Announcement {
         id: &app.config.id,
         address: address.to_string(),
@@ -66,9 +76,12 @@ async fn announce(app: &App, address: SocketAddr, started: DateTime<Utc>) -> Res
         clock: app.now(),
     };
     let value = serde_json::to_vec(&announcement).map_err(|error| StoreError::Refused(error.into()))?;
-    let put = Op::Put(app.config.keys.managers.key(&app.config.id), value, Some(lease));
-    app.write_store(deadline, app.store.txn(Txn::when(Vec::new(), vec![put]))).await?;
-    Ok(lease)
+    let put = Op::Put(app.config.keys.managers.key(&app.config.id), value, Some(id));
+    let put = app.write_store(deadline, app.store.txn(Txn::when(Vec::new(), vec![put]))).await;
+    if matches!(put, Err(StoreError::LeaseGone(_))) {
+        *lease = None;
+    }
+    put.map(|_| id)
 }
 
 /// Renews until the lease is gone, the clock has to be written again, or `shutdown`.

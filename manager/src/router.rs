@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{MatchedPath, Request, State},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
 
 use crate::{
+    input::MAX_BODY,
     origin,
     problem::ApiError,
     routes::{health, jobs, preview, runs, ticks, ui, workers},
@@ -67,6 +68,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/assets/{*path}", get(ui::asset))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CompressionLayer::new())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(limit_time))
@@ -104,7 +106,8 @@ async fn say_stale(State(app): State<Arc<App>>, request: Request, next: Next) ->
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
-    let waits = request.uri().path().ends_with("/output");
+    let path = request.uri().path();
+    let waits = path.starts_with("/api/v1/runs/") && path.ends_with("/output");
     let limit = if waits { AT_MOST_WAITING } else { AT_MOST };
     timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
 }

@@ -13,8 +13,10 @@ const ROOT: &str = "/quorate/";
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(settings: DevSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    wiring::say_if_open(settings.auth, Some(settings.listen));
     let keys = Keys::new(ROOT)?;
     let manager = ManagerOptions {
+        id: None,
         listen: settings.listen,
         keys: keys.clone(),
         zone: settings.zone,

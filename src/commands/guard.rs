@@ -1,8 +1,8 @@
-//! `quorate guard`, hidden: kills what a dead worker left behind.
+//! `quorate guard`, hidden: ends what a dead worker left behind.
 
 use std::process::ExitCode;
 
-/// Follows standard input until its end. Blocks.
+/// Guards one worker until it is gone. Blocks.
 pub(crate) fn run() -> ExitCode {
     worker::guard::main(std::io::stdin())
 }

@@ -15,8 +15,10 @@ const LONGEST_USUAL_LEASE: Duration = Duration::from_secs(60);
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(settings: ManagerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    wiring::say_if_open(settings.auth, Some(settings.listen));
     let ports = wiring::cluster_ports(&settings.etcd, &settings.mongodb).await?;
     let options = ManagerOptions {
+        id: settings.id.map(|id| id.to_string()),
         listen: settings.listen,
         keys: Keys::new(&settings.prefix)?,
         zone: settings.zone,

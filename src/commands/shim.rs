@@ -1,13 +1,17 @@
-//! `quorate shim`, hidden: a command's first breath, as another user.
+//! `quorate shim`, hidden: what stands between a worker and a command that needs another user.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::ffi::OsString;
 
-/// What shells end with when a command is there and cannot be executed.
+/// What a shell answers for a program that cannot be executed.
 const CANNOT_EXECUTE: u8 = 126;
 
-/// Becomes the command; returns only if it cannot. To be called before threads are started.
-pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Err(problem) = worker::driver::shim::run(args);
-    eprintln!("{problem}");
-    ExitCode::from(CANNOT_EXECUTE)
+/// Becomes the command; comes back only when that fails.
+pub(crate) fn run(args: Vec<OsString>) -> std::process::ExitCode {
+    match worker::driver::shim::run(args) {
+        Ok(never) => match never {},
+        Err(problem) => {
+            eprintln!("quorate: {problem}");
+            CANNOT_EXECUTE.into()
+        }
+    }
 }

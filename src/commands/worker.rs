@@ -13,6 +13,7 @@ use crate::{
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(settings: WorkerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    wiring::say_if_open(settings.auth, settings.listen);
     let ports = wiring::cluster_ports(&settings.etcd, &settings.mongodb).await?;
     let listener = match settings.listen {
         Some(address) => wiring::listen(address).await?,

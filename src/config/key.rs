@@ -114,7 +114,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("auth", One, &[Dev, Manager, Worker]),
     setting("allowed_host", Many, &[Dev, Manager]),
     setting("zone", One, &[Dev, Manager, Client]),
-    setting("id", One, &[Worker]),
+    setting("id", One, &[Manager, Worker]),
     setting("data_dir", One, &[Dev, Worker]),
     setting("label", Many, &[Dev, Worker]),
     setting("slots", One, &[Dev, Worker]),

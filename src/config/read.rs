@@ -10,16 +10,7 @@ use std::{
 use chrono_tz::Tz;
 use common::{span::Span, store::key::Keys};
 
-use super::{ConfigError, Values};
-
-/// Whether who asks is asked who they are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Auth {
-    /// Not in this release: only this machine is served.
-    On,
-    /// Everybody who reaches the address is served.
-    Off,
-}
+use super::{ConfigError, Values, settings::AuthMode};
 
 /// Reads one role's values.
 pub(super) struct Reader<'a> {
@@ -109,11 +100,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Where to listen. Without authentication nobody is served beyond this machine, unless that was asked for.
-    pub(super) fn listen(&mut self) -> SocketAddr {
+    pub(super) fn listen(&mut self) -> (SocketAddr, AuthMode) {
         let auth = self.auth();
         let stand_in = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listen = self.parse("listen", stand_in, address);
-        if auth == Auth::On && !listen.ip().to_canonical().is_loopback() {
+        if auth == AuthMode::On && !listen.ip().to_canonical().is_loopback() {
             self.refuse(
                 "listen",
                 format!(
@@ -123,19 +114,19 @@ impl<'a> Reader<'a> {
                 ),
             );
         }
-        listen
+        (listen, auth)
     }
 
-    fn auth(&mut self) -> Auth {
+    fn auth(&mut self) -> AuthMode {
         let asked = self.asked("auth");
-        self.parse("auth", Auth::On, |text| match text {
-            "off" => Ok(Auth::Off),
+        self.parse("auth", AuthMode::On, |text| match text {
+            "off" => Ok(AuthMode::Off),
             "on" if asked => Err(
                 "authentication is not in this release: leave this out to serve loopback only, or give off to serve \
                  without it, behind a network you trust"
                     .to_owned(),
             ),
-            "on" => Ok(Auth::On),
+            "on" => Ok(AuthMode::On),
             other => Err(format!("{other:?} is neither on nor off")),
         })
     }

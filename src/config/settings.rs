@@ -39,6 +39,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Whether who asks is asked who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuthMode {
+    /// Not in this release: only this machine is served.
+    On,
+    /// Everybody who reaches the address is served.
+    Off,
+}
+
 /// How to reach etcd.
 #[derive(Clone, Debug)]
 pub(crate) struct EtcdSettings {
@@ -55,6 +64,7 @@ pub(crate) struct EtcdSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct DevSettings {
     pub(crate) listen: SocketAddr,
+    pub(crate) auth: AuthMode,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) zone: Tz,
     pub(crate) data_dir: PathBuf,
@@ -73,8 +83,11 @@ pub(crate) struct ManagerSettings {
     /// The root of all keys.
     pub(crate) prefix: String,
     pub(crate) listen: SocketAddr,
+    pub(crate) auth: AuthMode,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) zone: Tz,
+    /// None: to be made of the host's name.
+    pub(crate) id: Option<WorkerId>,
 }
 
 /// What `quorate worker` needs.
@@ -86,6 +99,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) prefix: String,
     /// None: nobody said where; see [`DEFAULT_WORKER_LISTEN`].
     pub(crate) listen: Option<SocketAddr>,
+    pub(crate) auth: AuthMode,
     /// None: the one kept in the data directory.
     pub(crate) id: Option<WorkerId>,
     pub(crate) data_dir: PathBuf,
@@ -121,9 +135,10 @@ pub(crate) enum LogFormat {
 impl DevSettings {
     pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(values);
-        let listen = reader.listen();
+        let (listen, auth) = reader.listen();
         let settings = Self {
             listen,
+            auth,
             allowed_hosts: reader.allowed_hosts(),
             zone: reader.zone(),
             data_dir: data_dir(&mut reader),
@@ -140,14 +155,16 @@ impl DevSettings {
 impl ManagerSettings {
     pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(values);
-        let listen = reader.listen();
+        let (listen, auth) = reader.listen();
         let settings = Self {
             etcd: etcd(&mut reader),
             mongodb: Secret(reader.mongodb()),
             prefix: reader.prefix(),
             listen,
+            auth,
             allowed_hosts: reader.allowed_hosts(),
             zone: reader.zone(),
+            id: reader.optional("id", str::parse),
         };
         reader.finish(settings)
     }
@@ -156,12 +173,13 @@ impl ManagerSettings {
 impl WorkerSettings {
     pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(values);
-        let listen = reader.listen();
+        let (listen, auth) = reader.listen();
         let settings = Self {
             etcd: etcd(&mut reader),
             mongodb: Secret(reader.mongodb()),
             prefix: reader.prefix(),
             listen: Some(listen).filter(|_| reader.asked("listen")),
+            auth,
             id: reader.optional("id", str::parse),
             data_dir: data_dir(&mut reader),
             labels: reader.labels(),

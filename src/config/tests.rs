@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use super::*;
+use super::{settings::AuthMode, *};
 
 fn machine() -> Machine {
     Machine {
@@ -136,16 +136,15 @@ fn beyond_loopback_nobody_is_served_unasked() {
     let listen = |address: &'static str, auth: Option<&'static str>| {
         let flags: Vec<_> =
             [("listen", address)].into_iter().chain(auth.map(|auth| ("auth", auth))).collect();
-        DevSettings::read(&Given { flags: &flags, ..given(Role::Dev) }.values())
-            .map(|settings| settings.listen.port())
+        DevSettings::read(&Given { flags: &flags, ..given(Role::Dev) }.values()).map(|settings| settings.auth)
     };
     for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "[::ffff:127.0.0.1]:1"] {
-        assert_eq!(listen(address, None), Ok(1), "{address}");
+        assert_eq!(listen(address, None), Ok(AuthMode::On), "{address}");
     }
     for address in ["0.0.0.0:8070", "[::]:8070", "10.0.0.1:8070"] {
         let error = listen(address, None).unwrap_err().to_string();
         assert!(error.contains("--auth off") && error.contains("loopback"), "{error}");
-        assert!(listen(address, Some("off")).is_ok());
+        assert_eq!(listen(address, Some("off")), Ok(AuthMode::Off));
     }
     assert!(listen("127.0.0.1:1", Some("on")).unwrap_err().to_string().contains("not in this release"));
     assert!(listen(":8070", None).unwrap_err().to_string().contains("0.0.0.0:8070"));

@@ -4,6 +4,7 @@ mod cli;
 mod crontab;
 mod deploy;
 mod jobs;
+mod runlog_mongo;
 mod store_etcd;
 mod support;
 mod ui;

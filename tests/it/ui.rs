@@ -19,7 +19,7 @@ async fn make_job(browser: &Browser, name: &str, command: &str, cron: &str) -> R
 }
 
 async fn jobs(width: u32, height: u32) -> Result<(Dev, Browser)> {
-    let dev = Dev::start().await?;
+    let dev = Dev::start().await;
     let browser = Browser::open(width, height).await?;
     browser.go(&format!("{}/#/jobs", dev.url())).await?;
     Ok((dev, browser))

@@ -38,6 +38,7 @@ mod launch;
 mod process;
 mod shell;
 pub mod shim;
+mod stop;
 mod tree;
 
 /// What a driver is told.

@@ -11,7 +11,8 @@
 //! find is said in [`scan`](self#what-escapes).
 //!
 //! # What escapes
-//! A process that cleared its environment, made a session of its own and whose parents have all ended.
+//! A process that cleared its environment, made a session of its own and whose parents have all ended; and what the
+//! worker's user may not signal, as what `sudo` starts for a worker that is not root.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -62,6 +63,10 @@ pub fn new_session_token() -> String {
 /// Kills what an earlier life of a worker left: every process that carries its session's token, and their
 /// descendants. Blocks until none is left; gives how many there were.
 pub fn kill_session(token: &str) -> usize {
+    if token.is_empty() {
+        // No life had this name: whoever asks has lost the token.
+        return 0;
+    }
     sweep(token, &HashMap::new())
 }
 

@@ -36,6 +36,9 @@ mod target;
 /// The most records that one call returns.
 const MAX_PAGE: usize = 1_000;
 
+/// Skip and limit together have to be a number of 63 bits for the server.
+const MAX_SKIP: u64 = 1 << 62;
+
 /// How long things may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MongoOptions {
@@ -131,7 +134,7 @@ impl MongoRunLog {
             .find(filter)
             .sort(sort)
             .projection(projection)
-            .skip(skip)
+            .skip(skip.min(MAX_SKIP))
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .max_time(self.options.read_timeout);
         self.call(self.options.read_timeout + Duration::from_millis(500), async {

@@ -91,7 +91,8 @@ impl Cache {
         };
         // Dropped outside of the lock: it may be a hundred thousand jobs.
         drop(old);
-        self.reached(place, revision);
+        // As it is: after a restore it is below what was seen before.
+        self.reached(place, |_| revision);
     }
 
     pub(super) fn change(&self, place: Place, values: Vec<NamedValue>, revision: Revision) {
@@ -101,12 +102,13 @@ impl Cache {
                 content.set(place, name, value);
             }
         }
-        self.reached(place, revision);
+        self.reached(place, |known| known.max(revision));
     }
 
-    fn reached(&self, place: Place, revision: Revision) {
+    fn reached(&self, place: Place, revision: impl FnOnce(Revision) -> Revision) {
         self.progress.send_modify(|progress| {
-            progress.revision[place as usize] = Some(revision);
+            let known = &mut progress.revision[place as usize];
+            *known = Some(revision(known.unwrap_or_default()));
             if progress.stale[place as usize].take().is_some() {
                 tracing::info!(?place, "the store is back");
             }

@@ -9,9 +9,9 @@ use common::{
     queue::Wanted,
     run::RunState,
     runlog::{Author, LogEntry, RunRecord},
-    store::{Compare, MAX_TXN_OPS, Op, Revision, StoreError, Txn},
+    store::{Compare, MAX_TXN_OPS, Op, StoreError, Txn},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Current, TRIES, is_held, removed};
 use crate::{cache::Place, problem::ApiError, state::App};
@@ -57,6 +57,7 @@ async fn remove(
     deadline: Instant,
 ) -> Result<bool, StoreError> {
     let keys = &app.config.keys;
+    let command = app.cache.command_of(name.as_str());
     let mut compares = vec![Compare::ModRevision(keys.job(name), current.job_revision())];
     let mut ops = vec![Op::Delete(keys.job(name))];
     let free = current.lock.as_ref().is_none_or(|lock| !is_held(lock));
@@ -95,19 +96,15 @@ async fn remove(
             Err(error) => tracing::warn!(job = %name, error = error.chain(), "left queued runs behind"),
         }
     }
-    record(app, &gone, by).await;
-    wait(app, name, outcome.revision, deadline).await;
+    if !app.cache.shows(Place::Jobs, outcome.revision, deadline).await {
+        tracing::warn!(job = %name, revision = outcome.revision, "the job is deleted, but the lists still show it");
+    }
+    record(app, &gone, &command, by, deadline).await;
     Ok(true)
 }
 
-async fn wait(app: &App, name: &JobName, revision: Revision, deadline: Instant) {
-    if !app.cache.shows(Place::Jobs, revision, deadline).await {
-        tracing::warn!(job = %name, revision, "the job is deleted, but the lists still show it");
-    }
-}
-
 /// Writes what became of the runs that waited. A failure is said and changes nothing: the job is gone.
-async fn record(app: &App, gone: &[Arc<Wanted>], by: &str) {
+async fn record(app: &App, gone: &[Arc<Wanted>], command: &str, by: &str, deadline: Instant) {
     let Ok(worker) = app.config.id.parse() else { return };
     if gone.is_empty() {
         return;
@@ -118,7 +115,7 @@ async fn record(app: &App, gone: &[Arc<Wanted>], by: &str) {
         let now = now.max(planned);
         LogEntry::Run(Box::new(RunRecord {
             job_name: wanted.job.clone(),
-            command: app.cache.command_of(wanted.job.as_str()),
+            command: command.to_owned(),
             err: "job deleted".to_owned(),
             output: String::new(),
             plan_time: planned,
@@ -143,7 +140,10 @@ async fn record(app: &App, gone: &[Arc<Wanted>], by: &str) {
         }))
     };
     let entries: Vec<LogEntry> = gone.iter().map(entry).collect();
-    if let Err(error) = app.ask_runlog(app.runlog.append(&entries)).await {
-        tracing::warn!(runs = entries.len(), %error, "queued runs of a deleted job got no record");
-    }
+    let error = match timeout_at(deadline, app.runlog.append(&entries)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.chain(),
+        Err(_) => "the run log does not answer".to_owned(),
+    };
+    tracing::warn!(runs = entries.len(), error, "queued runs of a deleted job got no record");
 }

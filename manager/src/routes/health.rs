@@ -67,7 +67,12 @@ async fn part(status: impl Future<Output = Result<String, String>>) -> Part {
     }
 }
 
-/// As Prometheus reads them.
+/// As Prometheus reads them, with what this manager sees in the store now.
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    for (what, count) in app.cache.counts() {
+        // Counts stay far below where a float is no longer exact.
+        metrics::gauge!("quorate_store_entries", "what" => what).set(count as f64);
+    }
+    metrics::gauge!("quorate_store_stale").set(if app.cache.stale().is_some() { 1.0 } else { 0.0 });
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (app.metrics)())
 }

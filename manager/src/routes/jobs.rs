@@ -11,7 +11,7 @@ use axum::{
 use common::{
     api::{JobView, RunRequested},
     id::{JobName, RunId},
-    job::{FieldError, Job, JobError, MAX_JOB_BYTES},
+    job::{FieldError, Job, JobError},
     store::Revision,
 };
 use serde::Serialize;
@@ -104,7 +104,7 @@ pub(crate) async fn create(
     _: NoParams,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
-    let job = read(body)?;
+    let job = Job::from_value(body)?;
     let saved = jobs::save(&app, &job.name, &Expect::Absent, |_| Ok(job.clone())).await?;
     let location = format!("/api/v1/jobs/{}", encoded(job.name.as_str()));
     let mut response = saved_view(&app, &saved);
@@ -129,7 +129,7 @@ pub(crate) async fn replace(
             return Err(JobError::from(FieldError::new("name", given, problem, format!("{name:?}"))).into());
         }
     }
-    let job = read(body)?;
+    let job = Job::from_value(body)?;
     let expect = headers.get(header::IF_MATCH).map_or(Expect::Any, |given| {
         Expect::Revision(String::from_utf8_lossy(given.as_bytes()).into_owned())
     });
@@ -188,16 +188,6 @@ pub(crate) async fn kill(
 ) -> Result<(StatusCode, Json<KillRequested>), ApiError> {
     let runs = kills::kill_job(&app, &job, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(KillRequested { job, runs })))
-}
-
-/// A job from a body.
-pub(super) fn read(body: Value) -> Result<Job, ApiError> {
-    let job = Job::from_value(body)?;
-    let bytes = serde_json::to_vec(&job).map_or(0, |text| text.len());
-    if bytes > MAX_JOB_BYTES {
-        return Err(ApiError::TooLarge { limit: MAX_JOB_BYTES });
-    }
-    Ok(job)
 }
 
 /// The job as it was written, with what the cache knows of its runs.

@@ -12,9 +12,9 @@ use common::{
 };
 use serde::Serialize;
 
-use super::jobs;
 use crate::{
     input::{Body, NoParams},
+    jobs::check_size,
     problem::ApiError,
     state::App,
     view::{describe, instant, next_after},
@@ -40,10 +40,11 @@ pub(crate) async fn validate(
     _: NoParams,
     Body(body): Body,
 ) -> Result<Json<Valid>, ApiError> {
-    let mut job = jobs::read(body)?;
+    let mut job = Job::from_value(body)?;
     let now = app.now();
     job.settle(app.config.zone, now, None);
     job.check(now)?;
+    check_size(&job)?;
     let schedule = job.schedule()?;
     let (describe, next) = schedule.map_or_else(Default::default, |schedule| {
         (describe(&schedule), next_after(&schedule, now, COUNT.0).map(instant).collect())

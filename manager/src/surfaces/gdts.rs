@@ -10,6 +10,7 @@ use axum::{
     Form, Json,
     extract::{FromRequest, Query, Request, State},
     http::Method,
+    response::{IntoResponse, Response},
 };
 use common::{
     id::JobName,
@@ -34,10 +35,10 @@ const LOG_LIMIT: (usize, usize) = (20, 1000);
 
 /// Every answer.
 #[derive(Serialize)]
-pub(crate) struct Answer {
+struct Answer<T> {
     errno: i8,
     msg: String,
-    data: Value,
+    data: T,
 }
 
 /// A job in GDTS's form.
@@ -85,17 +86,12 @@ impl From<RunRecord> for GdtsLog {
     }
 }
 
-type Outcome = Result<Value, ApiError>;
-
-fn answer(outcome: Outcome) -> Json<Answer> {
-    Json(match outcome {
-        Ok(data) => Answer { errno: 0, msg: "success".to_owned(), data },
-        Err(error) => Answer { errno: -1, msg: error.to_string(), data: Value::Null },
-    })
-}
-
-fn data(value: impl Serialize) -> Outcome {
-    serde_json::to_value(value).map_err(|_| ApiError::Internal)
+fn answer(outcome: Result<impl Serialize, ApiError>) -> Response {
+    match outcome {
+        Ok(data) => Json(Answer { errno: 0, msg: "success".to_owned(), data }).into_response(),
+        // Nothing serializes as null.
+        Err(error) => Json(Answer { errno: -1, msg: error.to_string(), data: () }).into_response(),
+    }
 }
 
 /// A request's parameters: the form of a POST, the query of a GET.
@@ -140,11 +136,11 @@ impl Fields {
     }
 }
 
-pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(do_save(&app, request).await)
 }
 
-async fn do_save(app: &App, request: Request) -> Outcome {
+async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let fields = Fields::posted(request).await?;
     let text = fields.required("job")?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
@@ -156,53 +152,52 @@ async fn do_save(app: &App, request: Request) -> Outcome {
         translate::job(&given, previous).map_err(|error: JobError| error.into())
     })
     .await?;
-    data(saved.previous.as_ref().map(|stored| GdtsJob::from(&stored.job)))
+    Ok(saved.previous.as_ref().map(|stored| GdtsJob::from(&stored.job)))
 }
 
-pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Request) -> Json<Answer> {
+pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Request) -> Response {
     answer(do_delete(&app, &by, request).await)
 }
 
-async fn do_delete(app: &App, by: &str, request: Request) -> Outcome {
+async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
-    let deleted = jobs::delete(app, &name, by).await?;
-    let Some(deleted) = deleted else { return Ok(Value::Null) };
+    let Some(deleted) = jobs::delete(app, &name, by).await? else { return Ok(None) };
     // What was no job can only be named.
     let unreadable = GdtsJob { name: name.to_string(), command: String::new(), cron_expr: String::new() };
-    data(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job)))
+    Ok(Some(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job))))
 }
 
-pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Request) -> Json<Answer> {
+pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Request) -> Response {
     answer(do_kill(&app, &by, request).await)
 }
 
-async fn do_kill(app: &App, by: &str, request: Request) -> Outcome {
+async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> {
     let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
     match kills::kill_job(app, &name, by).await {
-        Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(Value::Null),
+        Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(do_list(&app, Fields::queried(&request)).await)
 }
 
-async fn do_list(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
+async fn do_list(app: &App, fields: Result<Fields, ApiError>) -> Result<Vec<GdtsJob>, ApiError> {
     fields?;
     app.loaded().await?;
     let jobs = app.cache.all_jobs().into_iter().map(|(name, job)| match &job.stored {
         Ok(stored) => GdtsJob::from(&stored.job),
         Err(_) => GdtsJob { name, command: String::new(), cron_expr: String::new() },
     });
-    data(jobs.collect::<Vec<_>>())
+    Ok(jobs.collect())
 }
 
-pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(do_log(&app, Fields::queried(&request)).await)
 }
 
-async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
+async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Result<Vec<GdtsLog>, ApiError> {
     let fields = fields?;
     let name = fields.required("name")?;
     let (default, most) = LOG_LIMIT;
@@ -210,18 +205,18 @@ async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
     let limit = limit.map_or(default, |limit| usize::try_from(limit).unwrap_or(most).min(most));
     let skip = fields.number("skip").unwrap_or(0);
     let records = app.ask_runlog(app.runlog.log(name, skip, limit)).await?;
-    data(records.into_iter().map(GdtsLog::from).collect::<Vec<_>>())
+    Ok(records.into_iter().map(GdtsLog::from).collect())
 }
 
-pub(crate) async fn workers(State(app): State<Arc<App>>, request: Request) -> Json<Answer> {
+pub(crate) async fn workers(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(do_workers(&app, Fields::queried(&request)).await)
 }
 
-async fn do_workers(app: &App, fields: Result<Fields, ApiError>) -> Outcome {
+async fn do_workers(app: &App, fields: Result<Fields, ApiError>) -> Result<Vec<String>, ApiError> {
     fields?;
     app.loaded().await?;
     let name = |worker: &Arc<common::worker::Registration>| {
         if worker.address.is_empty() { worker.id.to_string() } else { worker.address.clone() }
     };
-    data(app.cache.workers().iter().map(name).collect::<Vec<_>>())
+    Ok(app.cache.workers().iter().map(name).collect())
 }

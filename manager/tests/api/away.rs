@@ -10,7 +10,7 @@ use super::support::{Answer, Bench, Mode};
 fn says_away(answer: &Answer) {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(answer.json()["type"], "store-unavailable");
-    assert!(answer.json()["title"].as_str().unwrap().contains("The store cannot be reached"));
+    assert!(answer.json()["title"].as_str().expect("a title").contains("The store cannot be reached"));
 }
 
 #[tokio::test]

@@ -11,11 +11,12 @@ fn is_problem(answer: &Answer, status: u16, kind: &str, field: &str) {
     let problem = answer.json();
     assert_eq!((problem["type"].as_str(), problem["status"].as_u64()), (Some(kind), Some(status.into())));
     assert!(
-        !problem["title"].as_str().unwrap().is_empty() && !problem["detail"].as_str().unwrap().is_empty()
+        !problem["title"].as_str().expect("a title").is_empty()
+            && !problem["detail"].as_str().expect("a detail").is_empty()
     );
     if !field.is_empty() {
         let fields: Vec<_> =
-            problem["errors"].as_array().unwrap().iter().map(|error| &error["field"]).collect();
+            problem["errors"].as_array().expect("errors").iter().map(|error| &error["field"]).collect();
         assert!(fields.iter().any(|given| *given == field), "{problem}");
     }
 }

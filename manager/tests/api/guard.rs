@@ -17,7 +17,7 @@ const WRITES: [(&str, &str); 7] = [
 async fn ask(bench: &Bench, method: &str, path: &str, headers: &[(&'static str, &str)]) -> Answer {
     let mut request = request(method, path, Body::empty());
     for (name, value) in headers {
-        request.headers_mut().insert(*name, value.parse().unwrap());
+        request.headers_mut().insert(*name, value.parse().expect("a value"));
     }
     bench.send(request).await
 }

@@ -18,7 +18,7 @@ async fn a_job_is_created_shown_replaced_and_deleted() {
     assert_eq!((created.status, created.header("location")), (201, "/api/v1/jobs/a"), "{created:?}");
     let view = created.json();
     assert_eq!(view["trigger"]["zone"], "Europe/Berlin");
-    assert_eq!(view["status"]["describe"], "at 02:30 (Europe/Berlin)");
+    assert_eq!(view["status"]["describe"], "at 02:30 every day (Europe/Berlin)");
     assert_eq!(view["status"]["next"][0], "2026-11-23T01:30:00.000Z");
     assert_eq!(view["status"]["next"].as_array().unwrap().len(), 5);
     assert_eq!(view["status"]["warning"], "no worker is there to run it");

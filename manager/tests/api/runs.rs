@@ -14,9 +14,9 @@ use super::support::{Bench, NOW, held};
 const RUN: &str = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
 
 pub(crate) fn record(job: &str, run: &str, planned: &str, state: RunState) -> RunRecord {
-    let planned = chrono::DateTime::parse_from_rfc3339(planned).unwrap().timestamp_millis();
+    let planned = chrono::DateTime::parse_from_rfc3339(planned).expect("an instant").timestamp_millis();
     RunRecord {
-        job_name: job.parse().unwrap(),
+        job_name: job.parse().expect("a literal of the test"),
         command: "echo hällo".to_owned(),
         err: if state == RunState::Succeeded { String::new() } else { "exit status 1".to_owned() },
         output: "hällo\nwörld\n".to_owned(),
@@ -24,14 +24,14 @@ pub(crate) fn record(job: &str, run: &str, planned: &str, state: RunState) -> Ru
         schedule_time: planned + 1,
         start_time: planned + 2,
         end_time: planned + 30,
-        run: run.parse().unwrap(),
+        run: run.parse().expect("a literal of the test"),
         attempt: 1,
         state,
         reason: String::new(),
         by: Author::Worker,
         trigger: Cause::Schedule,
         tick: None,
-        worker: "w1".parse().unwrap(),
+        worker: "w1".parse().expect("a literal of the test"),
         fence: 7,
         claim_time: planned + 1,
         exit_code: Some(i32::from(state != RunState::Succeeded)),
@@ -73,7 +73,7 @@ async fn a_wanted_run_is_queued_and_shown() {
 }
 
 fn bench_now() -> chrono::DateTime<chrono::Utc> {
-    NOW.parse().unwrap()
+    NOW.parse().expect("an instant")
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use common::{
 use futures::{
     StreamExt,
     future::{BoxFuture, pending},
-    stream::{BoxStream, unfold},
+    stream::{BoxStream, once, unfold},
 };
 use manager::{Asset, Manager, ManagerConfig, ManagerPorts};
 use serde_json::Value;
@@ -153,13 +153,12 @@ impl Store for Switched {
 
 type Watch = BoxStream<'static, Result<Events, StoreError>>;
 
-/// The watch, silent while the store is away.
-fn wait_until_up(inner: Watch, mode: watch::Receiver<Mode>) -> Watch {
-    let state = (inner, mode);
-    Box::pin(unfold(state, |(mut inner, mut mode)| async move {
-        mode.wait_for(|mode| *mode == Mode::Up).await.ok()?;
-        inner.next().await.map(|item| (item, (inner, mode)))
-    }))
+/// The watch, silent while the store is away, with a sign of life when it is back.
+fn wait_until_up(inner: Watch, mut mode: watch::Receiver<Mode>) -> Watch {
+    let back = async move {
+        mode.wait_for(|mode| *mode == Mode::Up).await.map_or_else(|_| Err(away()), |_| Ok(Events::default()))
+    };
+    Box::pin(once(back).chain(inner))
 }
 
 /// A clock that stands until it is moved.
@@ -167,13 +166,13 @@ pub(crate) struct StandingClock(Mutex<DateTime<Utc>>);
 
 impl StandingClock {
     pub(crate) fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap() += by;
+        *self.0.lock().expect("nobody panics with it") += by;
     }
 }
 
 impl Clock for StandingClock {
     fn now(&self) -> DateTime<Utc> {
-        *self.0.lock().unwrap()
+        *self.0.lock().expect("nobody panics with it")
     }
 
     fn since_boot(&self) -> Duration {
@@ -192,7 +191,7 @@ pub(crate) struct SetOutputs(pub(crate) Mutex<Option<LiveOutput>>);
 #[async_trait]
 impl LiveOutputs for SetOutputs {
     async fn read(&self, _worker: &Registration, _run: &RunId, _from: u64) -> Result<LiveOutput, LiveError> {
-        self.0.lock().unwrap().clone().ok_or(LiveError::NotRunning)
+        self.0.lock().expect("nobody panics with it").clone().ok_or(LiveError::NotRunning)
     }
 }
 
@@ -227,7 +226,10 @@ impl Bench {
 
     pub(crate) async fn start_in(mode: Mode) -> Self {
         let bench = Self::idle(mode);
-        bench.manager.start("127.0.0.1:8070".parse().unwrap(), bench.shutdown.clone());
+        bench.manager.start(
+            "127.0.0.1:8070".parse().expect("a literal of this file or its test"),
+            bench.shutdown.clone(),
+        );
         bench
     }
 
@@ -238,15 +240,16 @@ impl Bench {
             mode: watch::Sender::new(mode),
             lose_answer: AtomicBool::new(false),
         });
-        let runlog = Arc::new(EmbeddedRunLog::in_memory());
+        let runlog = Arc::new(EmbeddedRunLog::in_memory().expect("SQLite opens in memory"));
         let live = Arc::new(SetOutputs::default());
-        let clock = Arc::new(StandingClock(Mutex::new(NOW.parse().unwrap())));
-        let keys = Keys::new("/quorate/").unwrap();
+        let clock =
+            Arc::new(StandingClock(Mutex::new(NOW.parse().expect("a literal of this file or its test"))));
+        let keys = Keys::new("/quorate/").expect("a good prefix");
         let config = ManagerConfig {
             id: "m1".to_owned(),
             keys: keys.clone(),
             zone: chrono_tz::Tz::Europe__Berlin,
-            listen: "127.0.0.1:8070".parse().unwrap(),
+            listen: "127.0.0.1:8070".parse().expect("a literal of this file or its test"),
             allowed_hosts: vec!["quorate.example".to_owned()],
             lease_ttl: Duration::from_secs(15),
             version: "0.0.0-test".to_owned(),
@@ -266,13 +269,13 @@ impl Bench {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.router.clone().oneshot(request).await.expect("a router answers");
         let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let bytes = to_bytes(body, usize::MAX).await.expect("the body comes whole");
         Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
+            text: String::from_utf8(bytes.to_vec()).expect("answers are text"),
         }
     }
 
@@ -290,13 +293,15 @@ impl Bench {
 
     pub(crate) async fn send_json(&self, method: &str, path: &str, body: &str) -> Answer {
         let mut request = request(method, path, Body::from(body.to_owned()));
-        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("content-type", "application/json".parse().expect("a literal of this file or its test"));
         self.send(request).await
     }
 
     pub(crate) async fn form(&self, path: &str, body: &str) -> Answer {
         let mut request = request("POST", path, Body::from(body.to_owned()));
-        let kind = "application/x-www-form-urlencoded".parse().unwrap();
+        let kind = "application/x-www-form-urlencoded".parse().expect("a literal of this file or its test");
         request.headers_mut().insert("content-type", kind);
         self.send(request).await
     }
@@ -312,16 +317,16 @@ impl Bench {
     /// Writes into the store as somebody else would.
     pub(crate) async fn put(&self, key: Key, value: impl Into<Vec<u8>>) {
         let put = Op::Put(key, value.into(), None);
-        self.store.inner.txn(Txn::when(Vec::new(), vec![put])).await.unwrap();
+        self.store.inner.txn(Txn::when(Vec::new(), vec![put])).await.expect("the store is there");
     }
 
     pub(crate) async fn entry(&self, key: &Key) -> Option<Entry> {
-        self.store.inner.get(key).await.unwrap().0
+        self.store.inner.get(key).await.expect("the store is there").0
     }
 
     pub(crate) async fn lock(&self, job: &str) -> Option<(Lock, Revision)> {
         let entry = self.entry(&self.keys.locks.key(job)).await?;
-        Some((Lock::decode(&entry.value).unwrap(), entry.mod_revision))
+        Some((Lock::decode(&entry.value).expect("a lock"), entry.mod_revision))
     }
 
     /// Asks until the answer pleases, for ten seconds.
@@ -341,7 +346,7 @@ impl Bench {
     pub(crate) async fn register(&self, id: &str, address: &str) {
         let now = self.clock.now();
         let registration = Registration {
-            id: id.parse().unwrap(),
+            id: id.parse().expect("a literal of this file or its test"),
             address: address.to_owned(),
             host: "h".to_owned(),
             pid: 1,
@@ -358,7 +363,7 @@ impl Bench {
     }
 
     pub(crate) async fn append(&self, entries: &[common::runlog::LogEntry]) {
-        self.runlog.append(entries).await.unwrap();
+        self.runlog.append(entries).await.expect("the run log is there");
     }
 }
 
@@ -382,33 +387,38 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().expect("plain text"))
     }
 
     /// The names of the items of a list.
     pub(crate) fn names(&self, field: &str) -> Vec<String> {
         let json = self.json();
         let items = json["items"].as_array().unwrap_or_else(|| panic!("{self:?}"));
-        items.iter().map(|item| item[field].as_str().unwrap().to_owned()).collect()
+        items.iter().map(|item| item[field].as_str().expect("a text").to_owned()).collect()
     }
 }
 
 pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
-    Request::builder().method(method).uri(path).header("host", "localhost:8070").body(body).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost:8070")
+        .body(body)
+        .expect("a request")
 }
 
 /// A held lock's content.
 pub(crate) fn held(job: &str, run: &str, fence: &str) -> Held {
     Held {
-        job: job.parse().unwrap(),
-        fence: fence.parse().unwrap(),
-        run: run.parse().unwrap(),
+        job: job.parse().expect("a literal of this file or its test"),
+        fence: fence.parse().expect("a literal of this file or its test"),
+        run: run.parse().expect("a literal of this file or its test"),
         attempt: 1,
-        tick: Some(fence.parse().unwrap()),
+        tick: Some(fence.parse().expect("a literal of this file or its test")),
         cause: Cause::Schedule,
-        worker: "w1".parse().unwrap(),
+        worker: "w1".parse().expect("a literal of this file or its test"),
         session: 1,
-        claimed: NOW.parse().unwrap(),
+        claimed: NOW.parse().expect("a literal of this file or its test"),
         skipped: 0,
         missed: None,
     }

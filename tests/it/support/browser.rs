@@ -2,9 +2,11 @@
 
 use std::{
     env,
+    fmt::Debug,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -16,9 +18,12 @@ use nix::{
 };
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
 
-use super::dev::{eventually, free_port, http};
+use super::dev::{PATIENCE, free_port, http};
 
 /// A browser window, closed when dropped.
 pub(crate) struct Browser {
@@ -32,7 +37,7 @@ impl Browser {
     pub(crate) async fn open(width: u32, height: u32) -> Result<Self> {
         let chromium = program("QUORATE_TEST_CHROMIUM", "chromium")?;
         let chromedriver = program("QUORATE_TEST_CHROMEDRIVER", "chromedriver")?;
-        let port = free_port()?;
+        let port = free_port();
         let driver = Command::new(&chromedriver)
             .arg(format!("--port={port}"))
             .stdin(Stdio::null())
@@ -42,7 +47,7 @@ impl Browser {
             .spawn()
             .with_context(|| format!("start {}", chromedriver.display()))?;
         let url = format!("http://127.0.0.1:{port}");
-        let (client, status) = (http()?, format!("{url}/status"));
+        let (client, status) = (http(), format!("{url}/status"));
         eventually(
             "chromedriver",
             || async { Ok(client.get(&status).send().await?.status().as_u16()) },
@@ -164,4 +169,20 @@ fn program(variable: &str, name: &str) -> Result<PathBuf> {
         .with_context(|| {
             format!("no {name} here: `apt-get install chromium chromium-driver`, or name one in {variable}")
         })
+}
+
+/// Looks until `accepts` what `look` gives; after [`PATIENCE`] fails with what it gave last.
+async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F, accepts: impl Fn(&T) -> bool) -> Result<T>
+where
+    T: Debug,
+    F: Future<Output = Result<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match look().await {
+            Ok(value) if accepts(&value) => return Ok(value),
+            seen if Instant::now() > deadline => anyhow::bail!("never saw {what}; last: {seen:?}"),
+            _ => sleep(Duration::from_millis(100)).await,
+        }
+    }
 }

@@ -15,12 +15,13 @@ use nix::{
 };
 use tokio::{
     process::Child,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use super::{
     Exit, Running, StopSignal,
     capture::Capture,
+    stop::{Step, Stop},
     tree::{Trees, signal_all},
 };
 use crate::{
@@ -33,10 +34,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Between two looks for what a kill has left: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(160);
-
-/// What survives KILL for so long hangs in the kernel; the run ends without it.
-const GIVE_UP: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// A running process group.
 pub(super) struct Process {
@@ -100,27 +98,26 @@ impl Process {
             if left.is_empty() {
                 break;
             }
-            if let Some(killed) = stop.killed {
+            if stop.has_killed() {
                 signal_all(&left, Signal::SIGKILL);
-                if killed.elapsed() > GIVE_UP {
-                    tracing::error!(run = %self.run, ?left, "processes of a run do not end although they were killed");
-                    break;
-                }
             }
-            self.pause(pause, stop).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            let interrupted = self.pause(pause, stop).await;
+            pause = if interrupted { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         }
         self.trees.forget();
     }
 
-    /// Reads on for a while, or until the stop's next step.
-    async fn pause(&mut self, span: Duration, stop: &mut Stop) {
+    /// Reads on for a while, or until the stop's next step: then it gives true.
+    async fn pause(&mut self, span: Duration, stop: &mut Stop) -> bool {
         let over = sleep(span);
         tokio::pin!(over);
         loop {
             tokio::select! {
-                () = &mut over => return,
-                step = stop.next() => return self.signal(step).await,
+                () = &mut over => return false,
+                step = stop.next() => {
+                    self.signal(step).await;
+                    return true;
+                }
                 _ = self.capture.turn(&self.output), if self.capture.is_open() => {}
             }
         }
@@ -131,6 +128,10 @@ impl Process {
             // A stopped process takes its TERM only when it goes on.
             Step::Term => &[Signal::SIGTERM, Signal::SIGCONT],
             Step::Kill => &[Signal::SIGKILL],
+            Step::Insist => {
+                tracing::error!(run = %self.run, "processes of a run do not end although they were killed");
+                &[Signal::SIGKILL]
+            }
         };
         // First of all, while the parents live that lead to those who left the group.
         let strays = self.trees.look().await.strays(self.run, self.group);
@@ -168,7 +169,7 @@ impl Running for Process {
     async fn wait(mut self: Box<Self>, stop: StopSignal) -> Exit {
         let mut stop = Stop::new(stop);
         let exit = self.until_exit(&mut stop).await;
-        if stop.kill_at.is_some() {
+        if stop.has_begun() {
             self.until_nothing_is_left(&mut stop).await;
         }
         self.done = true;
@@ -188,72 +189,6 @@ impl Drop for Process {
         self.signal_group(Signal::SIGKILL);
         self.group_is_gone();
         self.trees.kill_soon(self.run);
-    }
-}
-
-/// What to do to a run that has to end.
-enum Step {
-    Term,
-    Kill,
-}
-
-/// Follows the stop signal, and says once each when it is time to TERM and to KILL.
-struct Stop {
-    /// None: nobody can say anything any more.
-    signal: Option<StopSignal>,
-    /// When to KILL; known since the TERM.
-    kill_at: Option<Instant>,
-    killed: Option<Instant>,
-}
-
-impl Stop {
-    const fn new(signal: StopSignal) -> Self {
-        Self { signal: Some(signal), kill_at: None, killed: None }
-    }
-
-    /// The next step; never resolves after the KILL. Cancel safe.
-    async fn next(&mut self) -> Step {
-        loop {
-            let grace = self.signal.as_mut().and_then(|signal| *signal.borrow_and_update());
-            if let Some(grace) = grace {
-                // Asked again and again the same grace ends later and later: the earliest counts.
-                let now = Instant::now();
-                let end = now.checked_add(grace).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365));
-                match &mut self.kill_at {
-                    Some(kill_at) => *kill_at = end.min(*kill_at),
-                    none => {
-                        *none = Some(end);
-                        return Step::Term;
-                    }
-                }
-            }
-            tokio::select! {
-                open = changed(&mut self.signal) => {
-                    if !open {
-                        self.signal = None;
-                    }
-                }
-                () = at(self.kill_at), if self.killed.is_none() => {
-                    self.killed = Some(Instant::now());
-                    return Step::Kill;
-                }
-            }
-        }
-    }
-}
-
-/// False: there will be no change any more.
-async fn changed(signal: &mut Option<StopSignal>) -> bool {
-    match signal {
-        Some(signal) => signal.changed().await.is_ok(),
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
 

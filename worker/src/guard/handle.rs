@@ -252,3 +252,46 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guard_that_does_not_read_is_told_the_whole_truth_later() {
+        let mut state = State::default();
+        let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
+        state.groups.insert(Pid::from_raw(40), None);
+        state.tell(Message::Started(Pid::from_raw(40)));
+        assert_eq!(state.take("c0ffee"), [Message::Started(Pid::from_raw(40))]);
+        for n in 0..100_000 {
+            state.tell(Message::Trust(Duration::from_secs(n)));
+            assert!(state.pending.len() <= MAX_PENDING);
+        }
+        state.groups.insert(Pid::from_raw(41), Some(run));
+        state.groups.remove(&Pid::from_raw(40));
+        state.trust = Some(Duration::from_secs(7));
+        let truth = [
+            Message::Session("c0ffee".into()),
+            Message::Forget,
+            Message::Kept(Pid::from_raw(41), run),
+            Message::Trust(Duration::from_secs(7)),
+        ];
+        assert_eq!(state.take("c0ffee"), truth);
+        assert_eq!(state.take("c0ffee"), []);
+    }
+
+    #[test]
+    fn a_guard_that_cannot_be_started_is_an_error_at_once() {
+        assert!(GuardHandle::spawn("/no/such/binary".into(), "c0ffee").is_err());
+    }
+
+    #[test]
+    fn a_guard_that_cannot_live_stops_nobody() {
+        let guard = GuardHandle::spawn("/bin/true".into(), "c0ffee").unwrap();
+        for n in 2..50_000 {
+            guard.started(Pid::from_raw(n));
+            guard.ended(Pid::from_raw(n));
+        }
+    }
+}

@@ -101,7 +101,7 @@ async fn the_children_of_a_leader_that_obeys_get_their_grace() {
     let bench = Bench::new();
     // The leader ends at once; its child takes a moment to clean up, in time.
     let child = "trap 'sleep 0.3; echo clean; exit' TERM; echo ready; while :; do sleep 0.05; done";
-    let started = bench.start(shell(&format!("({child}) & trap 'exit 9' TERM; wait"))).await.unwrap();
+    let started = bench.start(shell(&format!("trap 'exit 9' TERM; ({child}) & wait"))).await.unwrap();
     started.until_printed("ready").await;
     let run = started.run;
     started.kill(LONG);

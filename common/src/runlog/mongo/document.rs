@@ -23,8 +23,10 @@ use crate::{
 /// MongoDB takes 16 MiB a document; the margin is for what the driver and the server add.
 const MAX_DOCUMENT_BYTES: usize = 16 * 1024 * 1024 - 64 * 1024;
 
-/// Of a record that has to be cut: so many pieces at most, each so many bytes at most.
-const MAX_PIECES: usize = 100_000;
+/// What everything but texts and pieces takes, and more.
+const FIXED_BYTES: usize = 64 * 1024;
+
+/// What a piece takes, at most.
 const PIECE_BYTES: usize = 48;
 
 /// Who ran what GDTS logged: it does not say.
@@ -41,11 +43,15 @@ pub(super) struct Unreadable {
 /// A run as a document. One that MongoDB would refuse for its size loses the end of its output, and says so in
 /// `truncated`.
 pub(super) fn of_run(record: &RunRecord) -> Result<RawDocumentBuf, bson::error::Error> {
+    of_run_within(MAX_DOCUMENT_BYTES, record)
+}
+
+fn of_run_within(limit: usize, record: &RunRecord) -> Result<RawDocumentBuf, bson::error::Error> {
     let document = stored(&record.id(), record, record.expires)?;
-    if document.as_bytes().len() <= MAX_DOCUMENT_BYTES {
+    if document.as_bytes().len() <= limit {
         return Ok(document);
     }
-    let cut = cut_to_fit(record.clone());
+    let cut = cut_to(limit, record.clone());
     tracing::warn!(run = %cut.run, job = %cut.job_name, truncated = cut.truncated, "cut an output to what MongoDB takes");
     stored(&cut.id(), &cut, cut.expires)
 }
@@ -70,8 +76,10 @@ fn stored(id: &str, record: &impl Serialize, expires: i64) -> Result<RawDocument
     Ok(document)
 }
 
-fn cut_to_fit(mut record: RunRecord) -> RunRecord {
-    if record.pieces.len() > MAX_PIECES {
+fn cut_to(limit: usize, mut record: RunRecord) -> RunRecord {
+    // The output is worth more than the times of its pieces: they get a third.
+    let max_pieces = limit / 3 / PIECE_BYTES;
+    if record.pieces.len() > max_pieces {
         record.pieces.dedup_by(|next, piece| {
             let joined = next.1 == piece.1;
             if joined {
@@ -80,12 +88,12 @@ fn cut_to_fit(mut record: RunRecord) -> RunRecord {
             joined
         });
     }
-    if record.pieces.len() > MAX_PIECES {
+    if record.pieces.len() > max_pieces {
         record.pieces.clear();
     }
     let rest =
         record.command.len() + record.err.len() + record.reason.len() + record.pieces.len() * PIECE_BYTES;
-    let mut room = MAX_DOCUMENT_BYTES.saturating_sub(rest + 64 * 1024);
+    let mut room = limit.saturating_sub(rest + FIXED_BYTES);
     if record.output.len() > room {
         while !record.output.is_char_boundary(room) {
             room -= 1;

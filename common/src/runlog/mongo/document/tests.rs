@@ -113,35 +113,41 @@ fn what_is_no_run_says_which_and_why() {
     }
 }
 
+/// For tests: small enough to be quick.
+const LIMIT: usize = 512 * 1024;
+
 #[test]
 fn an_output_beyond_what_mongodb_takes_is_cut_and_says_so() {
-    let length = 20 * 1024 * 1024;
+    let length = 600_000;
     let record = RunRecord {
         output: "é".repeat(length / 2),
         truncated: 7,
         pieces: vec![
-            Piece(0, Stream::Out, 1_000),
-            Piece(1, Stream::Err, u32::try_from(length).unwrap() - 1_000),
+            Piece(0, Stream::Out, 1_001),
+            Piece(1, Stream::Err, 598_000),
+            Piece(2, Stream::Out, 999),
         ],
         ..run()
     };
-    let document = of_run(&record).unwrap();
-    assert!(document.as_bytes().len() <= MAX_DOCUMENT_BYTES);
+    let document = of_run_within(LIMIT, &record).unwrap();
+    assert!(document.as_bytes().len() <= LIMIT);
     let read = read_run(&document).unwrap();
-    assert!(read.output.len() > 15 * 1024 * 1024);
+    assert!(read.output.len() > LIMIT - 2 * FIXED_BYTES);
     assert_eq!(read.truncated, 7 + (length - read.output.len()) as u64);
     assert_eq!(read.pieces.iter().map(|piece| piece.2 as usize).sum::<usize>(), read.output.len());
+    assert_eq!(read.pieces.len(), 2);
 }
 
 #[test]
 fn pieces_beyond_what_mongodb_takes_are_joined_or_left_out() {
-    let pieces = |stream: fn(u32) -> Stream| (0..600_000).map(|n| Piece(n, stream(n), 1)).collect::<Vec<_>>();
-    let record = RunRecord { output: "x".repeat(600_000), pieces: pieces(|_| Stream::Err), ..run() };
-    assert_eq!(read_run(&of_run(&record).unwrap()).unwrap().pieces, [Piece(0, Stream::Err, 600_000)]);
+    let pieces = |stream: fn(u32) -> Stream| (0..20_000).map(|n| Piece(n, stream(n), 1)).collect::<Vec<_>>();
+    let record = RunRecord { output: "x".repeat(20_000), pieces: pieces(|_| Stream::Err), ..run() };
+    let joined = read_run(&of_run_within(LIMIT, &record).unwrap()).unwrap();
+    assert_eq!((joined.pieces, joined.truncated), (vec![Piece(0, Stream::Err, 20_000)], record.truncated));
 
     let mixed = pieces(|n| if n % 2 == 0 { Stream::Out } else { Stream::Err });
-    let read = read_run(&of_run(&RunRecord { pieces: mixed, ..record }).unwrap()).unwrap();
-    assert_eq!((read.pieces.len(), read.output.len()), (0, 600_000));
+    let read = read_run(&of_run_within(LIMIT, &RunRecord { pieces: mixed, ..record }).unwrap()).unwrap();
+    assert_eq!((read.pieces.len(), read.output.len()), (0, 20_000));
 }
 
 #[test]
