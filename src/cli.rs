@@ -320,7 +320,7 @@ pub(crate) struct RunFilter {
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct NextArgs {
     /// A cron expression in quotes, such as "30 9 * * MON-FRI"; several are a list.
-    #[arg(required = true, value_name = "EXPRESSION", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "EXPRESSION")]
     #[serde(skip)]
     pub(crate) expressions: Vec<String>,
     /// Its time zone [default: the machine's].
@@ -405,6 +405,9 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
+    /// How to print.
+    #[arg(long, short = 'o', global = true, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: OutputFormat,
     #[command(subcommand)]
     pub(crate) role: Option<ConfigRole>,
 }
@@ -419,7 +422,7 @@ pub(crate) enum ConfigRole {
     /// Of `quorate worker`.
     Worker(WorkerFlags),
     /// Of the commands that talk to a manager.
-    Client(ClientFlags),
+    Client,
 }
 
 /// How a command prints.

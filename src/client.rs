@@ -2,9 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use common::api::{JobList, JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
+use common::api::{JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
+use common::span::Span;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// What the largest page holds.
@@ -22,6 +23,22 @@ const SHOWN_CHARS: usize = 300;
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+}
+
+/// A page of jobs. What is stored and decodes to no job comes beside the first page.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JobPage {
+    pub(crate) items: Vec<JobView>,
+    pub(crate) next: Option<String>,
+    #[serde(default)]
+    pub(crate) broken: Vec<BrokenJob>,
+}
+
+/// A stored value that is no job.
+#[derive(Debug, Deserialize)]
+pub(crate) struct BrokenJob {
+    pub(crate) name: String,
+    pub(crate) problem: String,
 }
 
 /// Why a request did not do what it should.
@@ -58,7 +75,11 @@ struct Refusal<'a>(&'a Problem);
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let problem = self.0;
-        f.write_str(if problem.detail.is_empty() { &problem.title } else { &problem.detail })?;
+        // The detail says the same as the fields, in one line.
+        if problem.errors.is_empty() && !problem.detail.is_empty() {
+            return f.write_str(&problem.detail);
+        }
+        f.write_str(&problem.title)?;
         for error in &problem.errors {
             write!(f, "\n{error}")?;
         }
@@ -91,10 +112,16 @@ impl Client {
     }
 
     /// A page of jobs behind this one.
-    pub(crate) async fn jobs(&self, after: Option<&str>) -> Result<JobList, ClientError> {
+    pub(crate) async fn jobs(&self, after: Option<&str>) -> Result<JobPage, ClientError> {
         let mut url = self.url(&["jobs"]);
         page(&mut url, PAGE, after);
-        self.get(url).await
+        let page: JobPage = self.get(url).await?;
+        for BrokenJob { name, problem } in &page.broken {
+            tracing::warn!(
+                "job {name:?} is stored and does not decode, so that it is not among these: {problem}"
+            );
+        }
+        Ok(page)
     }
 
     pub(crate) async fn job(&self, name: &str) -> Result<JobView, ClientError> {
@@ -139,10 +166,17 @@ impl Client {
         self.get(self.url(&["runs", run])).await
     }
 
-    /// A run's output from this byte on.
-    pub(crate) async fn output(&self, run: &str, from: u64) -> Result<OutputView, ClientError> {
+    /// A run's output from this byte on; the manager waits so long for more.
+    pub(crate) async fn output(
+        &self,
+        run: &str,
+        from: u64,
+        wait: Duration,
+    ) -> Result<OutputView, ClientError> {
         let mut url = self.url(&["runs", run, "output"]);
-        url.query_pairs_mut().append_pair("from", &from.to_string());
+        url.query_pairs_mut()
+            .append_pair("from", &from.to_string())
+            .append_pair("wait", &Span(wait).to_string());
         self.get(url).await
     }
 

@@ -63,6 +63,7 @@ fn closed(error: io::Error) -> anyhow::Error {
 #[derive(Debug)]
 pub(crate) struct Table {
     head: &'static [&'static str],
+    widest: usize,
     rows: Vec<Vec<String>>,
 }
 
@@ -71,11 +72,16 @@ const WIDEST_CELL: usize = 60;
 
 impl Table {
     pub(crate) const fn new(head: &'static [&'static str]) -> Self {
-        Self { head, rows: Vec::new() }
+        Self { head, widest: WIDEST_CELL, rows: Vec::new() }
+    }
+
+    /// A table that cuts nothing.
+    pub(crate) const fn whole(head: &'static [&'static str]) -> Self {
+        Self { head, widest: usize::MAX, rows: Vec::new() }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&visible(&cell))).collect());
+        self.rows.push(cells.into_iter().map(|cell| cut(&visible(&cell), self.widest)).collect());
     }
 }
 
@@ -105,11 +111,11 @@ pub(crate) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn cut(text: &str) -> String {
-    if text.chars().count() <= WIDEST_CELL {
+fn cut(text: &str, widest: usize) -> String {
+    if text.chars().count() <= widest {
         return text.to_owned();
     }
-    text.chars().take(WIDEST_CELL - 1).chain(['…']).collect()
+    text.chars().take(widest - 1).chain(['…']).collect()
 }
 
 /// An instant as it lies from now: `in 5m`, `3h ago`. What is no instant stays as it is.

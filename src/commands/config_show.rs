@@ -1,11 +1,11 @@
 //! `quorate config`: every setting, its value, and where it came from.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::Context;
 use crate::{
-    cli::{ConfigArgs, ConfigRole, OutputFormat},
+    cli::{ConfigArgs, ConfigRole},
     config::{
         ClientSettings, ConfigError, DevSettings, Given, LogSettings, ManagerSettings, Role, Values,
         WorkerSettings,
@@ -15,25 +15,25 @@ use crate::{
 };
 
 pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
-    // Its own -o is the client role's setting; without one it is a table.
-    let mut format = OutputFormat::Table;
     let (shown, is_asked) = match args.role {
         Some(ConfigRole::Dev(flags)) => (vec![context.values(Role::Dev, &flags)?], true),
         Some(ConfigRole::Manager(flags)) => (vec![context.values(Role::Manager, &flags)?], true),
         Some(ConfigRole::Worker(flags)) => (vec![context.values(Role::Worker, &flags)?], true),
-        Some(ConfigRole::Client(flags)) => {
-            let values = context.values(Role::Client, &flags)?;
-            format = ClientSettings::read(&values)?.output;
-            (vec![values], true)
-        }
+        Some(ConfigRole::Client) => (vec![context.values(Role::Client, &NoFlags {})?], true),
         None => {
             let all = Role::ALL.iter().map(|role| context.values(*role, &NoFlags {}));
             (all.collect::<anyhow::Result<Vec<_>>>()?, false)
         }
     };
-    let mut output = Output::new(format);
-    for values in &shown {
-        print(values, &mut output)?;
+    let mut output = Output::new(args.output);
+    if output.is_json() {
+        let roles: Map<String, Value> =
+            shown.iter().map(|values| (values.role.to_string(), json(values))).collect();
+        output.json(&roles)?;
+    } else {
+        for values in &shown {
+            print(values, &mut output)?;
+        }
     }
     output.flush()?;
     for warning in shown.first().iter().flat_map(|values| &values.warnings) {
@@ -67,17 +67,16 @@ fn check(values: &Values) -> Result<(), ConfigError> {
     settings.and(LogSettings::read(values).map(drop))
 }
 
+fn json(values: &Values) -> Value {
+    let field = |given: &Given| {
+        (given.setting.to_owned(), serde_json::json!({"value": shown(given), "origin": given.origin}))
+    };
+    Value::Object(values.given.iter().map(field).collect())
+}
+
 fn print(values: &Values, output: &mut Output) -> anyhow::Result<()> {
-    if output.is_json() {
-        let fields: Map<String, Value> = values
-            .given
-            .iter()
-            .map(|given| (given.setting.to_owned(), json!({"value": shown(given), "origin": given.origin})))
-            .collect();
-        return output.json(&json!({values.role.name(): fields}));
-    }
     output.line(format_args!("[{}]", values.role))?;
-    let mut table = Table::new(&["KEY", "VALUE", "FROM"]);
+    let mut table = Table::whole(&["KEY", "VALUE", "FROM"]);
     for given in &values.given {
         table.row([given.setting.to_owned(), shown(given), given.origin.clone()]);
     }

@@ -34,6 +34,9 @@ use report::Report;
 /// The label of an imported job that says which table it came from.
 const SOURCE_LABEL: &str = "crontab";
 
+/// What a table is called that has no path: `crontab -l` wrote it.
+const STANDARD_INPUT: &str = "crontab";
+
 /// What became of a line's job: the word for it, or why it was not saved.
 type Saving = Result<&'static str, String>;
 
@@ -118,14 +121,14 @@ fn files(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn path_text(file: &Path) -> String {
     if file == Path::new("-") {
-        return "-".to_owned();
+        return STANDARD_INPUT.to_owned();
     }
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).display().to_string()
 }
 
 /// Which table this is, among all that may be imported into one Quorate.
 fn source(host: &str, path: &str, run_as: Option<&str>) -> String {
-    if path != "-" {
+    if path != STANDARD_INPUT {
         return format!("{host}:{path}");
     }
     let us = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
@@ -165,7 +168,7 @@ async fn save(imports: &mut [Import], client: &Client, replace: bool) -> anyhow:
             match saving {
                 Ok(saving) => savings.insert(line, saving),
                 Err(error) => {
-                    savings.insert(line, Err("not saved: no answer".to_owned()));
+                    savings.insert(line, Err("no answer".to_owned()));
                     unanswered = Some(error);
                     break;
                 }

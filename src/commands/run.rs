@@ -15,8 +15,11 @@ use crate::{
     output::{Output, Table, relative},
 };
 
-/// How often a followed run is asked for more.
-const POLL: Duration = Duration::from_millis(300);
+/// How long a manager is to wait for a followed run's output; the client's own limit is longer.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// Between two questions about a run that has no news.
+const POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(command: RunCommand, client: Client, mut output: Output) -> anyhow::Result<Exit> {
     match command {
@@ -115,21 +118,26 @@ pub(super) async fn logs(
 ) -> anyhow::Result<()> {
     let mut from = 0;
     loop {
-        let view = client.output(run, from).await.map_err(super::failed)?;
+        let wait = if follow { WAIT } else { Duration::ZERO };
+        let view = client.output(run, from, wait).await.map_err(super::failed)?;
         output.bytes(view.output.as_bytes())?;
         let came = view.next > from;
         from = view.next.max(from);
-        if !came && view.complete && view.truncated > 0 {
+        if came {
+            if follow {
+                output.flush()?;
+            }
+            continue;
+        }
+        if view.complete && view.truncated > 0 {
             output.flush()?;
             eprintln!("({} bytes more were thrown away at the output's limit)", view.truncated);
         }
-        if !came && (view.complete || !follow) {
+        if view.complete || !follow {
             return Ok(());
         }
-        if !came {
-            output.flush()?;
-            tokio::time::sleep(POLL).await;
-        }
+        // A manager that does not wait is not to be asked without end.
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, one module a promise to users, against real servers and a real browser.
 
+mod cli;
+mod crontab;
 mod deploy;
 mod jobs;
 mod runlog_mongo;

@@ -65,8 +65,7 @@ impl Import {
             Format::User => "without a user column",
             Format::System => "with a user column",
         };
-        let shown = if self.file == "-" { "standard input" } else { &self.file };
-        line(text, format_args!("{shown} ({columns}): {}", counted(self.crontab.count())));
+        line(text, format_args!("{} ({columns}): {}", self.file, counted(self.crontab.count())));
         for note in &self.crontab.notes {
             line(text, format_args!("  note: {note}"));
         }

@@ -1,0 +1,117 @@
+//! Moving in with a crontab: every line is accounted for, nothing of somebody else's is replaced.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{
+    cli::{quorate, run_with_input},
+    support::dev::Dev,
+};
+
+/// Lines of the kinds that packages install.
+const SYSTEM: &str = "# system-wide\nSHELL=/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nMAILTO=root\n\n\
+    17 *\t* * *\troot\tcd / && run-parts --report /etc/cron.hourly\n\
+    47 6\t* * 7\troot\ttest -x /usr/sbin/anacron || { cd / && run-parts --report /etc/cron.weekly; }\n\
+    09,39 * * * * www-data [ -x /usr/lib/php/sessionclean ] && /usr/lib/php/sessionclean\n\
+    57 0 * * 0 root if [ $(date +\\%d) -le 7 ]; then /usr/share/mdadm/checkarray --all; fi\n\
+    @reboot logcheck nice -n10 /usr/sbin/logcheck -R\n\
+    5-55/10 * * * * root command -v sa1 > /dev/null && sa1 1 1\n";
+
+/// What each file's report counts adds up, and how many of them could not be carried over.
+fn counts(files: &Value) -> Result<Vec<(u64, u64, u64)>> {
+    let mut counts = Vec::new();
+    for file in files.as_array().context("a list of files")? {
+        let count = |what: &str| file["count"][what].as_u64().context("a number");
+        let sum = ["jobs", "settings", "comments", "blank", "problems"].map(count);
+        let sum: u64 = sum.into_iter().sum::<Result<u64>>()?;
+        assert_eq!(sum, count("lines")?);
+        assert_eq!(Some(sum), file["lines"].as_array().map(|lines| lines.len() as u64));
+        counts.push((sum, count("jobs")?, count("problems")?));
+    }
+    Ok(counts)
+}
+
+#[test]
+fn a_dry_run_shows_the_jobs_and_accounts_for_every_line() -> Result<()> {
+    let said = run_with_input(&["import", "crontab", "--system", "--dry-run", "-o", "json", "-"], SYSTEM)?;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    assert_eq!(counts(&serde_json::from_str(&said.out)?)?, [(11, 6, 0)]);
+    let said = run_with_input(&["import", "crontab", "--system", "--dry-run", "-"], SYSTEM)?;
+    let jobs: Vec<Value> = serde_json::from_str(&said.out)?;
+    assert_eq!(jobs.len(), 6);
+    assert_eq!(
+        jobs[3]["driver"]["shell"]["command"],
+        "if [ $(date +%d) -le 7 ]; then /usr/share/mdadm/checkarray --all; fi"
+    );
+    for part in [
+        "11 lines = 6 jobs + 3 settings + 1 comments + 1 blank + 0 not carried over",
+        "line 4",
+        "no mail",
+        "overlap",
+    ] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_carried_over_is_reported_by_line_and_fails_the_command() -> Result<()> {
+    let text = "* * * * * fine\n61 * * * * never\nCRON_TZ=Mars/Phobos\n0 3 */2 * 1 both days\n";
+    let said = run_with_input(&["import", "crontab", "--dry-run", "-"], text)?;
+    assert_eq!(said.code, Some(1));
+    for part in ["line 2: NOT CARRIED OVER", "minute", "line 3: NOT CARRIED OVER", "line 4: NOT CARRIED OVER"]
+    {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&said.out)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn the_crontabs_of_this_machine_are_accounted_for() -> Result<()> {
+    let dir = std::path::Path::new("/etc/cron.d");
+    let mut command = quorate(&["import", "crontab", "--dry-run", "-o", "json"]);
+    // A machine without them has nothing to account for.
+    let present: Vec<_> =
+        [dir, std::path::Path::new("/etc/crontab")].into_iter().filter(|path| path.exists()).collect();
+    if present.is_empty() {
+        return Ok(());
+    }
+    let output = command.args(present).output()?;
+    counts(&serde_json::from_slice(&output.stdout)?)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_is_repeated_without_doubles_and_replaces_only_its_own() -> Result<()> {
+    let dev = Dev::start().await?;
+    let import = |more: &[&str], text: &str| {
+        let mut args = vec!["import", "crontab", "--server", dev.url(), "--zone", "Europe/Berlin"];
+        args.extend(more);
+        args.push("-");
+        run_with_input(&args, text)
+    };
+    let said = import(&["--system"], SYSTEM)?;
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    assert_eq!(said.out.matches(" created\n").count(), 6, "{}", said.out);
+    let said = import(&["--system"], SYSTEM)?;
+    assert_eq!(said.out.matches(" replaced\n").count(), 6, "{}", said.out);
+
+    let own =
+        r#"{"name": "crontab-date", "trigger": {"manual": true}, "driver": {"shell": {"command": "mine"}}}"#;
+    let said = run_with_input(&["job", "save", "-", "--server", dev.url()], own)?;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = import(&[], "* * * * * date\n")?;
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.out.contains("NOT SAVED") && said.out.contains("was not imported"), "{}", said.out);
+    let said = import(&["--prefix-name", "web1 "], "* * * * * date\n")?;
+    assert!(said.out.contains("\"web1 crontab-date\"") && said.out.contains(" created\n"), "{}", said.out);
+    let said = import(&["--replace"], "* * * * * date\n")?;
+    assert!(said.out.contains(" replaced\n"), "{}", said.out);
+
+    let said = run_with_input(&["job", "show", "crontab-date", "--server", dev.url()], "")?;
+    let job: Value = serde_json::from_str(&said.out)?;
+    assert_eq!(job["driver"]["shell"]["command"], "date");
+    assert_eq!(job["trigger"]["zone"], "Europe/Berlin");
+    Ok(())
+}
