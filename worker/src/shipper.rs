@@ -68,18 +68,20 @@ async fn append(runlog: &dyn RunLog, files: &[Spooled]) -> Result<(), String> {
     match runlog.append(&entries).await {
         Ok(()) => Ok(()),
         Err(RunLogError::Refused(_)) if entries.len() > 1 => {
-            for entry in entries {
-                match runlog.append(std::slice::from_ref(&entry)).await {
+            let mut refused = Vec::new();
+            for entry in &entries {
+                match runlog.append(std::slice::from_ref(entry)).await {
                     Ok(()) => {}
-                    Err(error @ RunLogError::Refused(_)) => {
-                        tracing::error!(
-                            error = error.chain(),
-                            ?entry,
-                            "the run log refuses a record; here it is"
-                        );
-                    }
+                    Err(error @ RunLogError::Refused(_)) => refused.push((entry, error.chain())),
                     Err(error) => return Err(error.chain()),
                 }
+            }
+            // All refused: it is us that the run log does not want, as with bad credentials. Nothing is given up.
+            if let (true, Some((_, error))) = (refused.len() == entries.len(), refused.first()) {
+                return Err(error.clone());
+            }
+            for (entry, error) in refused {
+                tracing::error!(error, ?entry, "the run log refuses a record; here it is");
             }
             Ok(())
         }
