@@ -110,7 +110,9 @@ impl EtcdConfig {
         if self.cert.is_some() != self.key.is_some() {
             return Err(E::HalfIdentity);
         }
-        for (pem, what) in [(&self.ca, "CERTIFICATE"), (&self.cert, "CERTIFICATE"), (&self.key, "PRIVATE KEY")] {
+        for (pem, what) in
+            [(&self.ca, "CERTIFICATE"), (&self.cert, "CERTIFICATE"), (&self.key, "PRIVATE KEY")]
+        {
             if pem.as_ref().is_some_and(|pem| !holds(pem, what)) {
                 return Err(E::Certificates(format!("no {what} in one of them")));
             }
