@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     link::Link,
-    servers::{Etcd, EtcdCluster, EtcdVersion, shared_etcd, unique_keys},
+    servers::{Etcd, EtcdCluster, EtcdVersion, shared_etcd, shared_etcd_35, unique_keys},
 };
 
 /// How long anything here may take, on a busy machine.
@@ -35,14 +35,10 @@ mod v34 {
 }
 
 mod v35 {
-    use tokio::sync::OnceCell;
-
     use super::*;
 
     async fn etcd_35() -> (Arc<dyn Store>, Keys) {
-        static SHARED: OnceCell<Etcd> = OnceCell::const_new();
-        let etcd = SHARED.get_or_init(|| Etcd::start(EtcdVersion::V35)).await;
-        (store_at([etcd.endpoint()]).await, unique_keys())
+        (store_at([shared_etcd_35().await]).await, unique_keys())
     }
 
     common::store_conformance!(etcd_35);
@@ -233,7 +229,7 @@ async fn a_frozen_etcd_holds_nobody_up() {
     let (lease, _) = store.grant(Duration::from_secs(60)).await.unwrap();
     let mut watch = store.watch(&keys.jobs, revision);
     next_events(&mut watch).await;
-    etcd.freeze();
+    etcd.freeze().await;
     in_time("everything ends", async {
         assert!(
             matches!(store.txn(put(&key, "2")).await, Err(StoreError::Ambiguous(_))),
@@ -263,7 +259,7 @@ async fn a_frozen_member_is_left_for_another() {
     let mut watch = store.watch(&keys.jobs, revision);
     next_events(&mut watch).await;
     // All requests went to the first member so far.
-    cluster.member(0).freeze();
+    cluster.member(0).freeze().await;
     let (lease, _) =
         eventually("a lease is granted", async || store.grant(Duration::from_secs(60)).await).await;
     let revision = write(&*store, &key, "2").await;
@@ -418,11 +414,29 @@ async fn a_user_gets_in_with_the_right_password_and_stays_in_over_a_restart() {
     let (lease, _) = store.grant(Duration::from_secs(60)).await.unwrap();
     store.renew(lease, DEADLINE).await.unwrap();
     // etcd keeps its tokens in memory only.
-    etcd.kill_9();
-    etcd.respawn();
+    etcd.restart().await;
     write(&store, &key, "2").await;
     next_events(&mut watch).await;
     eventually("the lease is renewed", async || store.renew(lease, Duration::from_secs(2)).await).await;
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_whom_the_certificate_authority_vouches_for() {
+    let etcd = Etcd::start_with_tls().await;
+    let key = unique_keys().jobs.key("a");
+    let trusting = |ca| EtcdConfig { ca, ..config([format!("https://{}", etcd.endpoint())]) };
+    let store = EtcdStore::connect(trusting(etcd.certificate())).await.unwrap();
+    write(&store, &key, "1").await;
+
+    let another = Etcd::start_with_tls().await;
+    let stranger = EtcdStore::connect(trusting(another.certificate())).await.unwrap();
+    let error = stranger.txn(put(&key, "2")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(error.chain().contains("certificate"), "{}", error.chain());
+
+    let garbage = EtcdStore::connect(trusting(Some(b"no certificate".to_vec()))).await;
+    let error = garbage.err().map(|error| error.chain()).unwrap_or_default();
+    assert!(error.contains("-----BEGIN CERTIFICATE-----"), "{error}");
 }
 
 #[tokio::test]

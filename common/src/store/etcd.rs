@@ -110,7 +110,8 @@ impl EtcdStore {
     fn bounds(&self, prefix: &Prefix, after: Option<&Key>) -> Vec<Vec<u8>> {
         let Some(after) = after else { return vec![prefix.as_bytes().to_vec(), prefix.end()] };
         let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
-        if sizes.get(prefix).is_some_and(|size| *size > LARGE_PREFIX) {
+        let is_large = sizes.get(prefix).is_some_and(|size| *size > LARGE_PREFIX);
+        if is_large && prefix.name(after).is_some() {
             return bounds_behind(prefix, after);
         }
         vec![just_behind(after.as_bytes()), prefix.end()]

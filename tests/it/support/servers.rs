@@ -10,9 +10,10 @@ use std::{
 
 use common::store::key::Keys;
 
-pub(crate) use etcd::{Etcd, EtcdCluster, EtcdVersion, shared_etcd};
+pub(crate) use etcd::{Etcd, EtcdCluster, EtcdVersion, shared_etcd, shared_etcd_35};
 pub(crate) use mongod::{Mongod, shared_mongodb};
 
+mod certificate;
 mod etcd;
 mod mongod;
 mod server;
@@ -73,7 +74,7 @@ mod tests {
         let collection = client.database("own").collection::<Document>("log");
         let safely = mongodb::options::WriteConcern::builder().journal(true).build();
         collection.insert_one(doc! { "_id": 1 }).write_concern(safely).await.unwrap();
-        mongod.freeze();
+        mongod.freeze().await;
         mongod.thaw();
         mongod.kill_9();
         mongod.restart().await;

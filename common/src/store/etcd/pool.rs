@@ -18,6 +18,7 @@ use super::{
     config::{EtcdConfig, EtcdConfigError},
     failure::{Failed, Failure, Kind},
 };
+use crate::store::StoreError;
 
 /// The largest reply that is taken. etcd itself sends whatever was asked for; a page of large specs or a batch of
 /// changes after a long absence passes the library's 4 MiB easily.
@@ -50,9 +51,13 @@ impl Pool {
     pub(super) async fn new(config: &EtcdConfig) -> Result<Self, EtcdConfigError> {
         let mut endpoints = Vec::new();
         for url in config.checked()? {
-            let client = Client::connect([url.as_str()], Some(config.options()))
-                .await
-                .map_err(|error| EtcdConfigError::Certificates(error.to_string()))?;
+            let client =
+                Client::connect([url.as_str()], Some(config.options())).await.map_err(
+                    |error| match error {
+                        Error::InvalidUri(_) => EtcdConfigError::Endpoint(url.clone()),
+                        other => EtcdConfigError::Certificates(StoreError::chain_of(&other)),
+                    },
+                )?;
             endpoints.push(Endpoint {
                 address: url,
                 kv: client.kv_client().max_decoding_message_size(MAX_REPLY_BYTES),

@@ -31,12 +31,12 @@ use crate::store::{Events, Prefix, Revision, StoreError};
 /// Messages that wait for their reader. Behind them etcd itself holds the rest back.
 const PENDING_MESSAGES: usize = 64;
 
-/// A stream that was quiet for this long is asked for progress. Short enough that the answers keep etcd from taking
-/// the connection's own pings for a flood.
-const ASK_AFTER: Duration = Duration::from_millis(1500);
+/// A stream that was quiet for this long is asked for progress.
+const ASK_AFTER: Duration = Duration::from_secs(1);
 
-/// A stream that has said nothing for this long is given up, although its connection stands.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(12);
+/// A stream that has said nothing for this long, although it was asked, is given up: the peer is frozen, or cut off
+/// without a word.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// Waits between attempts to open: none at first, since another endpoint may be well.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -81,8 +81,8 @@ struct Watcher {
 enum End {
     /// For good: the error is the reader's.
     Final(StoreError),
-    /// It can be opened again; says whether it had been open, and what was wrong.
-    Broken { was_open: bool, error: StoreError },
+    /// It can be opened again; says whether it had been well, and what was wrong.
+    Broken { was_well: bool, error: StoreError },
     /// The reader is gone.
     Unread,
 }
@@ -111,10 +111,10 @@ impl Watcher {
                     self.sender.send(Err(error)).await.ok();
                     return;
                 }
-                End::Broken { was_open, error } => {
+                End::Broken { was_well, error } => {
                     debug!(prefix = ?self.prefix, next = self.next, error = error.chain(), "watch broke");
                     self.pool.avoid(index);
-                    if was_open {
+                    if was_well {
                         (failures, wait, told) = (0, Duration::ZERO, None);
                         continue;
                     }
@@ -150,7 +150,7 @@ impl Watcher {
 
     /// Checks that the store has come as far as this watch, and opens a stream.
     async fn open(&self, endpoint: &Endpoint) -> Result<(WatchRequestSender, WatchResponseStream), End> {
-        let broken = |failed: Failed| End::Broken { was_open: false, error: unavailable(failed) };
+        let broken = |failed: Failed| End::Broken { was_well: false, error: unavailable(failed) };
         let mark = self.history.mark();
         let read = |endpoint: &Endpoint| {
             let (mut kv, key) = (endpoint.kv.clone(), self.prefix.as_bytes().to_vec());
@@ -181,8 +181,8 @@ impl Watcher {
         mut requests: WatchRequestSender,
         mut responses: WatchResponseStream,
     ) -> End {
-        let mut heard = Instant::now();
-        let mut was_open = false;
+        let opened = Instant::now();
+        let mut heard = opened;
         loop {
             // Both arms lose nothing when the other is taken: messages stay in the stream, the value in the channel.
             let message = tokio::select! {
@@ -194,7 +194,7 @@ impl Watcher {
             };
             let failed = match message {
                 Ok(Ok(Some(response))) => {
-                    (heard, was_open) = (Instant::now(), true);
+                    heard = Instant::now();
                     if let Err(end) = self.take(endpoint, &response).await {
                         return end;
                     }
@@ -211,7 +211,9 @@ impl Watcher {
                     Ok(Ok(())) | Err(_) => continue,
                 },
             };
-            return End::Broken { was_open, error: unavailable(failed) };
+            // One that breaks as soon as it is open must not be opened again without a wait.
+            let was_well = heard - opened >= ASK_AFTER;
+            return End::Broken { was_well, error: unavailable(failed) };
         }
     }
 
@@ -224,7 +226,7 @@ impl Watcher {
             Message::Cancelled(error) => {
                 // What looks like a missing permission may be a token that has run out.
                 self.pool.distrust_token(endpoint);
-                return Err(End::Broken { was_open: false, error });
+                return Err(End::Broken { was_well: false, error });
             }
         };
         self.next = self.next.max(events.revision + 1);

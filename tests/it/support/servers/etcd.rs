@@ -1,11 +1,12 @@
 //! etcd, one member or several.
 
-use etcd_client::Client;
+use etcd_client::{Certificate, Client, ConnectOptions, Error, TlsOptions};
 use futures::future::join_all;
 use nix::unistd::Pid;
 use tokio::sync::OnceCell;
 
 use super::{
+    certificate::SelfSigned,
     program,
     server::{Server, free_port},
     setting,
@@ -22,6 +23,7 @@ pub(crate) enum EtcdVersion {
 pub(crate) struct Etcd {
     server: Server,
     endpoint: String,
+    certificate: Option<SelfSigned>,
 }
 
 /// Several members that form a cluster.
@@ -39,6 +41,15 @@ pub(crate) async fn shared_etcd() -> String {
     }
 }
 
+/// The same in version 3.5.
+pub(crate) async fn shared_etcd_35() -> String {
+    static SHARED: OnceCell<Etcd> = OnceCell::const_new();
+    match setting("QUORATE_TEST_ETCD35_ENDPOINT") {
+        Some(endpoint) => endpoint,
+        None => SHARED.get_or_init(|| Etcd::start(EtcdVersion::V35)).await.endpoint(),
+    }
+}
+
 impl Etcd {
     pub(crate) async fn start(version: EtcdVersion) -> Self {
         Self::start_with(version, &[]).await
@@ -46,10 +57,27 @@ impl Etcd {
 
     /// The same with further arguments.
     pub(crate) async fn start_with(version: EtcdVersion, arguments: &[&str]) -> Self {
-        let member = Addresses::free("m0");
+        let member = Addresses::free("m0", "http");
         let etcd = Self::spawn(version, &member, &member.as_peer(), arguments);
         etcd.wait_ready().await;
         etcd
+    }
+
+    /// One that speaks TLS, with a certificate of its own.
+    pub(crate) async fn start_with_tls() -> Self {
+        let member = Addresses::free("m0", "https");
+        let certificate = SelfSigned::make();
+        let [cert, key] = [certificate.cert(), certificate.key()].map(|path| path.display().to_string());
+        let arguments = ["--cert-file", &cert, "--key-file", &key];
+        let mut etcd = Self::spawn(EtcdVersion::V35, &member, &member.as_peer(), &arguments);
+        etcd.certificate = Some(certificate);
+        etcd.wait_ready().await;
+        etcd
+    }
+
+    /// The certificate (PEM) of one with TLS. It is its own authority.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        self.certificate.as_ref().map(SelfSigned::pem)
     }
 
     fn spawn(version: EtcdVersion, own: &Addresses, cluster: &str, arguments: &[&str]) -> Self {
@@ -57,7 +85,7 @@ impl Etcd {
             EtcdVersion::V34 => program("QUORATE_TEST_ETCD", "etcd"),
             EtcdVersion::V35 => program("QUORATE_TEST_ETCD35", "etcd35"),
         };
-        let (client, peer) = (format!("http://{}", own.client), format!("http://{}", own.peer));
+        let (client, peer) = (format!("{}://{}", own.scheme, own.client), format!("http://{}", own.peer));
         let server = Server::start("etcd", |dir| {
             let data = dir.join("data").into_os_string();
             let mut command = vec![program.into_os_string(), "--data-dir".into(), data];
@@ -74,14 +102,21 @@ impl Etcd {
             command.push("--unsafe-no-fsync".into());
             command
         });
-        Self { server, endpoint: own.client.clone() }
+        Self { server, endpoint: own.client.clone(), certificate: None }
     }
 
     /// Until it answers a read, which takes a leader.
     async fn wait_ready(&self) {
         let answers = || async {
-            let mut client = self.client().await;
-            client.get("ready", None).await.map(|_| ()).map_err(|error| error.to_string())
+            let mut client = self.connect().await.map_err(|error| error.to_string())?;
+            let reply = match client.get("ready", None).await {
+                // It answers, and wants to know who asks.
+                Err(Error::GRpcStatus(status)) if status.message().contains("user name is empty") => {
+                    return Ok(());
+                }
+                reply => reply,
+            };
+            reply.map(|_| ()).map_err(|error| error.to_string())
         };
         self.server.wait_ready(answers).await;
     }
@@ -93,11 +128,17 @@ impl Etcd {
 
     /// A bare client, for what the store does not offer.
     pub(crate) async fn client(&self) -> Client {
-        Client::connect([&self.endpoint], None).await.expect("connecting is lazy")
+        self.connect().await.expect("connecting is lazy")
     }
 
-    pub(crate) fn freeze(&self) {
-        self.server.freeze();
+    async fn connect(&self) -> Result<Client, Error> {
+        let tls = self.certificate().map(|pem| TlsOptions::new().ca_certificate(Certificate::from_pem(pem)));
+        let options = tls.map(|tls| ConnectOptions::new().with_tls(tls));
+        Client::connect([&self.endpoint], options).await
+    }
+
+    pub(crate) async fn freeze(&self) {
+        self.server.freeze().await;
     }
 
     pub(crate) fn thaw(&self) {
@@ -113,11 +154,6 @@ impl Etcd {
         self.server.kill_9();
         self.server.spawn();
         self.wait_ready().await;
-    }
-
-    /// Starts it again without waiting for it, when it asks for a password that this helper does not have.
-    pub(crate) fn respawn(&mut self) {
-        self.server.spawn();
     }
 
     /// Kills it and removes its data.
@@ -137,7 +173,7 @@ impl Etcd {
 
 impl EtcdCluster {
     pub(crate) async fn start(size: usize) -> Self {
-        let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"))).collect();
+        let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"), "http")).collect();
         let cluster = addresses.iter().map(Addresses::as_peer).collect::<Vec<_>>().join(",");
         let members: Vec<_> =
             addresses.iter().map(|own| Etcd::spawn(EtcdVersion::V34, own, &cluster, &[])).collect();
@@ -168,14 +204,15 @@ impl EtcdCluster {
 /// Where a member listens.
 struct Addresses {
     name: String,
+    scheme: &'static str,
     client: String,
     peer: String,
 }
 
 impl Addresses {
-    fn free(name: &str) -> Self {
+    fn free(name: &str, scheme: &'static str) -> Self {
         let address = || format!("127.0.0.1:{}", free_port());
-        Self { name: name.into(), client: address(), peer: address() }
+        Self { name: name.into(), scheme, client: address(), peer: address() }
     }
 
     fn as_peer(&self) -> String {

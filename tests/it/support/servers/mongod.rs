@@ -59,8 +59,8 @@ impl Mongod {
         self.uri.clone()
     }
 
-    pub(crate) fn freeze(&self) {
-        self.server.freeze();
+    pub(crate) async fn freeze(&self) {
+        self.server.freeze().await;
     }
 
     pub(crate) fn thaw(&self) {

@@ -105,9 +105,15 @@ impl Server {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Stops the process where it is, with its connections open.
-    pub(super) fn freeze(&self) {
+    /// Stops the process where it is, with its connections open. The signal stops its threads one by one, so this
+    /// waits for the last.
+    pub(super) async fn freeze(&self) {
         kill(self.pid, Signal::SIGSTOP).expect("stop a server");
+        let deadline = Instant::now() + START_DEADLINE;
+        while !is_stopped(self.pid) {
+            assert!(Instant::now() < deadline, "{} did not stop", self.name);
+            sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Lets a frozen process go on.
@@ -149,8 +155,18 @@ impl Drop for Server {
 
 /// True while the process runs or is frozen; a zombie is dead.
 pub(super) fn is_alive(pid: Pid) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])))
+    state(&PathBuf::from(format!("/proc/{pid}"))).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+fn is_stopped(pid: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("list the threads of a server");
+    threads.flatten().all(|thread| state(&thread.path()).is_none_or(|state| state == 'T'))
+}
+
+/// The state's letter of a process or thread; none once it is gone.
+fn state(proc: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(proc.join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// A port that is free now, outside the range from which the kernel takes ports for connections: so it is still
