@@ -79,6 +79,7 @@ pub(crate) fn open(path: &Path, format: &Format, sharing: Sharing) -> Result<Con
 }
 
 /// A database that lives as long as its connection.
+#[cfg(any(test, feature = "test-support"))]
 pub(crate) fn open_in_memory(format: &Format) -> rusqlite::Result<Connection> {
     let connection = Connection::open_in_memory()?;
     connection.execute_batch(format.schema)?;
