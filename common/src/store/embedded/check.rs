@@ -103,8 +103,8 @@ fn written(ops: &[Op]) -> Result<Written<'_>, Problem> {
     for op in ops {
         let mut one = Written::default();
         match op {
-            Op::Put(key, ..) => drop(one.put.insert(key)),
-            Op::Delete(key) => drop(one.deleted.insert(key)),
+            Op::Put(key, ..) => one.put.extend([key]),
+            Op::Delete(key) => one.deleted.extend([key]),
             Op::Get(_) => {}
             Op::Txn(inner) => {
                 one = written(&inner.then)?;
