@@ -142,7 +142,7 @@ async fn a_frozen_server_counts_as_away_and_is_used_again_when_it_thaws() {
     let patient = connect(&server.uri()).await;
     patient.append(&[entry(run("cold", 1))]).await.expect("the test is set up");
 
-    server.freeze();
+    server.freeze().await;
     assert!(matches!(log.status().await, Err(RunLogError::Unavailable(_))));
     assert!(matches!(log.log("cold", 0, 10).await, Err(RunLogError::Unavailable(_))));
     server.thaw();
