@@ -9,8 +9,8 @@ use crate::{
     cli::{Cli, ClientFlags, Command, CommonFlags, ImportWhat, WorkerCommand},
     client::{Client, ClientError},
     config::{
-        self, ClientSettings, DevSettings, Environment, Inputs, LogSettings, Machine, ManagerSettings, Role,
-        Values, WorkerSettings,
+        self, ClientSettings, ConfigError, DevSettings, Environment, Inputs, LogSettings, Machine,
+        ManagerSettings, Role, Values, WorkerSettings,
     },
     exit::{BadInput, Exit},
     output::Output,
@@ -46,13 +46,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context { machine: Machine::ask(&env), env, common: cli.common };
     match cli.command {
         Command::Dev(flags) => {
-            let values = context.servers_values(Role::Dev, &flags)?;
-            let settings = DevSettings::read(&values)?;
+            let settings = context.settings(Role::Dev, &flags, DevSettings::read)?;
             serve(async |shutdown| dev::run(settings, shutdown).await)
         }
         Command::Manager(flags) => {
-            let values = context.servers_values(Role::Manager, &flags)?;
-            let settings = ManagerSettings::read(&values)?;
+            let settings = context.settings(Role::Manager, &flags, ManagerSettings::read)?;
             serve(async |shutdown| manager::run(settings, shutdown).await)
         }
         Command::Worker(args) => match args.command {
@@ -61,8 +59,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
                 block_on(worker_list::run(client, output))
             }
             None => {
-                let values = context.servers_values(Role::Worker, &args.flags)?;
-                let settings = WorkerSettings::read(&values)?;
+                let settings = context.settings(Role::Worker, &args.flags, WorkerSettings::read)?;
                 serve(async |shutdown| worker::run(settings, shutdown).await)
             }
         },
@@ -101,21 +98,31 @@ impl Context {
         Ok(Values::merge(inputs)?)
     }
 
-    /// The same for a server, which logs from here on.
-    fn servers_values(&self, role: Role, flags: &impl Serialize) -> anyhow::Result<Values> {
+    /// A role's settings. What is wrong with them and with those for logging is said together; from here on the
+    /// process logs.
+    fn settings<T>(
+        &self,
+        role: Role,
+        flags: &impl Serialize,
+        read: fn(&Values) -> Result<T, ConfigError>,
+    ) -> anyhow::Result<T> {
         let values = self.values(role, flags)?;
-        telemetry::start(&LogSettings::read(&values)?)?;
+        let (settings, log) = match (read(&values), LogSettings::read(&values)) {
+            (Ok(settings), Ok(log)) => (settings, log),
+            (settings, log) => {
+                let errors = settings.err().into_iter().chain(log.err());
+                return Err(errors.fold(ConfigError::default(), ConfigError::and).into());
+            }
+        };
+        telemetry::start(&log)?;
         for warning in &values.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(values)
+        Ok(settings)
     }
 
     fn client_settings(&self, flags: &impl Serialize) -> anyhow::Result<ClientSettings> {
-        let values = self.values(Role::Client, flags)?;
-        let settings = ClientSettings::read(&values)?;
-        telemetry::start(&LogSettings::read(&values)?)?;
-        Ok(settings)
+        self.settings(Role::Client, flags, ClientSettings::read)
     }
 
     fn client(&self, flags: &ClientFlags) -> anyhow::Result<(Client, Output, ClientSettings)> {

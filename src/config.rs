@@ -65,6 +65,18 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// These problems and those of another, each once: what is wrong with a file comes with either.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for problem in other.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
+        self
+    }
+}
+
 impl Machine {
     /// This machine, as the environment and the system tell.
     pub(crate) fn ask(env: &Environment) -> Self {

@@ -81,7 +81,10 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&visible(&cell), self.widest)).collect());
+        // The first cell is the name by which the row is asked for: it stays whole.
+        let widest = |n: usize| if n == 0 { usize::MAX } else { self.widest };
+        let cells = cells.into_iter().enumerate();
+        self.rows.push(cells.map(|(n, cell)| cut(&visible(&cell), widest(n))).collect());
     }
 }
 
@@ -141,6 +144,9 @@ mod tests {
         table.row(["a\u{1b}[2J".to_owned(), "in 5m".to_owned()]);
         table.row(["データ".to_owned(), String::new()]);
         assert_eq!(table.to_string(), "NAME   NEXT\na [2J  in 5m\nデータ\n");
+        table.row(["x".repeat(100), "y".repeat(100)]);
+        let text = table.to_string();
+        assert!(text.contains(&"x".repeat(100)) && !text.contains(&"y".repeat(100)), "{text}");
     }
 
     #[test]

@@ -41,8 +41,7 @@ pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
     }
     let mut exit = Exit::Done;
     for values in &shown {
-        let Err(error) = check(values) else { continue };
-        for problem in error.problems {
+        for problem in check(values).problems {
             // Asked for no role, nobody says that all of them are to be started here.
             let is_missing = problem.contains("has to be given");
             if is_asked || !is_missing {
@@ -57,14 +56,15 @@ pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
 #[derive(Serialize)]
 struct NoFlags {}
 
-fn check(values: &Values) -> Result<(), ConfigError> {
+fn check(values: &Values) -> ConfigError {
     let settings = match values.role {
         Role::Dev => DevSettings::read(values).map(drop),
         Role::Manager => ManagerSettings::read(values).map(drop),
         Role::Worker => WorkerSettings::read(values).map(drop),
         Role::Client => ClientSettings::read(values).map(drop),
     };
-    settings.and(LogSettings::read(values).map(drop))
+    let errors = settings.err().into_iter().chain(LogSettings::read(values).err());
+    errors.fold(ConfigError::default(), ConfigError::and)
 }
 
 fn json(values: &Values) -> Value {
