@@ -14,11 +14,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use common::{
     clock::Clock,
-    store::{Compare, LeaseId, Op, Store, StoreError, Txn},
+    store::{Compare, LeaseId, Op, Revision, Store, StoreError, Txn},
     worker::{Readiness, Registration},
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -61,8 +61,8 @@ pub struct Keeper {
     pub file: LifeFile,
     /// This life.
     pub life: Life,
-    /// Said when the worker's own key was removed.
-    pub removed: Arc<Notify>,
+    /// The revision at which the worker's own key was last seen removed.
+    pub removed: watch::Receiver<Revision>,
     /// Told to all who may act only while trusted.
     pub trust: watch::Sender<Option<Trust>>,
     /// When this process started.
@@ -168,6 +168,7 @@ impl Keeper {
     /// Renews until the session is lost; says why.
     async fn keep(&self, mut trust: Trust) -> &'static str {
         let every = self.config.renew_every();
+        let (mut removed, session) = (self.removed.clone(), trust.session.revision);
         let mut next = Instant::now() + every;
         loop {
             let left = trust.until.saturating_sub(self.clock.since_boot());
@@ -175,7 +176,10 @@ impl Keeper {
                 return "the store has not answered a renewal in time";
             }
             tokio::select! {
-                () = self.removed.notified() => return "the registration was removed from the store",
+                // Removals of earlier lives, our own revocations among them, are older than this session.
+                Ok(_) = removed.wait_for(|at| *at > session) => {
+                    return "the registration was removed from the store";
+                }
                 () = sleep_until(next.min(Instant::now() + left)) => {}
             }
             if Instant::now() < next {
@@ -231,5 +235,79 @@ impl Keeper {
 
     fn readiness(&self) -> Readiness {
         self.load.readiness()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{
+        clock::SystemClock,
+        store::{embedded::EmbeddedStore, key::Keys},
+    };
+
+    use super::*;
+    use crate::registry::Registry;
+
+    fn config(dir: &std::path::Path) -> Arc<WorkerConfig> {
+        Arc::new(WorkerConfig {
+            id: "w".parse().unwrap(),
+            keys: Keys::new("/quorate/").unwrap(),
+            labels: std::collections::BTreeMap::new(),
+            slots: 1,
+            lease_ttl: Duration::from_secs(15),
+            hedge: Duration::from_millis(250),
+            data_dir: dir.to_owned(),
+            shell: "/bin/sh".into(),
+            self_exe: "/bin/true".into(),
+            address: String::new(),
+            host: String::new(),
+            version: String::new(),
+            retention: Duration::from_secs(1),
+        })
+    }
+
+    /// The worker revokes its old lease before it takes another, which removes its own key once more: that must
+    /// not end the session after it.
+    #[tokio::test]
+    async fn a_lost_lease_is_followed_by_one_session_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
+        let load = Load::new(1);
+        let (shutdown, trust) = (CancellationToken::new(), watch::Sender::new(None));
+        let registry = Registry::new(config.id.clone(), clock.clone(), load.clone());
+        tokio::spawn(registry.clone().run(store.clone(), config.keys.clone(), shutdown.clone()));
+        let mut sessions = trust.subscribe();
+        let keeper = Keeper {
+            file: LifeFile::in_dir(dir.path()),
+            life: Life::new("token".into()),
+            removed: registry.removed(),
+            started: clock.now(),
+            store: store.clone(),
+            config,
+            clock,
+            load,
+            trust,
+        };
+        tokio::spawn(keeper.run(shutdown.clone()));
+        let mut next = async |after: Revision| -> Trust {
+            let newer =
+                |trust: &Option<Trust>| trust.as_ref().is_some_and(|trust| trust.session.revision > after);
+            let waited = timeout(Duration::from_secs(10), sessions.wait_for(newer)).await;
+            waited.expect("a session begins").unwrap().clone().unwrap()
+        };
+
+        let first = next(0).await;
+        store.revoke(first.lease).await.unwrap();
+        let second = next(first.session.revision).await;
+        // The registry has seen all of it when it has seen the second registration.
+        let mut view = registry.changes();
+        let lives =
+            |view: &Arc<crate::registry::View>| view.lives(&second.session.worker, second.session.revision);
+        timeout(Duration::from_secs(10), view.wait_for(lives)).await.expect("it is seen").unwrap();
+        assert!(*registry.removed().borrow() < second.session.revision);
+        assert!(next(0).await.session == second.session, "the second session was ended");
+        shutdown.cancel();
     }
 }

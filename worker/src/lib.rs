@@ -6,12 +6,12 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use common::{clock::Clock, runlog::RunLog, store::Store};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    time::timeout,
+use common::{
+    clock::Clock,
+    runlog::RunLog,
+    store::{Revision, Store},
 };
+use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -136,7 +136,6 @@ impl Worker {
         let background = TaskTracker::new();
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
-        let removed = Arc::new(Notify::new());
         self.start_background(&background, &ending, listener, trust.subscribe());
         if let Some(earlier) = &self.earlier {
             tokio::select! {
@@ -144,7 +143,7 @@ impl Worker {
                 () = shutdown.cancelled() => {}
             }
         }
-        let desk = self.desk(&background, &ending, trust.subscribe(), &removed);
+        let desk = self.desk(&background, &ending, trust.subscribe());
         background.spawn(desk.registry.clone().run(
             self.ports.store.clone(),
             self.config.keys.clone(),
@@ -152,7 +151,7 @@ impl Worker {
         ));
         background.spawn(desk.clone().publish_marks());
         let lease_ending = CancellationToken::new();
-        let keeping = tokio::spawn(self.keeper(trust, removed).run(lease_ending.clone()));
+        let keeping = tokio::spawn(self.keeper(trust, desk.registry.removed()).run(lease_ending.clone()));
         let scheduling = tokio::spawn(desk.clone().schedule());
 
         shutdown.cancelled().await;
@@ -216,7 +215,6 @@ impl Worker {
         background: &TaskTracker,
         ending: &CancellationToken,
         trust: watch::Receiver<Option<Trust>>,
-        removed: &Arc<Notify>,
     ) -> Arc<Desk> {
         let (clock, load) = (self.ports.clock.clone(), self.load.clone());
         let store = self.ports.store.clone();
@@ -224,7 +222,7 @@ impl Worker {
             config: self.config.clone(),
             batcher: Batcher::start(store.clone(), self.config.keys.clone(), background, ending.clone()),
             store,
-            registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone(), removed.clone()),
+            registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone()),
             clock,
             load,
             runner: self.runner.clone(),
@@ -239,7 +237,7 @@ impl Worker {
         })
     }
 
-    fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: Arc<Notify>) -> Keeper {
+    fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: watch::Receiver<Revision>) -> Keeper {
         Keeper {
             config: self.config.clone(),
             store: self.ports.store.clone(),

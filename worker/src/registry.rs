@@ -14,7 +14,7 @@ use common::{
     tick::Tick,
     worker::{LiveWorker, Mark, Registration},
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::load::Load;
@@ -39,7 +39,7 @@ pub struct Registry {
     me: WorkerId,
     clock: Arc<dyn Clock>,
     load: Arc<Load>,
-    removed: Arc<Notify>,
+    removed: watch::Sender<Revision>,
     view: watch::Sender<Arc<View>>,
     marks: Mutex<HashMap<WorkerId, Mark>>,
     offsets: Mutex<Offsets>,
@@ -61,12 +61,12 @@ const READINGS: u32 = 3;
 
 impl Registry {
     /// A registry that knows nobody yet.
-    pub fn new(me: WorkerId, clock: Arc<dyn Clock>, load: Arc<Load>, removed: Arc<Notify>) -> Arc<Self> {
+    pub fn new(me: WorkerId, clock: Arc<dyn Clock>, load: Arc<Load>) -> Arc<Self> {
         Arc::new(Self {
             me,
             clock,
             load,
-            removed,
+            removed: watch::Sender::new(0),
             view: watch::Sender::new(Arc::default()),
             marks: Mutex::default(),
             offsets: Mutex::default(),
@@ -88,6 +88,11 @@ impl Registry {
         let view = self.view.borrow().candidates.view();
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         marks.get(worker).is_some_and(|mark| mark.view == view && mark.decided >= tick)
+    }
+
+    /// Tells the revision at which this worker's own registration was last seen removed.
+    pub fn removed(&self) -> watch::Receiver<Revision> {
+        self.removed.subscribe()
     }
 
     /// Follows registrations and marks until `shutdown`.
@@ -112,8 +117,11 @@ impl Registry {
     fn workers_changed(&self, prefix: &Prefix, change: Change) {
         let mut live = self.view.borrow().live.clone();
         match change {
-            Change::Reset(entries, _) => {
+            Change::Reset(entries, revision) => {
                 live = entries.iter().filter_map(|entry| registered(prefix, entry)).collect();
+                if !live.contains_key(&self.me) {
+                    self.removed.send_replace(revision);
+                }
             }
             Change::Events(events) => {
                 for event in events.events {
@@ -124,7 +132,7 @@ impl Registry {
                                 live.insert(id, worker);
                             }
                         }
-                        Event::Deleted(key, _) => self.forget(prefix, &key, &mut live),
+                        Event::Deleted(key, at) => self.forget(prefix, &key, at, &mut live),
                     }
                 }
             }
@@ -134,12 +142,12 @@ impl Registry {
         self.view.send_modify(|view| *view = Arc::new(View { live, candidates }));
     }
 
-    fn forget(&self, prefix: &Prefix, key: &Key, live: &mut HashMap<WorkerId, LiveWorker>) {
+    fn forget(&self, prefix: &Prefix, key: &Key, at: Revision, live: &mut HashMap<WorkerId, LiveWorker>) {
         let Some(name) = prefix.name(key) else { return };
         live.remove(name);
         self.offsets.lock().unwrap_or_else(PoisonError::into_inner).by_worker.remove(name);
         if name == self.me.as_str() {
-            self.removed.notify_one();
+            self.removed.send_replace(at);
         }
     }
 
