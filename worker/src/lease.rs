@@ -61,6 +61,9 @@ pub struct Keeper {
     pub file: LifeFile,
     /// This life.
     pub life: Life,
+    /// A lease of this worker's that may still live, of this life or an earlier one. Nothing of it executes any
+    /// more; it is revoked before another is had.
+    pub stale: Option<LeaseId>,
     /// The revision at which the worker's own key was last seen removed.
     pub removed: watch::Receiver<Revision>,
     /// Told to all who may act only while trusted.
@@ -96,7 +99,7 @@ impl Keeper {
                     "runs are left behind the grace; they were told to be kept, or cannot be killed"
                 );
             }
-            self.end(lease).await;
+            self.stale = Some(lease);
         }
     }
 
@@ -126,6 +129,10 @@ impl Keeper {
 
     async fn register(&mut self) -> Result<Trust, String> {
         let text = |error: StoreError| error.chain();
+        if let Some(stale) = self.stale {
+            self.store.revoke(stale).await.map_err(text)?;
+            self.stale = None;
+        }
         let sent = self.clock.since_boot();
         let (lease, granted) = self.store.grant(self.config.lease_ttl).await.map_err(text)?;
         self.life.lease = Some(lease.0);
@@ -140,7 +147,7 @@ impl Keeper {
         let revision = match outcome {
             Ok(outcome) if outcome.succeeded => outcome.revision,
             Ok(outcome) => {
-                self.end(lease).await;
+                self.stale = Some(lease);
                 let other = outcome.got(0).and_then(|entry| Registration::decode(&entry.value).ok());
                 return Err(match other {
                     Some(other) => format!(
@@ -152,7 +159,7 @@ impl Keeper {
             }
             Err(error) => {
                 // It may be there: read back by trying again under a new lease, once this one has ended.
-                self.end(lease).await;
+                self.stale = Some(lease);
                 return Err(text(error));
             }
         };
@@ -283,6 +290,7 @@ mod tests {
             file: LifeFile::in_dir(dir.path()),
             life: Life::new("token".into()),
             removed: registry.removed(),
+            stale: None,
             started: clock.now(),
             store: store.clone(),
             config,

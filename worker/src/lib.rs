@@ -9,7 +9,7 @@ use std::{io, sync::Arc, time::Duration};
 use common::{
     clock::Clock,
     runlog::RunLog,
-    store::{Revision, Store},
+    store::{LeaseId, Revision, Store},
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -137,12 +137,6 @@ impl Worker {
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
         self.start_background(&background, &ending, listener, trust.subscribe());
-        if let Some(earlier) = &self.earlier {
-            tokio::select! {
-                () = earlier.revoke(&*self.ports.store) => {}
-                () = shutdown.cancelled() => {}
-            }
-        }
         let desk = self.desk(&background, &ending, trust.subscribe());
         background.spawn(desk.registry.clone().run(
             self.ports.store.clone(),
@@ -245,6 +239,7 @@ impl Worker {
             load: self.load.clone(),
             file: LifeFile::in_dir(&self.config.data_dir),
             life: self.life.clone(),
+            stale: self.earlier.as_ref().and_then(|earlier| earlier.lease).map(LeaseId),
             removed,
             trust,
             started: self.ports.clock.now(),

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::store::{LeaseId, Store};
 use serde::{Deserialize, Serialize};
 
 /// One life of a worker.
@@ -50,16 +49,5 @@ impl Life {
     pub fn new(token: String) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self { token, lease: None, boot: boot.trim().to_owned() }
-    }
-
-    /// Frees what this earlier life held, once nothing of it executes any more.
-    pub async fn revoke(&self, store: &dyn Store) {
-        let Some(lease) = self.lease else { return };
-        if let Err(error) = store.revoke(LeaseId(lease)).await {
-            tracing::warn!(
-                error = error.chain(),
-                "cannot revoke the earlier life's lease; it ends by itself"
-            );
-        }
     }
 }
