@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write all jobs into a file that `job save` reads.
     Export(ExportArgs),
+    /// Put a cluster's store in order.
+    Admin(AdminArgs),
     /// Show every setting, and where it came from.
     Config(ConfigArgs),
 }
@@ -68,9 +70,9 @@ pub(crate) struct ServeFlags {
     pub(crate) auth: Option<String>,
 }
 
-/// The stores of a cluster.
+/// A cluster's store.
 #[derive(Clone, Debug, Default, Args, Serialize)]
-pub(crate) struct ClusterFlags {
+pub(crate) struct EtcdFlags {
     /// etcd's endpoints, HOST:PORT, separated by commas; https:// turns TLS on.
     #[arg(long, value_name = "ENDPOINTS", value_delimiter = ',')]
     pub(crate) etcd: Vec<String>,
@@ -89,12 +91,20 @@ pub(crate) struct ClusterFlags {
     /// File with that certificate's key (PEM).
     #[arg(long, value_name = "FILE")]
     pub(crate) etcd_key: Option<String>,
-    /// MongoDB's URI.
-    #[arg(long, value_name = "URI")]
-    pub(crate) mongodb: Option<String>,
     /// What all keys in etcd begin with.
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
+}
+
+/// The stores of a cluster.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub(crate) struct ClusterFlags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) etcd: EtcdFlags,
+    /// MongoDB's URI.
+    #[arg(long, value_name = "URI")]
+    pub(crate) mongodb: Option<String>,
 }
 
 /// What the API accepts.
@@ -168,6 +178,9 @@ pub(crate) struct WorkerFlags {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) serve: ServeFlags,
+    /// Address by which managers reach this worker [default: the one it serves on, or its host's name].
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) advertise: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) execute: ExecuteFlags,
@@ -244,6 +257,11 @@ pub(crate) enum JobCommand {
     },
     /// Go on with a paused job.
     Resume {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Let a job's ticks count from now when a clock in the future has claimed some that are yet to come.
+    ResetFence {
         #[arg(value_name = "NAME")]
         name: String,
     },
@@ -404,6 +422,29 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    #[command(subcommand)]
+    pub(crate) command: AdminCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// After etcd was restored from a copy: let all ticks up to now count as decided, and the workers claim again.
+    AfterRestore(AdminFlags),
+}
+
+/// How an admin command reaches the store, and prints.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+pub(crate) struct AdminFlags {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) etcd: EtcdFlags,
+    /// How to print: table or json.
+    #[arg(long, short = 'o', value_name = "FORMAT")]
+    pub(crate) output: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     /// How to print.
     #[arg(long, short = 'o', global = true, value_name = "FORMAT", default_value = "table")]
@@ -421,6 +462,8 @@ pub(crate) enum ConfigRole {
     Manager(ManagerFlags),
     /// Of `quorate worker`.
     Worker(WorkerFlags),
+    /// Of `quorate admin`.
+    Admin(AdminFlags),
     /// Of the commands that talk to a manager.
     Client,
 }

@@ -139,7 +139,7 @@ impl Client {
         self.act(Method::DELETE, &["jobs", name]).await
     }
 
-    /// Kills, pauses or resumes a job.
+    /// Kills, pauses or resumes a job, or resets its fence.
     pub(crate) async fn job_action(&self, name: &str, action: &str) -> Result<(), ClientError> {
         self.act(Method::POST, &["jobs", name, action]).await
     }

@@ -6,17 +6,18 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::{
-    cli::{Cli, ClientFlags, Command, CommonFlags, ImportWhat, WorkerCommand},
+    cli::{AdminCommand, Cli, ClientFlags, Command, CommonFlags, ImportWhat, WorkerCommand},
     client::{Client, ClientError},
     config::{
-        self, ClientSettings, ConfigError, DevSettings, Environment, Inputs, LogSettings, Machine,
-        ManagerSettings, Role, Values, WorkerSettings,
+        self, AdminSettings, ClientSettings, ConfigError, DevSettings, Environment, Inputs, LogSettings,
+        Machine, ManagerSettings, Role, Values, WorkerSettings,
     },
     exit::{BadInput, Exit},
     output::Output,
     signal, telemetry,
 };
 
+mod admin;
 mod config_show;
 mod dev;
 mod export;
@@ -81,6 +82,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Export(args) => {
             let (client, output, _) = context.client(&args.client)?;
             block_on(export::run(args.file, client, output))
+        }
+        Command::Admin(args) => {
+            let AdminCommand::AfterRestore(flags) = args.command;
+            let settings = context.settings(Role::Admin, &flags, AdminSettings::read)?;
+            block_on(admin::after_restore(settings))
         }
         Command::Config(args) => config_show::run(&context, args),
     }

@@ -21,8 +21,8 @@ mod tests;
 pub(crate) use key::Role;
 pub(crate) use layers::{Given, Inputs, Values, flags};
 pub(crate) use settings::{
-    AuthMode, ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EtcdSettings, LogFormat, LogSettings,
-    ManagerSettings, Secret, WorkerSettings,
+    AdminSettings, AuthMode, ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EtcdSettings, LogFormat,
+    LogSettings, ManagerSettings, Secret, WorkerSettings,
 };
 
 /// Where the configuration file is looked for when none is named.

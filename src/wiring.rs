@@ -82,6 +82,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) hedge: Duration,
     /// The shell of jobs that name none.
     pub(crate) shell: PathBuf,
+    /// Where managers read the output of what runs, `host:port`; empty: nowhere.
+    pub(crate) address: String,
 }
 
 /// The two stores and the time.
@@ -127,6 +129,15 @@ impl DataDir {
 
 /// etcd and MongoDB. Neither has to be there: servers that cannot be reached are waited for.
 pub(crate) async fn cluster_ports(etcd: &EtcdSettings, mongodb: &Secret) -> anyhow::Result<Ports> {
+    Ok(Ports {
+        store: etcd_store(etcd).await?,
+        runlog: Arc::new(MongoRunLog::connect(mongodb.reveal(), MongoOptions::default()).await?),
+        clock: Arc::new(SystemClock::start().context("start the clock")?),
+    })
+}
+
+/// A cluster's store.
+pub(crate) async fn etcd_store(etcd: &EtcdSettings) -> anyhow::Result<Arc<dyn Store>> {
     let read = |path: &Option<PathBuf>| {
         path.as_ref()
             .map(|path| std::fs::read(path).with_context(|| format!("read {}", path.display())))
@@ -141,11 +152,7 @@ pub(crate) async fn cluster_ports(etcd: &EtcdSettings, mongodb: &Secret) -> anyh
         key: read(&etcd.key)?,
         ..EtcdConfig::default()
     };
-    Ok(Ports {
-        store: Arc::new(EtcdStore::connect(config).await.context("use etcd's settings")?),
-        runlog: Arc::new(MongoRunLog::connect(mongodb.reveal(), MongoOptions::default()).await?),
-        clock: Arc::new(SystemClock::start().context("start the clock")?),
-    })
+    Ok(Arc::new(EtcdStore::connect(config).await.context("use etcd's settings")?))
 }
 
 /// Everything in one process, on embedded stores in the data directory.
@@ -158,17 +165,17 @@ pub(crate) async fn dev(
     let listener = listen(manager.listen).await?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().context("start the clock")?);
+    let store = EmbeddedStore::open(&dir.path().join("store.db")).context("open the embedded store")?;
+    let store = Arc::new(store);
     let ports = Ports {
-        store: Arc::new(
-            EmbeddedStore::open(&dir.path().join("store.db")).context("open the embedded store")?,
-        ),
+        store: store.clone(),
         runlog: Arc::new(
             EmbeddedRunLog::open(&dir.path().join("runlog.db")).context("open the embedded run log")?,
         ),
         clock,
     };
     let worker_dir = dir.path().join("worker");
-    let worker = make_worker(WorkerOptions { data_dir: worker_dir, ..worker }, &ports, String::new())?;
+    let worker = make_worker(WorkerOptions { data_dir: worker_dir, ..worker }, &ports)?;
     let live = Arc::new(SameProcess(worker.runner()));
     let serving = tokio::spawn(serve(manager, ports.clone(), live, listener, shutdown.clone()));
     let pruning = tokio::spawn(prune(ports, shutdown.clone()));
@@ -176,8 +183,12 @@ pub(crate) async fn dev(
     let worked = worker.run(None, shutdown.clone()).await;
     // Also when the worker could not go on.
     shutdown.cancel();
-    pruning.await?;
-    serving.await??;
+    let pruned = pruning.await;
+    let served = serving.await;
+    // Last, whatever became of the others: what they wrote is in one file, which can be copied.
+    store.close().await;
+    pruned?;
+    served??;
     worked.context("run the worker")
 }
 
@@ -197,7 +208,7 @@ pub(crate) async fn manager(
     served
 }
 
-/// A worker on its own. `listen`: where its live output can be read.
+/// A worker on its own. `listener`: where its live output and its measurements can be read.
 pub(crate) async fn worker(
     options: WorkerOptions,
     ports: Ports,
@@ -205,8 +216,8 @@ pub(crate) async fn worker(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let dir = DataDir::lock(&options.data_dir)?;
-    let address = listener.local_addr()?.to_string();
-    let worker = make_worker(options, &ports, address)?;
+    let metrics = recorder()?;
+    let worker = make_worker(options, &ports)?.with_measurements(Arc::new(move || metrics.render()));
     let worked = worker.run(Some(listener), shutdown).await;
     drop(dir);
     worked.context("run the worker")
@@ -263,11 +274,17 @@ async fn serve(
     Manager::new(config, ports).serve(listener, shutdown).await.context("serve")
 }
 
+/// Upper bounds in seconds: from a punctual start to one that waited for a lease.
+const BUCKETS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
+
 fn recorder() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new().install_recorder().context("set the metrics up")
+    PrometheusBuilder::new()
+        .set_buckets(&BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .context("set the metrics up")
 }
 
-fn make_worker(options: WorkerOptions, ports: &Ports, address: String) -> anyhow::Result<Worker> {
+fn make_worker(options: WorkerOptions, ports: &Ports) -> anyhow::Result<Worker> {
     let id = match options.id {
         Some(id) => id,
         None => kept_id(&options.data_dir)?,
@@ -282,7 +299,7 @@ fn make_worker(options: WorkerOptions, ports: &Ports, address: String) -> anyhow
         data_dir: options.data_dir,
         shell: options.shell,
         self_exe: std::env::current_exe().context("find this program's own file")?,
-        address,
+        address: options.address,
         host: host_name(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         retention: RETENTION,
@@ -308,7 +325,8 @@ fn kept_id(dir: &Path) -> anyhow::Result<WorkerId> {
     Ok(id)
 }
 
-fn host_name() -> String {
+/// This machine's name, of characters that any name may have.
+pub(crate) fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     let name: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || "-.".contains(*c)).collect();
     if name.is_empty() { "worker".to_owned() } else { name }

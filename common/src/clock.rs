@@ -17,6 +17,10 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep_until(&self, at: DateTime<Utc>) -> BoxFuture<'static, ()>;
 }
 
+#[cfg(any(test, feature = "test-support"))]
+pub use manual::ManualClock;
 pub use system::SystemClock;
 
+#[cfg(any(test, feature = "test-support"))]
+mod manual;
 mod system;

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod clock;
 pub mod crontab;
+pub mod epoch;
 pub mod id;
 pub mod job;
 pub mod live;

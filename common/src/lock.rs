@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    epoch::Epoch,
     id::{JobName, RunId, WorkerId},
     run::{Cause, RunState},
     store::Revision,
@@ -64,14 +65,27 @@ pub struct Held {
     pub worker: WorkerId,
     /// The revision that created the holder's registration: an earlier life of the same worker is somebody else.
     pub session: Revision,
+    /// The store's epoch at the claim.
+    #[serde(default, skip_serializing_if = "Epoch::is_first")]
+    pub epoch: Epoch,
     /// When it was claimed, by the holder's clock.
     pub claimed: DateTime<Utc>,
     /// Ticks that found the job running, since the claim; the newest is the fence.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u32,
-    /// Ticks that this claim leaves behind, missed while nobody could claim.
+    /// The ticks that were skipped last: whoever takes over keeps their record, should the holder not have done so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub missed: Option<Missed>,
+    pub last_skip: Option<Stretch>,
+    /// Ticks that this claim leaves behind, missed while nobody could claim, and not queued either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Stretch>,
+}
+
+impl Held {
+    /// True when nothing executes: the lock is held only until the missed ticks are on record.
+    pub fn is_without_run(&self) -> bool {
+        self.cause == Cause::CatchUp && self.tick.is_none()
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
@@ -79,9 +93,9 @@ const fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// Ticks that nobody claimed in time.
+/// Ticks that got no run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missed {
+pub struct Stretch {
     /// The first of them.
     pub from: Tick,
     /// The last of them.
@@ -144,6 +158,12 @@ impl Lock {
 }
 
 impl Held {
+    /// The fencing token of this claim, which was written at `revision`. Grows across the cluster, also when the store
+    /// is restored; to be compared with revisions it is not.
+    pub fn token(&self, revision: Revision) -> i64 {
+        self.epoch.token(revision)
+    }
+
     /// The stored bytes of a record under `runs/`.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a held lock serializes")
@@ -177,8 +197,10 @@ mod tests {
             cause: Cause::Schedule,
             worker: "w1".parse().unwrap(),
             session: 7,
+            epoch: Epoch::default(),
             claimed: DateTime::UNIX_EPOCH,
             skipped: 0,
+            last_skip: None,
             missed: None,
         }
     }

@@ -54,7 +54,7 @@ impl Candidates {
         let PlacementPolicy::Hash = placement.policy;
         let job = fnv(FNV_OFFSET, job.as_str().as_bytes());
         let mut best: [Option<(u64, &WorkerId)>; RANKS] = [None; RANKS];
-        for worker in self.workers.iter().filter(|worker| worker.has(&placement.require)) {
+        for worker in self.workers.iter().filter(|worker| placement.allows(&worker.labels)) {
             let mut entry = Some((mix(job ^ worker.hash.rotate_left(32)), &worker.id));
             for slot in &mut best {
                 // Highest score first; ties by name, so that two workers never disagree.
@@ -78,16 +78,7 @@ impl Candidates {
 
     /// True when no worker qualifies at all.
     pub fn none_fits(&self, placement: &Placement) -> bool {
-        !self.workers.iter().any(|worker| worker.has(&placement.require))
-    }
-}
-
-impl Candidate {
-    fn has(&self, require: &[String]) -> bool {
-        require.iter().all(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => self.labels.get(key).is_some_and(|have| have == value),
-            None => self.labels.contains_key(wanted),
-        })
+        !self.workers.iter().any(|worker| placement.allows(&worker.labels))
     }
 }
 
@@ -129,6 +120,7 @@ mod tests {
                 running: 0,
                 load: 0.0,
                 readiness,
+                epoch: crate::epoch::Epoch::default(),
                 version: String::new(),
                 started: DateTime::UNIX_EPOCH,
                 clock: DateTime::UNIX_EPOCH,

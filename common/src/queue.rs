@@ -31,6 +31,9 @@ pub struct Wanted {
     /// Not after this: then it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DateTime<Utc>>,
+    /// The only worker that may take it, if it is one worker's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
     /// Who asked, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,

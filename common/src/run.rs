@@ -198,4 +198,24 @@ mod tests {
         }
         assert!("done".parse::<RunState>().is_err());
     }
+
+    #[test]
+    fn the_documented_transitions_are_those_that_there_are() {
+        let document = include_str!("../../docs/run-states.md");
+        let table = document.split_once("| from | event | to |").unwrap().1;
+        let table = table.split("\n\n").next().unwrap();
+        let documented: Vec<String> = table
+            .lines()
+            .skip(2)
+            .map(|line| line.split('|').skip(1).take(3).map(str::trim).collect::<Vec<_>>().join(" "))
+            .collect();
+        for state in RunState::ALL {
+            assert!(document.contains(&format!("| `{state}` |")), "{state} is not in docs/run-states.md");
+            for event in EVENTS {
+                let row = state.apply(event).map(|to| format!("`{state}` {event:?} `{to}`"));
+                let any = documented.iter().filter(|row| row.starts_with(&format!("`{state}` {event:?} ")));
+                assert_eq!(any.map(String::as_str).collect::<Vec<_>>(), row.iter().collect::<Vec<_>>());
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@
 //! - Appending is idempotent: an entry's id is its run and attempt, or its [`TickRecord::id`].
 //! - A worker's record beats a caretaker's, in any order: a caretaker's is only ever inserted, a worker's
 //!   replaces it. A worker's record never replaces another worker's.
+//! - Of one worker's two records, the one that says how the run ended beats the one that says that it was lost, in
+//!   any order: a worker that comes back after a crash may find the output of a run that it had finished.
 //! - What has been appended is on disk there before `append` returns.
 
 use async_trait::async_trait;

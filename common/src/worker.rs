@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{id::WorkerId, store::Revision, tick::Tick};
+use crate::{
+    epoch::Epoch,
+    id::{JobName, WorkerId},
+    store::Revision,
+    tick::Tick,
+};
 
 /// What a worker says of itself under `workers/<worker>`, under its lease.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +39,9 @@ pub struct Registration {
     pub load: f64,
     /// Whether it claims, and if not, why.
     pub readiness: Readiness,
+    /// The store's epoch as it knows it.
+    #[serde(default, skip_serializing_if = "Epoch::is_first")]
+    pub epoch: Epoch,
     /// Its release.
     #[serde(default)]
     pub version: String,
@@ -53,6 +61,8 @@ pub enum Readiness {
     Full,
     /// Its clock is ahead of the others'.
     ClockAhead,
+    /// Its store was restored from a copy: what the fences say may be older than what has run.
+    StoreRestored,
     /// It was told to take nothing new, or is ending.
     Draining,
     /// It cannot keep run logs: its disk is full.
@@ -66,6 +76,9 @@ impl Readiness {
             Self::Ready => "ready",
             Self::Full => "full: all its slots are taken",
             Self::ClockAhead => "claims nothing: its clock is ahead of the other workers'",
+            Self::StoreRestored => {
+                "claims nothing: the store was restored from a copy; see what has run since, then give `quorate admin after-restore`"
+            }
             Self::Draining => "draining: finishes what runs, claims nothing",
             Self::DiskFull => "claims nothing: its data directory is full",
         }
@@ -79,6 +92,29 @@ pub struct Mark {
     pub decided: Tick,
     /// A hash of the candidates by which it ranked: a mark of another view says nothing to a reader.
     pub view: u64,
+}
+
+/// The boot of a worker's machine whose `@reboot` jobs it has queued, under `boots/<worker>`. Written in the same
+/// transaction as they are, so that a boot counts once whenever the worker dies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    /// The machine's boot id.
+    pub boot: String,
+    /// Jobs up to and with this name are queued, the others are yet to be; none: all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<JobName>,
+}
+
+impl Boot {
+    /// The stored bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain fields serialize")
+    }
+
+    /// Reads a stored boot.
+    pub fn decode(bytes: &[u8]) -> Result<Self, crate::queue::ValueError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
 }
 
 impl Registration {

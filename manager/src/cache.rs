@@ -68,7 +68,7 @@ pub(crate) struct CachedLock {
 pub(crate) struct HeldRun {
     pub(crate) held: Arc<Held>,
     /// The fencing token; 0 when the record was rewritten since, and it can no longer be told.
-    pub(crate) token: Revision,
+    pub(crate) token: i64,
 }
 
 /// A run that has not ended.

@@ -1,8 +1,8 @@
-//! What changes a job: save, delete, pause and resume, as transactions that compare what they were decided on.
+//! What changes a job: save, delete, pause, resume and the reset of a fence, as transactions that compare what they were decided on.
 //!
 //! Saving creates the job's lock, at the instant of saving, and a changed trigger or a resume moves its fence to
-//! now, in the transaction that writes the job: a claim sees both or neither. No transaction writes an earlier
-//! fence, and a held lock is only ever written again under the compare of the revision that was read. A write
+//! now, in the transaction that writes the job: a claim sees both or neither. No transaction but that reset writes an
+//! earlier fence, and a held lock is only ever written again under the compare of the revision that was read. A write
 //! whose answer is lost is read back, and every write is waited for until this manager's lists show it.
 
 use common::{
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::{cache::Place, problem::ApiError, state::App};
 
 mod delete;
+pub(crate) mod fence;
 
 pub(crate) use delete::delete;
 

@@ -25,6 +25,7 @@ mod origin;
 mod problem;
 mod queue;
 mod registration;
+pub mod restore;
 mod router;
 mod routes;
 mod runs;

@@ -9,6 +9,7 @@ use common::{
     id::{JobName, NameError, RunId},
     job::{FieldError, JobError},
     live::LiveError,
+    lock::LockError,
     run::RunState,
     runlog::RunLogError,
     store::{Revision, StoreError},
@@ -37,6 +38,10 @@ pub(crate) enum ApiError {
         "the lock of job {0} says that it is held, in a form that this release does not know; update this manager"
     )]
     UnknownHeldLock(JobName),
+    #[error("job {name} executes (run {run}): kill it or wait for its end, then reset its fence")]
+    LockHeld { name: JobName, run: RunId },
+    #[error("the lock of job {name} is none: {error}; save the job again")]
+    BrokenLock { name: JobName, error: LockError },
     #[error("run {run} has ended already: {state}")]
     RunEnded { run: RunId, state: RunState },
     #[error(
@@ -138,6 +143,8 @@ impl ApiError {
             Self::JobExists(_) => (S::CONFLICT, "job-exists", "The job exists"),
             Self::BrokenJob { .. } => (S::CONFLICT, "broken-job", "The stored job does not decode"),
             Self::UnknownHeldLock(_) => (S::CONFLICT, "unknown-lock", "The job's lock is not understood"),
+            Self::LockHeld { .. } => (S::CONFLICT, "lock-held", "The job's lock is held"),
+            Self::BrokenLock { .. } => (S::CONFLICT, "broken-lock", "The stored lock does not decode"),
             Self::RunEnded { .. } => (S::CONFLICT, "run-ended", "The run has ended"),
             Self::Changed { .. } => (S::PRECONDITION_FAILED, "changed", "The job has changed"),
             Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),

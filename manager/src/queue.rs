@@ -38,6 +38,7 @@ pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId
             deadline: TimeDelta::from_std(stored.job.misfire.deadline.0)
                 .ok()
                 .and_then(|span| now.checked_add_signed(span)),
+            worker: None,
             by: by.to_owned(),
         };
         let compare = Compare::ModRevision(keys.job(name), entry.mod_revision);

@@ -42,6 +42,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/jobs/{job}/kill", post(jobs::kill))
         .route("/jobs/{job}/pause", post(jobs::pause))
         .route("/jobs/{job}/resume", post(jobs::resume))
+        .route("/jobs/{job}/reset-fence", post(jobs::reset_fence))
         .route("/jobs/{job}/ticks", get(ticks::list))
         .route("/validate", post(preview::validate))
         .route("/preview", post(preview::preview))

@@ -15,14 +15,12 @@ use common::{
 
 use crate::{
     cache::{Active, Cache, CachedLock, JobSnapshot},
+    jobs::fence::is_ahead,
     problem::ApiError,
 };
 
 /// So many of a job's next instants are shown.
 const NEXT_SHOWN: usize = 5;
-
-/// A fence so far ahead is no claim made a little early.
-const FENCE_AHEAD_SECONDS: i64 = 5;
 
 /// What a page of jobs may be filtered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,20 +120,18 @@ impl<'a> Viewer<'a> {
             return format!("it cannot run: {problem}; save it again, or remove locks/{}", job.name);
         }
         let fence = lock.and_then(|lock| lock.fence);
-        if let Some(fence) =
-            fence.filter(|fence| fence.seconds() > self.now.timestamp() + FENCE_AHEAD_SECONDS)
-        {
+        if let Some(fence) = fence.filter(|fence| is_ahead(*fence, self.now)) {
             return format!(
-                "its ticks up to {fence} count as decided, which is ahead of now: none runs before"
+                "its ticks up to {fence} count as decided, which is ahead of now: none runs before; \
+                 `quorate job reset-fence` lets them count from now"
             );
         }
         if self.workers.is_empty() {
             return "no worker is there to run it".to_owned();
         }
-        let require = &job.placement.require;
-        let fits = |worker: &Arc<Registration>| require.iter().all(|label| has(worker, label));
-        if !self.workers.iter().any(fits) {
-            return format!("no worker has the labels that it requires: {}", require.join(", "));
+        if !self.workers.iter().any(|worker| job.placement.allows(&worker.labels)) {
+            let labels = job.placement.require.join(", ");
+            return format!("no worker has the labels that it requires: {labels}");
         }
         String::new()
     }
@@ -235,11 +231,4 @@ pub(crate) fn next_after(
     count: usize,
 ) -> impl Iterator<Item = DateTime<Utc>> + '_ {
     std::iter::successors(schedule.next_after(from), |last| schedule.next_after(*last)).take(count)
-}
-
-fn has(worker: &Registration, label: &str) -> bool {
-    match label.split_once('=') {
-        Some((key, value)) => worker.labels.get(key).is_some_and(|have| have == value),
-        None => worker.labels.contains_key(label),
-    }
 }

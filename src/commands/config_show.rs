@@ -7,8 +7,8 @@ use super::Context;
 use crate::{
     cli::{ConfigArgs, ConfigRole},
     config::{
-        ClientSettings, ConfigError, DevSettings, Given, LogSettings, ManagerSettings, Role, Values,
-        WorkerSettings,
+        AdminSettings, ClientSettings, ConfigError, DevSettings, Given, LogSettings, ManagerSettings, Role,
+        Values, WorkerSettings,
     },
     exit::Exit,
     output::{Output, Table},
@@ -19,6 +19,7 @@ pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
         Some(ConfigRole::Dev(flags)) => (vec![context.values(Role::Dev, &flags)?], true),
         Some(ConfigRole::Manager(flags)) => (vec![context.values(Role::Manager, &flags)?], true),
         Some(ConfigRole::Worker(flags)) => (vec![context.values(Role::Worker, &flags)?], true),
+        Some(ConfigRole::Admin(flags)) => (vec![context.values(Role::Admin, &flags)?], true),
         Some(ConfigRole::Client) => (vec![context.values(Role::Client, &NoFlags {})?], true),
         None => {
             let all = Role::ALL.iter().map(|role| context.values(*role, &NoFlags {}));
@@ -61,6 +62,7 @@ fn check(values: &Values) -> ConfigError {
         Role::Dev => DevSettings::read(values).map(drop),
         Role::Manager => ManagerSettings::read(values).map(drop),
         Role::Worker => WorkerSettings::read(values).map(drop),
+        Role::Admin => AdminSettings::read(values).map(drop),
         Role::Client => ClientSettings::read(values).map(drop),
     };
     let errors = settings.err().into_iter().chain(LogSettings::read(values).err());

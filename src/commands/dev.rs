@@ -32,6 +32,8 @@ pub(crate) async fn run(settings: DevSettings, shutdown: CancellationToken) -> a
         lease_ttl: settings.lease_ttl,
         hedge: settings.hedge,
         shell: settings.shell,
+        // The manager of the same process needs none.
+        address: String::new(),
     };
     wiring::dev(manager, worker, shutdown).await
 }

@@ -37,6 +37,7 @@ pub(super) async fn run(command: JobCommand, client: Client, mut output: Output)
         JobCommand::Kill { name } => act(&client, &name, "kill", &mut output).await?,
         JobCommand::Pause { name } => act(&client, &name, "pause", &mut output).await?,
         JobCommand::Resume { name } => act(&client, &name, "resume", &mut output).await?,
+        JobCommand::ResetFence { name } => act(&client, &name, "reset-fence", &mut output).await?,
         JobCommand::Delete { name } => {
             client.delete_job(&name).await.map_err(failed)?;
             said(&mut output, &name, "deleted")?;
@@ -57,6 +58,7 @@ async fn act(client: &Client, name: &str, action: &str, output: &mut Output) -> 
     let done = match action {
         "kill" => "asked for the end of its runs",
         "pause" => "paused",
+        "reset-fence" => "its ticks count from now, if they did not before",
         _ => "resumed",
     };
     said(output, name, done)?;

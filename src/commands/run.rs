@@ -8,15 +8,20 @@ use common::{
     run::RunState,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     cli::{RunCommand, RunFilter},
-    client::{Client, PAGE},
+    client::{Client, ClientError, PAGE},
     exit::{BadInput, Exit},
     output::{Output, Table, relative},
 };
 
 /// How long a manager is to wait for a followed run's output; the client's own limit is longer.
 const WAIT: Duration = Duration::from_secs(10);
+
+/// How long a run's record may be on its way from its worker's disk to the run log.
+const RECORDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// Between two questions about a run that has no news.
 const POLL: Duration = Duration::from_millis(200);
@@ -117,9 +122,14 @@ pub(super) async fn logs(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let mut from = 0;
+    let mut seen = false;
     loop {
         let wait = if follow { WAIT } else { Duration::ZERO };
-        let view = client.output(run, from, wait).await.map_err(super::failed)?;
+        let patience = if seen { RECORDED_WITHIN } else { Duration::ZERO };
+        let view = until_recorded(patience, async || client.output(run, from, wait).await)
+            .await
+            .map_err(super::failed)?;
+        seen = true;
         output.bytes(view.output.as_bytes())?;
         let came = view.next > from;
         from = view.next.max(from);
@@ -141,10 +151,29 @@ pub(super) async fn logs(
     }
 }
 
+/// Asks for a run that was there: when it has ended and its record is on its way, nobody knows it for a moment.
+async fn until_recorded<T>(
+    patience: Duration,
+    ask: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(error) if error.is_not_found() && begun.elapsed() < patience => {
+                tokio::time::sleep(POLL).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// Waits for a run's end, and tells it.
 pub(super) async fn end(client: &Client, run: &str) -> anyhow::Result<RunView> {
     loop {
-        let view = client.run(run).await.map_err(super::failed)?.newest;
+        let view = until_recorded(RECORDED_WITHIN, async || client.run(run).await)
+            .await
+            .map_err(super::failed)?
+            .newest;
         if view.state.is_final() {
             return Ok(view);
         }

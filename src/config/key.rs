@@ -10,12 +10,14 @@ pub(crate) enum Role {
     Dev,
     Manager,
     Worker,
+    /// The commands that put a store in order.
+    Admin,
     /// The commands that talk to a manager, and those that talk to nobody.
     Client,
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 4] = [Self::Dev, Self::Manager, Self::Worker, Self::Client];
+    pub(crate) const ALL: [Self; 5] = [Self::Dev, Self::Manager, Self::Worker, Self::Admin, Self::Client];
 
     /// Its name, and its section in a file.
     pub(crate) const fn name(self) -> &'static str {
@@ -23,6 +25,7 @@ impl Role {
             Self::Dev => "dev",
             Self::Manager => "manager",
             Self::Worker => "worker",
+            Self::Admin => "admin",
             Self::Client => "client",
         }
     }
@@ -74,7 +77,7 @@ impl Setting {
             ("shell", _) => "/bin/sh",
             ("server", _) => "http://127.0.0.1:8070",
             ("output", _) => "table",
-            ("log", Role::Client) => "warn",
+            ("log", Role::Admin | Role::Client) => "warn",
             ("log", _) => "info",
             ("log_format", _) => "text",
             ("data_dir", role) => {
@@ -91,7 +94,7 @@ impl Setting {
     }
 }
 
-use Role::{Client, Dev, Manager, Worker};
+use Role::{Admin, Client, Dev, Manager, Worker};
 use Shape::{Many, One};
 
 const fn setting(key: &'static str, shape: Shape, roles: &'static [Role]) -> Setting {
@@ -101,16 +104,17 @@ const fn setting(key: &'static str, shape: Shape, roles: &'static [Role]) -> Set
 /// All settings, in the order in which they are shown.
 pub(crate) const SETTINGS: &[Setting] = &[
     setting("server", One, &[Client]),
-    setting("output", One, &[Client]),
-    setting("etcd", Many, &[Manager, Worker]),
-    setting("etcd_user", One, &[Manager, Worker]),
-    setting("etcd_password_file", One, &[Manager, Worker]),
-    setting("etcd_ca", One, &[Manager, Worker]),
-    setting("etcd_cert", One, &[Manager, Worker]),
-    setting("etcd_key", One, &[Manager, Worker]),
+    setting("output", One, &[Admin, Client]),
+    setting("etcd", Many, &[Manager, Worker, Admin]),
+    setting("etcd_user", One, &[Manager, Worker, Admin]),
+    setting("etcd_password_file", One, &[Manager, Worker, Admin]),
+    setting("etcd_ca", One, &[Manager, Worker, Admin]),
+    setting("etcd_cert", One, &[Manager, Worker, Admin]),
+    setting("etcd_key", One, &[Manager, Worker, Admin]),
     setting("mongodb", One, &[Manager, Worker]),
-    setting("prefix", One, &[Manager, Worker]),
+    setting("prefix", One, &[Manager, Worker, Admin]),
     setting("listen", One, &[Dev, Manager, Worker]),
+    setting("advertise", One, &[Worker]),
     setting("auth", One, &[Dev, Manager, Worker]),
     setting("allowed_host", Many, &[Dev, Manager]),
     setting("zone", One, &[Dev, Manager, Client]),
@@ -121,8 +125,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("lease_ttl", One, &[Dev, Worker]),
     setting("hedge", One, &[Dev, Worker]),
     setting("shell", One, &[Dev, Worker]),
-    setting("log", One, &[Dev, Manager, Worker, Client]),
-    setting("log_format", One, &[Dev, Manager, Worker, Client]),
+    setting("log", One, &[Dev, Manager, Worker, Admin, Client]),
+    setting("log_format", One, &[Dev, Manager, Worker, Admin, Client]),
 ];
 
 pub(crate) fn find(key: &str) -> Option<&'static Setting> {

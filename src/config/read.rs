@@ -190,6 +190,32 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     ))
 }
 
+/// An address by which others reach this process.
+pub(super) fn advertised(text: &str) -> Result<String, String> {
+    let refuse = |problem: &str| {
+        Err(format!(
+            "{text:?} {problem}; right is, for example, web1:5556, 10.0.0.1:5556 or [2001:db8::1]:5556"
+        ))
+    };
+    let Some((host, port)) = text.rsplit_once(':') else { return refuse("names no port") };
+    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
+        return refuse("names no port");
+    }
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let ip = match bracketed {
+        Some(inner) => inner.parse().ok().map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match ip {
+        Some(ip) if ip.to_canonical().is_unspecified() => refuse("is no address that others can reach"),
+        None if bracketed.is_some() || host.is_empty() || !host.chars().all(is_name) => {
+            refuse("names no host")
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
 /// An endpoint of etcd with its scheme.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let refuse =

@@ -7,7 +7,7 @@ use common::id::WorkerId;
 
 use super::{
     ConfigError, Values,
-    read::{Reader, endpoint},
+    read::{Reader, advertised, endpoint},
 };
 use crate::cli::OutputFormat;
 
@@ -99,6 +99,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) prefix: String,
     /// None: nobody said where; see [`DEFAULT_WORKER_LISTEN`].
     pub(crate) listen: Option<SocketAddr>,
+    /// `host:port` by which managers reach it; none: nobody said.
+    pub(crate) advertise: Option<String>,
     pub(crate) auth: AuthMode,
     /// None: the one kept in the data directory.
     pub(crate) id: Option<WorkerId>,
@@ -108,6 +110,15 @@ pub(crate) struct WorkerSettings {
     pub(crate) lease_ttl: Duration,
     pub(crate) hedge: Duration,
     pub(crate) shell: PathBuf,
+}
+
+/// What the commands need that put a store in order.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminSettings {
+    pub(crate) etcd: EtcdSettings,
+    /// The root of all keys.
+    pub(crate) prefix: String,
+    pub(crate) output: OutputFormat,
 }
 
 /// What the commands need that talk to a manager, or to nobody.
@@ -179,6 +190,7 @@ impl WorkerSettings {
             mongodb: Secret(reader.mongodb()),
             prefix: reader.prefix(),
             listen: Some(listen).filter(|_| reader.asked("listen")),
+            advertise: reader.optional("advertise", advertised),
             auth,
             id: reader.optional("id", str::parse),
             data_dir: data_dir(&mut reader),
@@ -188,6 +200,14 @@ impl WorkerSettings {
             hedge: reader.span("hedge", SHORTEST_HEDGE, LONGEST_HEDGE),
             shell: shell(&mut reader),
         };
+        reader.finish(settings)
+    }
+}
+
+impl AdminSettings {
+    pub(crate) fn read(values: &Values) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(values);
+        let settings = Self { etcd: etcd(&mut reader), prefix: reader.prefix(), output: output(&mut reader) };
         reader.finish(settings)
     }
 }
@@ -202,11 +222,7 @@ impl ClientSettings {
                     _ => Err(format!("{text:?} is no URL; right is, for example, http://127.0.0.1:8070")),
                 }
             }),
-            output: reader.parse("output", OutputFormat::Table, |text| match text {
-                "table" => Ok(OutputFormat::Table),
-                "json" => Ok(OutputFormat::Json),
-                other => Err(format!("{other:?} is neither table nor json")),
-            }),
+            output: output(&mut reader),
             zone: reader.zone(),
         };
         reader.finish(settings)
@@ -232,6 +248,14 @@ impl LogSettings {
         };
         reader.finish(settings)
     }
+}
+
+fn output(reader: &mut Reader<'_>) -> OutputFormat {
+    reader.parse("output", OutputFormat::Table, |text| match text {
+        "table" => Ok(OutputFormat::Table),
+        "json" => Ok(OutputFormat::Json),
+        other => Err(format!("{other:?} is neither table nor json")),
+    })
 }
 
 fn data_dir(reader: &mut Reader<'_>) -> PathBuf {

@@ -172,6 +172,34 @@ fn a_cluster_is_described_by_file_environment_and_flags() {
 }
 
 #[test]
+fn a_worker_is_reached_by_a_host_and_a_port() {
+    let advertise = |text: &'static str| {
+        let flags: Vec<_> = CLUSTER.into_iter().chain([("advertise", text)]).collect();
+        WorkerSettings::read(&Given { flags: &flags, ..given(Role::Worker) }.values())
+            .map(|settings| settings.advertise)
+    };
+    for good in ["web1:5556", "web-1.example.org:80", "10.0.0.1:5556", "[2001:db8::1]:5556"] {
+        assert_eq!(advertise(good), Ok(Some(good.to_owned())));
+    }
+    assert_eq!(advertise(""), Ok(None));
+    for bad in [
+        "web1",
+        "web1:",
+        "web1:0",
+        "web1:70000",
+        ":5556",
+        "0.0.0.0:5556",
+        "[::]:5556",
+        "::1:5556",
+        "a b:1",
+        "[x]:1",
+    ] {
+        let error = advertise(bad).unwrap_err().to_string();
+        assert!(error.contains("advertise (flag --advertise)") && error.contains("web1:5556"), "{error}");
+    }
+}
+
+#[test]
 fn secrets_are_not_in_debug_output() {
     let values =
         Given { flags: &[("etcd", "e:1"), ("mongodb", "mongodb://joe:s3cr3t@m")], ..given(Role::Manager) }

@@ -55,6 +55,26 @@ pub(crate) fn run_with_input(args: &[&str], input: &str) -> Result<Said> {
     Ok(child.wait_with_output().context("wait for quorate")?.into())
 }
 
+/// Ends a `quorate dev` as Ctrl-C does.
+#[test]
+fn a_dev_that_ends_leaves_its_store_in_one_file() -> Result<()> {
+    let dir = TempDir::new()?;
+    let data = dir.path().join("data");
+    let listen = ["dev", "--listen", "127.0.0.1:0", "--data-dir"];
+    let mut dev = quorate(&listen).arg(&data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut line = String::new();
+    BufReader::new(dev.stdout.take().context("its standard output")?).read_line(&mut line)?;
+    assert!(line.contains("serves"), "{line}");
+    assert!(data.join("store.db-wal").exists(), "it is at work");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(dev.id().try_into()?),
+        nix::sys::signal::Signal::SIGINT,
+    )?;
+    assert!(dev.wait()?.success());
+    assert!(data.join("store.db").exists() && !data.join("store.db-wal").exists());
+    Ok(())
+}
+
 fn write(dir: &TempDir, name: &str, text: &str) -> Result<String> {
     let path = dir.path().join(name);
     std::fs::write(&path, text).context("write a file")?;

@@ -1,7 +1,5 @@
-//! What the integration tests start, share and wait for.
+//! What the integration tests start, share and wait for; what other tests share too is in `test-support`.
 
 pub(crate) mod browser;
 pub(crate) mod dev;
-pub(crate) mod link;
-pub(crate) mod servers;
-pub(crate) mod wait;
+pub(crate) use test_support::{link, servers, wait};

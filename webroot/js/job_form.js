@@ -122,7 +122,7 @@ class Form {
   words({ field, got, problem, example }) {
     const line = /cron\[(\d+)\]$/.exec(field);
     const place = line && this.get("cron").text.trim().includes("\n") ? `Line ${Number(line[1]) + 1}: ` : "";
-    return `${place}${got ? `“${got}” ` : ""}${problem}${example ? `. Right is, for example, ${example}` : ""}`;
+    return `${place}${got ? `“${got}” ` : ""}${problem}${example && !/right is/i.test(problem) ? `. Right is, for example, ${example}` : ""}`;
   }
 }
 

@@ -84,6 +84,11 @@ function show() {
     else tab.removeAttribute("aria-current");
   }
   view.replaceChildren();
+  // A notice is told where it leads to, and not on every page after.
+  for (const box of document.querySelectorAll(".notice")) {
+    if (box.dataset.told) box.remove();
+    else box.dataset.told = "true";
+  }
   document.getElementById("confirm").close();
   open(view, current);
 }

@@ -22,6 +22,12 @@ pub struct Planned {
     pub paused: bool,
 }
 
+impl Planned {
+    fn has_ticks_of(&self, other: &Self) -> bool {
+        self.paused == other.paused && self.job.trigger == other.job.trigger
+    }
+}
+
 /// A job that is due.
 #[derive(Clone, Debug)]
 pub struct Due {
@@ -50,11 +56,13 @@ struct Line {
 }
 
 impl Agenda {
-    /// Puts a job in, or in place of what it was. Its ticks count from `since`, exclusive.
+    /// Puts a job in, or in place of what it was. Its ticks count from `since`, exclusive; if it had the same
+    /// trigger before, they go on from where they were.
     pub fn put(&mut self, planned: Arc<Planned>, since: DateTime<Utc>) {
         self.generation += 1;
         let name = planned.job.name.clone();
-        let since = Tick::from_instant(since);
+        let before = self.jobs.get(&name).filter(|line| line.planned.has_ticks_of(&planned));
+        let since = before.map_or_else(|| Tick::from_instant(since), |line| line.since);
         self.jobs.insert(name.clone(), Line { planned, generation: self.generation, since });
         self.enter(&name, since);
     }
@@ -67,6 +75,11 @@ impl Agenda {
     /// The job, if it is there.
     pub fn get(&self, name: &str) -> Option<&Arc<Planned>> {
         self.jobs.get(name).map(|line| &line.planned)
+    }
+
+    /// True when there is no job.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
     }
 
     /// All jobs, in no order.
@@ -151,6 +164,15 @@ mod tests {
         assert!(agenda.pop(at(1)).is_empty());
         assert_eq!(seconds(&agenda.pop(at(5))), [("a".into(), 2, 1), ("a".into(), 4, 2)]);
         assert!(agenda.pop(at(5)).is_empty());
+    }
+
+    #[test]
+    fn an_edit_that_leaves_the_trigger_alone_loses_no_tick() {
+        let mut agenda = Agenda::default();
+        agenda.put(every("a", 2, 1), at(1));
+        // Seen when the tick at 2 was due already, and not looked at yet.
+        agenda.put(every("a", 2, 2), at(3));
+        assert_eq!(seconds(&agenda.pop(at(3))), [("a".into(), 2, 1)]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     id::JobName,
-    job::Placement,
+    job::{Job, Placement},
     lock::{Held, Lock},
-    store::{StoreError, list_all},
+    store::{Revision, StoreError, list_all},
     tick::Tick,
 };
 use tokio::time::{Instant, sleep, sleep_until};
@@ -63,6 +63,10 @@ impl Desk {
     }
 
     async fn pass(self: &Arc<Self>) -> Result<(), StoreError> {
+        if self.load.is_store_restored() {
+            // Whoever holds a lock there may be alive and well, by a registration that the copy does not have.
+            return Ok(());
+        }
         let keys = &self.config.keys;
         let view = self.registry.view();
         let first = |job: &JobName, placement: &Placement| {
@@ -74,10 +78,14 @@ impl Desk {
             let Some(job) = keys.locks.name(&entry.key).and_then(|name| name.parse::<JobName>().ok()) else {
                 continue;
             };
-            if let (Some(planned), Some(seen)) = (self.planned(&job), claim::seen(entry))
-                && first(&job, &planned.job.placement)
-            {
-                self.look_after(&planned, seen).await;
+            let planned = self.planned(&job);
+            let anywhere = Placement::default();
+            let placement = planned.as_ref().map_or(&anywhere, |planned| &planned.job.placement);
+            if let Some(seen) = claim::seen(entry).filter(|_| first(&job, placement)) {
+                match planned {
+                    Some(planned) => self.look_after(&planned, seen).await,
+                    None => self.look_after_gone(&job, seen).await,
+                }
             }
             with_lock.insert(job);
         }
@@ -104,13 +112,7 @@ impl Desk {
     /// One job that this worker ranks first for.
     async fn look_after(self: &Arc<Self>, planned: &Arc<Planned>, seen: Seen) {
         match seen.lock {
-            Lock::Held(held) => {
-                if self.is_gone(&held).await
-                    && let Some(session) = self.session()
-                {
-                    self.free_if_orphaned(planned, &held, seen.revision, &session).await;
-                }
-            }
+            Lock::Held(held) => self.free_if_gone(Some(&planned.job), &held, seen.revision).await,
             Lock::Free(free) => {
                 let Some(schedule) = planned.schedule.as_ref().filter(|_| !planned.paused) else { return };
                 let until = self.clock.now() - YOUNG;
@@ -123,8 +125,33 @@ impl Desk {
                     // Behind the fence when ticks were missed in between, so that the claim becomes a catch-up.
                     previous: previous.map_or(free.fence, Tick::from_instant),
                 };
-                self.tasks.spawn(self.clone().decide(due, 0));
+                self.tasks.spawn(self.clone().decide(due));
             }
+        }
+    }
+
+    /// The lock of a job that is gone, or cannot be read: a run that is lost is on record all the same.
+    async fn look_after_gone(&self, job: &JobName, seen: Seen) {
+        match seen.lock {
+            Lock::Held(held) => self.free_if_gone(None, &held, seen.revision).await,
+            Lock::Free(_) => {
+                let removed = self.batcher.plain(claim::remove(&self.config.keys, job, seen.revision)).await;
+                if let Err(error) = removed {
+                    tracing::debug!(%job, %error, "the lock of a deleted job stays until the next pass");
+                }
+            }
+        }
+    }
+
+    async fn free_if_gone(&self, job: Option<&Job>, held: &Held, seen: Revision) {
+        let post = self.post(&held.job);
+        // One transaction on a lock in flight, and none on one that this process holds.
+        let holding = post.holding.lock().await;
+        if holding.is_none()
+            && self.is_gone(held).await
+            && let Some(session) = self.session()
+        {
+            self.free_if_orphaned(job, held, seen, &session).await;
         }
     }
 }

@@ -3,20 +3,23 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use common::{
+    id::WorkerId,
     job::{Delivery, Job, Overlap},
-    lock::{Held, LastRun, Lock},
+    lock::{Held, LastRun},
     queue::Wanted,
     run::{Cause, RunState},
-    runlog::{Author, LogEntry, RunRecord, TickOutcome},
+    runlog::{Author, LogEntry, RunRecord},
     store::{Compare, Op, OpOutcome, Revision, Txn},
 };
 
 use crate::{
     agenda::Planned,
-    claim::{self, Seen, Session, batch::BatchError},
-    desk::{Desk, Holding, Post},
+    claim::{self, Outcome, Session, batch::BatchError},
+    desk::{Desk, Holding, Next, Post},
     load::Slot,
+    reboot,
     runner::Claimed,
 };
 
@@ -30,6 +33,7 @@ impl Desk {
         slot: Slot,
     ) {
         let now = self.clock.now();
+        let revision = here.revision;
         let due = match here.held.cause {
             Cause::Schedule | Cause::CatchUp | Cause::Queued => {
                 here.held.tick.map_or(here.held.claimed, |tick| tick.instant())
@@ -38,50 +42,72 @@ impl Desk {
         };
         let claimed = Claimed {
             planned: planned.clone(),
-            fence: here.revision,
+            revision: here.revision,
             due,
             scheduled: here.held.claimed,
             answered: now,
             slot,
             held: here.held,
         };
-        let record = self.runner.execute(&claimed, || self.withdrawn(&claimed.held)).await;
+        let (record, output) = self.runner.execute(&claimed, || self.withdrawn(&claimed.held)).await;
+        post.mark_ended(record.run);
         let last = LastRun {
             run: record.run,
             state: record.state,
             ended: self.clock.now(),
             worker: record.worker.clone(),
         };
+        measure(&record);
         let retry = self.retry_after(&planned.job, &record);
         self.spool.keep(LogEntry::Run(Box::new(record))).await;
-        if planned.job.overlap == Overlap::Allow && post.holding.lock().await.is_none() {
-            self.end_beside(&claimed.held, retry).await;
+        output.discard_spill();
+        if planned.job.overlap == Overlap::Allow {
+            self.end_beside(&claimed.held, revision, retry).await;
         } else {
-            self.end_held(&post, &claimed.held, last, retry).await;
+            self.end_held(&post, claimed, &last, &retry).await;
         }
-        drop(claimed.slot);
     }
 
-    /// Frees the lock, or finds that it is no longer ours.
-    async fn end_held(&self, post: &Post, run: &Held, last: LastRun, retry: Vec<Op>) {
+    /// Frees the lock, or holds it for the tick that waits for this end, or finds that it is no longer ours.
+    async fn end_held(self: &Arc<Self>, post: &Arc<Post>, ended: Claimed, last: &LastRun, retry: &[Op]) {
+        let run = &ended.held;
         let mut holding = post.holding.lock().await;
         while let Some(here) = holding.clone().filter(|here| here.held.run == run.run) {
-            let mut txn = claim::finish(&self.config.keys, &here.held, here.revision, last.clone());
-            txn.then.extend(retry.clone());
-            match self.batcher.plain(txn).await {
-                Ok(outcome) if outcome.succeeded => *holding = None,
-                // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
-                Ok(outcome) => {
-                    *holding = match outcome.got(0).and_then(claim::seen) {
-                        Some(Seen { lock: Lock::Held(held), revision })
-                            if held.run == run.run && held.session == run.session =>
-                        {
-                            Some(Holding { held, revision })
-                        }
-                        _ => None,
-                    };
+            let follower = post.take_next().and_then(|next| self.follower(&here.held, &next));
+            let done = match &follower {
+                Some((planned, next, session)) => {
+                    let keys = &self.config.keys;
+                    let retry = retry.to_vec();
+                    let txn = claim::finish_and_claim(keys, here.revision, next, planned.revision, retry);
+                    self.batcher.guarded(txn, session).await
                 }
-                Err(error) => {
+                None => {
+                    let mut txn =
+                        claim::finish(&self.config.keys, &here.held, here.revision, Some(last.clone()));
+                    txn.then.extend(retry.iter().cloned());
+                    self.batcher.plain(txn).await
+                }
+            };
+            match (done, follower) {
+                (Ok(outcome), None) if outcome.succeeded => *holding = None,
+                (Ok(outcome), Some((planned, next, session))) => {
+                    match claim::outcome(&outcome, next.run, &session) {
+                        Outcome::Won(revision) => {
+                            let here = Holding { held: next, revision };
+                            self.won(&planned, post, &mut holding, here, ended.slot);
+                            break;
+                        }
+                        Outcome::Lost(found) => *holding = found.and_then(|found| Holding::still(run, found)),
+                    }
+                }
+                // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
+                (Ok(outcome), None) => {
+                    let found = outcome.got(0).and_then(claim::seen);
+                    *holding = found.and_then(|found| Holding::still(run, found));
+                }
+                // The tick looks for itself; the lock is freed without it.
+                (Err(BatchError::SessionGone), Some(_)) => {}
+                (Err(error), _) => {
                     if matches!(error, BatchError::Refused(_)) {
                         tracing::error!(job = %run.job, %error, "a run's lock cannot be freed; it is when this worker's lease ends");
                     }
@@ -92,17 +118,36 @@ impl Desk {
         post.freed.notify_waiters();
     }
 
-    /// Removes the record of a run that held no lock.
-    async fn end_beside(&self, run: &Held, retry: Vec<Op>) {
-        let mut then = vec![Op::Delete(self.config.keys.run(&run.run))];
+    /// The run of the tick that waits for the end of `ended`, if it may follow at once: in order, by the same
+    /// definition, in the same session.
+    fn follower(&self, ended: &Held, next: &Next) -> Option<(Arc<Planned>, Held, Session)> {
+        let session = self.session().filter(|session| session.revision == ended.session)?;
+        let planned = self.planned(&ended.job).filter(|planned| planned.revision == next.definition)?;
+        let in_order = next.previous <= ended.fence && ended.fence < next.tick;
+        let may = in_order && !planned.paused && self.load.may_claim() && !self.closing.is_cancelled();
+        may.then(|| (planned.clone(), self.held(&planned, next.tick, &session), session))
+    }
+
+    /// Removes the record of a run that held no lock: only the one that its claim wrote, so that the next attempt is
+    /// wanted once, however often this is sent, and not at all if a caretaker has been here.
+    async fn end_beside(&self, run: &Held, seen: Revision, retry: Vec<Op>) {
+        let key = self.config.keys.run(&run.run);
+        let mut then = vec![Op::Delete(key.clone())];
         then.extend(retry);
-        if let Err(error) = self.batcher.plain(Txn::when(Vec::new(), then)).await {
+        let txn = Txn::when(vec![Compare::ModRevision(key, seen)], then);
+        if let Err(error) = self.batcher.plain(txn).await {
             tracing::warn!(job = %run.job, %error, "a run's record cannot be removed yet; its caretaker will");
         }
     }
 
     /// The queue entry for the next attempt, if there is to be one.
     fn retry_after(&self, job: &Job, record: &RunRecord) -> Vec<Op> {
+        // Killed here for a lease that was not trusted: if the store hears of it from us, nobody takes it over.
+        if record.state == RunState::Lost && job.delivery == Delivery::AtLeastOnce {
+            let only = reboot::bound(job, record.trigger, &record.worker, self.clock.now());
+            let wait = Duration::ZERO;
+            return vec![self.next_attempt(record.run, record.attempt, &job.name, record.tick, wait, only)];
+        }
         let failed = matches!(record.state, RunState::Failed | RunState::TimedOut);
         let listed =
             job.retry.on.is_empty() || record.exit_code.is_some_and(|code| job.retry.on.contains(&code));
@@ -113,7 +158,8 @@ impl Desk {
         let longest = doubled.min(job.retry.backoff.most);
         // Between half of it and all: jobs that failed together do not all come back together.
         let wait = longest.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        vec![self.next_attempt(record.run, record.attempt, &job.name, record.tick, wait)]
+        let only = reboot::bound(job, record.trigger, &record.worker, self.clock.now());
+        vec![self.next_attempt(record.run, record.attempt, &job.name, record.tick, wait, only)]
     }
 
     fn next_attempt(
@@ -123,8 +169,11 @@ impl Desk {
         job: &common::id::JobName,
         tick: Option<common::tick::Tick>,
         wait: Duration,
+        only: Option<(WorkerId, Option<DateTime<Utc>>)>,
     ) -> Op {
         let now = self.clock.now();
+        let wait = chrono::Duration::from_std(wait).unwrap_or_default();
+        let (worker, deadline) = only.unzip();
         let wanted = Wanted {
             job: job.clone(),
             run,
@@ -132,18 +181,20 @@ impl Desk {
             cause: Cause::Retry,
             tick,
             since: now,
-            not_before: chrono::Duration::from_std(wait).ok().map(|wait| now + wait),
-            deadline: None,
+            not_before: Some(now + wait),
+            deadline: deadline.flatten().map(|deadline| deadline + wait),
+            worker,
             by: String::new(),
         };
         Op::Put(self.config.keys.wanted(&run), wanted.encode(), None)
     }
 
     /// Frees a lock whose holder is gone, or that this session holds for a run that this process never started (a
-    /// phantom of a lost answer). True when the tick that found it may be looked at again at once.
+    /// phantom of a lost answer). True when the tick that found it may be looked at again at once. `job` is none when
+    /// the job is gone, or cannot be read.
     pub async fn free_if_orphaned(
         &self,
-        planned: &Planned,
+        job: Option<&Job>,
         held: &Held,
         seen: Revision,
         session: &Session,
@@ -152,26 +203,12 @@ impl Desk {
         if !phantom && !self.is_gone(held).await {
             return false;
         }
-        // The record first, on disk: nobody overwrites a held lock blind.
-        let record = self.lost_record(&planned.job, held, seen);
-        let last = LastRun {
-            run: held.run,
-            state: RunState::Lost,
-            ended: self.clock.now(),
-            worker: held.worker.clone(),
-        };
-        let again = planned.job.delivery == Delivery::AtLeastOnce;
-        let retry = if again {
-            vec![self.next_attempt(held.run, held.attempt, &held.job, held.tick, Duration::ZERO)]
-        } else {
-            Vec::new()
-        };
-        self.spool.keep(LogEntry::Run(Box::new(record))).await;
-        if held.skipped > 0 {
-            let reason = "the run before it executed (overlap: skip)";
-            self.keep_ticks(&held.job, held.fence, held.fence, 1, TickOutcome::Skipped, reason).await;
-        }
-        let mut txn = claim::take_over(&self.config.keys, held, seen, last, retry);
+        // The records first, on disk: nobody overwrites a held lock blind.
+        let last = if held.is_without_run() { None } else { Some(self.keep_lost(job, held, seen).await) };
+        self.keep_ticks_of(held).await;
+        let again = job.filter(|job| last.is_some() && job.delivery == Delivery::AtLeastOnce);
+        let retry = again.map(|job| self.attempt_after_loss(job, held));
+        let mut txn = claim::take_over(&self.config.keys, held, seen, last, retry.into_iter().collect());
         if phantom {
             txn.compares.truncate(1);
         }
@@ -184,6 +221,18 @@ impl Desk {
             }
             Err(_) => false,
         }
+    }
+
+    fn attempt_after_loss(&self, job: &Job, held: &Held) -> Op {
+        let only = reboot::bound(job, held.cause, &held.worker, self.clock.now());
+        self.next_attempt(held.run, held.attempt, &held.job, held.tick, Duration::ZERO, only)
+    }
+
+    /// Keeps the record of a lost run.
+    async fn keep_lost(&self, job: Option<&Job>, held: &Held, seen: Revision) -> LastRun {
+        self.spool.keep(LogEntry::Run(Box::new(self.lost_record(job, held, seen)))).await;
+        let ended = self.clock.now();
+        LastRun { run: held.run, state: RunState::Lost, ended, worker: held.worker.clone() }
     }
 
     /// True when the store says that the holder's session has ended.
@@ -202,15 +251,15 @@ impl Desk {
         if !self.is_gone(held).await {
             return;
         }
-        let job = self.planned(&held.job).map(|planned| planned.job.clone());
-        if let Some(job) = &job {
-            self.spool.keep(LogEntry::Run(Box::new(self.lost_record(job, held, seen)))).await;
-        }
-        let again = job.is_some_and(|job| job.delivery == Delivery::AtLeastOnce);
+        let planned = self.planned(&held.job);
+        let job = planned.as_ref().map(|planned| &planned.job);
+        self.keep_lost(job, held, seen).await;
+        self.keep_ticks_of(held).await;
+        let again = job.filter(|job| job.delivery == Delivery::AtLeastOnce);
         let key = self.config.keys.run(&held.run);
         let mut then = vec![Op::Delete(key.clone())];
-        if again {
-            then.push(self.next_attempt(held.run, held.attempt, &held.job, held.tick, Duration::ZERO));
+        if let Some(job) = again {
+            then.push(self.attempt_after_loss(job, held));
         }
         let compares = vec![
             Compare::ModRevision(key, seen),
@@ -226,12 +275,12 @@ impl Desk {
     }
 
     /// What a caretaker can say of a run whose worker is gone.
-    fn lost_record(&self, job: &Job, held: &Held, seen: Revision) -> RunRecord {
+    fn lost_record(&self, job: Option<&Job>, held: &Held, seen: Revision) -> RunRecord {
         let claimed = held.claimed.timestamp_millis();
         let now = self.clock.now();
         RunRecord {
             job_name: held.job.clone(),
-            command: job.driver.text(),
+            command: job.map_or_else(String::new, |job| job.driver.text()),
             err: "lost: its worker is gone".to_owned(),
             output: String::new(),
             plan_time: held.tick.map_or(claimed, common::tick::Tick::millis),
@@ -246,7 +295,7 @@ impl Desk {
             trigger: held.cause,
             tick: held.tick,
             worker: held.worker.clone(),
-            fence: seen,
+            fence: held.token(seen),
             claim_time: claimed,
             exit_code: None,
             signal: None,
@@ -254,5 +303,13 @@ impl Desk {
             pieces: Vec::new(),
             expires: self.expires(now),
         }
+    }
+}
+
+fn measure(record: &RunRecord) {
+    metrics::counter!("quorate_runs_total", "state" => record.state.name()).increment(1);
+    if record.trigger == Cause::Schedule {
+        let late = record.start_time.saturating_sub(record.plan_time);
+        metrics::histogram!("quorate_start_late_seconds").record(late as f64 / 1000.0);
     }
 }

@@ -14,6 +14,7 @@ use common::{
 };
 
 pub mod batch;
+pub mod lead;
 
 /// Who acts: a worker in one of its lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +82,9 @@ pub fn replace(keys: &Keys, job: &JobName, seen: Revision, with: &Lock, then: Ve
 
 /// Ends a held lock, or removes it when the job is gone: two nested transactions, so that the job's existence is
 /// decided by the store.
-pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: LastRun) -> Txn {
+pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>) -> Txn {
     let lock = keys.lock(&held.job);
-    let free = Lock::Free(Free { fence: held.fence, last: Some(last) });
+    let free = Lock::Free(Free { fence: held.fence, last });
     let end = Txn {
         compares: vec![Compare::ModRevision(keys.job(&held.job), 0)],
         then: vec![Op::Delete(lock.clone())],
@@ -92,11 +93,32 @@ pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: LastRun) -> Txn {
     Txn::when(vec![Compare::ModRevision(lock.clone(), seen)], vec![Op::Txn(end)]).or_get(lock)
 }
 
-/// Frees a lock whose holder's session is gone: the holder's registration is compared in the same transaction, so
+/// Ends a held lock and claims the next tick in one: the lock is still the one gone by, and so is the definition.
+/// The caller has made sure that no undecided tick lies between the two. `retry` is done beside it.
+pub fn finish_and_claim(
+    keys: &Keys,
+    seen: Revision,
+    next: &Held,
+    definition: Revision,
+    retry: Vec<Op>,
+) -> Txn {
+    let mut txn = replace(keys, &next.job, seen, &Lock::Held(next.clone()), retry);
+    txn.compares.push(Compare::ModRevision(keys.job(&next.job), definition));
+    txn
+}
+
+/// Removes the free lock of a job that is gone.
+pub fn remove(keys: &Keys, job: &JobName, seen: Revision) -> Txn {
+    let lock = keys.lock(job);
+    let gone = vec![Compare::ModRevision(keys.job(job), 0), Compare::ModRevision(lock.clone(), seen)];
+    Txn::when(gone, vec![Op::Delete(lock)])
+}
+
+/// Frees a lock whose holder's session is gone, or removes it when the job is gone: the holder's registration is compared in the same transaction, so
 /// that a caretaker that was stopped for an hour does no harm.
-pub fn take_over(keys: &Keys, held: &Held, seen: Revision, last: LastRun, retry: Vec<Op>) -> Txn {
-    let free = Lock::Free(Free { fence: held.fence, last: Some(last) });
-    let mut txn = replace(keys, &held.job, seen, &free, retry);
+pub fn take_over(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>, retry: Vec<Op>) -> Txn {
+    let mut txn = finish(keys, held, seen, last);
+    txn.then.extend(retry);
     txn.compares.push(Compare::CreateRevisionNot(keys.worker(&held.worker), held.session));
     txn
 }

@@ -8,26 +8,25 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    job::{MisfirePolicy, Overlap},
-    lock::{Free, Held, Lock, Missed},
+    job::Overlap,
+    lock::{Held, Lock, Stretch},
     queue::Wanted,
     run::Cause,
-    runlog::TickOutcome,
-    store::{Compare, Op, Txn, TxnOutcome},
+    store::{Compare, Op, Txn},
     tick::Tick,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     agenda::{Due, Planned},
     claim::{self, Outcome, Seen, Session, batch::BatchError},
-    desk::{Desk, Holding, Post},
+    desk::{Desk, Holding, Next, Post},
     load::Slot,
     runner::Stop,
 };
 
 /// Where a tick is after one look at it.
-enum Step {
+pub(crate) enum Step {
     /// Somebody has decided it, or nobody needs to any more.
     Decided,
     /// Look again at once.
@@ -36,6 +35,8 @@ enum Step {
     Later,
     /// Look again when this process's run of the job has ended.
     WhenFreed,
+    /// Look again when this process's run of the job has ended, at the tick's instant at the latest.
+    AtInstant,
 }
 
 /// The first and the longest wait before looking again at a tick that another worker's run stands in the way of.
@@ -43,19 +44,18 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A tick older than this is missed: it is the misfire policy's. Hedges and a slow store stay below it.
-const MISSED_AFTER: chrono::Duration = chrono::Duration::seconds(5);
+pub(crate) const MISSED_AFTER: chrono::Duration = chrono::Duration::seconds(5);
 
 impl Desk {
-    /// Decides a tick, or finds it decided. `rank` is where this worker stands for it.
-    pub async fn decide(self: Arc<Self>, due: Due, rank: usize) {
-        if rank > 0 && !self.is_left_over(&due, rank).await {
-            return;
-        }
+    /// Decides a tick, or finds it decided.
+    pub async fn decide(self: Arc<Self>, due: Due) {
         let post = self.post(&due.job.job.name);
         post.announce(due.tick);
         let mut wait = FIRST_WAIT;
         loop {
             let Some(session) = self.trusted().await else { return };
+            // Before the look: an end between the look and the wait is heard.
+            let freed = post.freed.notified();
             match self.look(&due, &post, &session).await {
                 Step::Decided => return,
                 Step::AtOnce => {}
@@ -64,8 +64,12 @@ impl Desk {
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
                 Step::WhenFreed => tokio::select! {
-                    () = post.freed.notified() => {}
+                    () = freed => {}
                     () = sleep(LONGEST_WAIT) => {}
+                },
+                Step::AtInstant => tokio::select! {
+                    () = freed => {}
+                    () = self.clock.sleep_until(due.tick.instant()) => {}
                 },
             }
             if self.closing.is_cancelled() {
@@ -74,27 +78,21 @@ impl Desk {
         }
     }
 
-    /// Waits its rank's hedge; true when the better-ranked workers have not said that they have decided.
-    async fn is_left_over(&self, due: &Due, rank: usize) -> bool {
-        let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
-        self.clock.sleep_until(due.tick.instant() + hedge).await;
-        let view = self.registry.view();
-        let job = &due.job.job;
-        let before = view.candidates.rank(&job.name, &job.placement).into_iter().take(rank);
-        !before.into_iter().any(|worker| self.registry.has_decided(worker, due.tick))
-    }
-
     async fn look(self: &Arc<Self>, due: &Due, post: &Arc<Post>, session: &Session) -> Step {
         let name = &due.job.job.name;
         // The definition as it stands: an edit that leaves the trigger alone does not lose the tick.
         let Some(planned) = self.planned(name) else { return Step::Decided };
-        if planned.paused || planned.job.trigger != due.job.job.trigger || post.is_overtaken(due.tick) {
+        if planned.paused || planned.job.trigger != due.job.job.trigger {
             return Step::Decided;
         }
         {
             let mut holding = post.holding.lock().await;
+            post.forget_next(due.tick);
+            if post.is_overtaken(due.tick) {
+                return Step::Decided;
+            }
             if let Some(here) = holding.as_mut() {
-                return self.meet_own_run(&planned, due.tick, here).await;
+                return self.meet_own_run(&planned, due, post, here).await;
             }
         }
         if !self.load.may_claim() {
@@ -103,19 +101,30 @@ impl Desk {
         // Not under the post's lock: a run that ends needs it to free its slot.
         let Some(slot) = self.load.take().await else { return Step::Decided };
         let mut holding = post.holding.lock().await;
-        if holding.is_some() {
+        if holding.is_some() || post.is_overtaken(due.tick) {
             return Step::AtOnce;
         }
         self.claim(due, &planned, post, &mut holding, session, slot).await
     }
 
-    /// The tick finds a run of this process.
-    async fn meet_own_run(&self, planned: &Planned, tick: Tick, here: &mut Holding) -> Step {
+    /// The tick finds a run of this process. Until its instant that run may end by itself.
+    async fn meet_own_run(&self, planned: &Planned, due: &Due, post: &Post, here: &mut Holding) -> Step {
+        let tick = due.tick;
         if here.held.fence >= tick {
             return Step::Decided;
         }
+        let next = Next { tick, previous: due.previous, definition: planned.revision };
+        if post.has_ended(here.held.run) {
+            post.wait_for_end(next);
+            return Step::WhenFreed;
+        }
+        if self.clock.now() < tick.instant() {
+            post.wait_for_end(next);
+            return Step::AtInstant;
+        }
         match planned.job.overlap {
             Overlap::Replace => {
+                post.wait_for_end(next);
                 self.runner.end(&here.held.run, Stop::Killed(format!("replaced by the tick {tick}")));
                 Step::WhenFreed
             }
@@ -137,48 +146,63 @@ impl Desk {
             since: now,
             not_before: None,
             deadline: None,
+            worker: None,
             by: String::new(),
         };
-        let queued = Lock::Held(Held { fence: tick, ..here.held.clone() });
+        // Ticks before this one that nobody has decided, as after a take-over, do not wait: one does.
+        let before = self.missed_before(planned, here.held.fence, tick);
+        let last_skip = before.clone().or_else(|| here.held.last_skip.clone());
+        let held = Held { fence: tick, last_skip, ..here.held.clone() };
         let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
-        let mut txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &queued, put);
+        let with = Lock::Held(held.clone());
+        let mut txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &with, put);
         txn.compares.push(Compare::ModRevision(key, 0));
-        match self.batcher.plain(txn).await {
-            Ok(outcome) if outcome.succeeded => {
-                here.held.fence = tick;
-                here.revision = outcome.revision;
-                Step::Decided
+        let outcome = match self.batcher.plain(txn).await {
+            Ok(outcome) => outcome,
+            Err(error) => return give_up(&error),
+        };
+        match outcome.got(0).and_then(claim::seen) {
+            _ if outcome.succeeded => *here = Holding { held, revision: outcome.revision },
+            // An earlier try was done, and its answer lost.
+            Some(Seen { lock: Lock::Held(found), revision }) if found == held => {
+                *here = Holding { held, revision };
             }
             // Either one waits already, or the lock was written by somebody: the skip finds out which.
-            Ok(_) => self.skip(planned, tick, here, Vec::new()).await,
-            Err(error) => give_up(&error),
+            _ => return self.skip(planned, tick, here, Vec::new()).await,
         }
+        if before.is_some() {
+            self.keep_ticks_of(&here.held).await;
+        }
+        Step::Decided
     }
 
     /// Moves the fence of a lock that this process holds, and keeps the record.
     async fn skip(&self, planned: &Planned, tick: Tick, here: &mut Holding, then: Vec<Op>) -> Step {
         let (from, count) = self.between(planned, here.held.fence, tick);
         let skipped = here.held.skipped.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        let held = Held { fence: tick, skipped, ..here.held.clone() };
+        let last_skip = Some(Stretch { from, to: tick, count });
+        let held = Held { fence: tick, skipped, last_skip, ..here.held.clone() };
         let with = Lock::Held(held.clone());
         let txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &with, then);
-        match self.batcher.plain(txn).await {
-            Ok(outcome) if outcome.succeeded => {
-                *here = Holding { held, revision: outcome.revision };
-                let reason = "the run before it still executes (overlap: skip)";
-                self.keep_ticks(&planned.job.name, from, tick, count, TickOutcome::Skipped, reason).await;
-                Step::Decided
+        let outcome = match self.batcher.plain(txn).await {
+            Ok(outcome) => outcome,
+            Err(error) => return give_up(&error),
+        };
+        let found = outcome.got(0).and_then(claim::seen);
+        match found {
+            _ if outcome.succeeded => *here = Holding { held, revision: outcome.revision },
+            // An earlier try was done, and its answer lost; a manager may have moved the fence since.
+            Some(Seen { lock: Lock::Held(found), revision })
+                if found.run == held.run
+                    && found.session == held.session
+                    && found.last_skip == held.last_skip =>
+            {
+                *here = Holding { held: found, revision };
             }
-            Ok(outcome) => adopt(here, &outcome),
-            Err(error) => give_up(&error),
+            found => return adopt(here, found),
         }
-    }
-
-    /// The first tick behind the fence, and how many there are up to and with `tick`.
-    fn between(&self, planned: &Planned, fence: Tick, tick: Tick) -> (Tick, u64) {
-        let Some(schedule) = &planned.schedule else { return (tick, 1) };
-        let from = schedule.next_after(fence.instant()).map_or(tick, Tick::from_instant).min(tick);
-        (from, schedule.count_in(fence.instant(), tick.instant(), 10_000_000).max(1))
+        self.keep_ticks_of(&here.held).await;
+        Step::Decided
     }
 
     async fn claim(
@@ -201,10 +225,14 @@ impl Desk {
         } else {
             claim::claim(keys, &held, due.previous, planned.revision)
         };
+        let sent = Instant::now();
         let outcome = match self.batcher.guarded(txn, session).await {
             Ok(outcome) => claim::outcome(&outcome, held.run, session),
             Err(error) => return give_up(&error),
         };
+        let took = sent.elapsed();
+        self.lead.read(took);
+        metrics::histogram!("quorate_claim_seconds").record(took.as_secs_f64());
         match outcome {
             Outcome::Won(revision) => {
                 self.won(planned, post, holding, Holding { held, revision }, slot);
@@ -218,7 +246,8 @@ impl Desk {
         }
     }
 
-    fn held(&self, planned: &Planned, tick: Tick, session: &Session) -> Held {
+    /// The lock of a scheduled run of this tick, held by this session.
+    pub(crate) fn held(&self, planned: &Planned, tick: Tick, session: &Session) -> Held {
         Held {
             job: planned.job.name.clone(),
             fence: tick,
@@ -228,8 +257,10 @@ impl Desk {
             cause: Cause::Schedule,
             worker: session.worker.clone(),
             session: session.revision,
+            epoch: self.load.epoch(),
             claimed: self.clock.now(),
             skipped: 0,
+            last_skip: None,
             missed: None,
         }
     }
@@ -273,110 +304,13 @@ impl Desk {
             // In order and free: the definition has changed and the watch has yet to say so.
             Lock::Free(_) => Step::Later,
             Lock::Held(held) => {
-                if self.free_if_orphaned(planned, held, seen.revision, session).await {
+                if self.free_if_orphaned(Some(&planned.job), held, seen.revision, session).await {
                     Step::AtOnce
                 } else {
                     Step::Later
                 }
             }
         }
-    }
-
-    /// Ticks were missed before this one, and perhaps this one too.
-    #[expect(clippy::too_many_arguments, reason = "the tick, its post and what was found, once")]
-    async fn catch_up(
-        self: &Arc<Self>,
-        tick: Tick,
-        planned: &Arc<Planned>,
-        post: &Arc<Post>,
-        holding: &mut Option<Holding>,
-        session: &Session,
-        (free, revision): (Free, i64),
-        slot: Slot,
-    ) -> Step {
-        let misfire = planned.job.misfire;
-        let late = self.clock.now() - tick.instant();
-        let deadline = chrono::Duration::from_std(misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
-        let runs = late <= MISSED_AFTER || (misfire.policy != MisfirePolicy::Skip && late <= deadline);
-        let (from, count) = self.between(planned, free.fence, tick);
-        let last_missed = if runs {
-            let before = tick.instant() - chrono::Duration::seconds(1);
-            planned.schedule.as_ref().and_then(|schedule| schedule.latest_in(free.fence.instant(), before))
-        } else {
-            Some(tick.instant())
-        };
-        let missed =
-            last_missed.map(Tick::from_instant).map(|to| Missed { from, to, count: count - u64::from(runs) });
-        let mut held = self.held(planned, tick, session);
-        held.missed = missed.clone();
-        if late > MISSED_AFTER {
-            held.cause = Cause::CatchUp;
-        }
-        let (with, mut then) = match (runs, planned.job.overlap) {
-            (false, _) => (Lock::Free(Free { fence: tick, last: free.last }), Vec::new()),
-            (true, Overlap::Allow) => {
-                let record = Op::Put(self.config.keys.run(&held.run), held.encode(), None);
-                (Lock::Free(Free { fence: tick, last: free.last }), vec![record])
-            }
-            (true, _) => (Lock::Held(held.clone()), Vec::new()),
-        };
-        let queued = if runs { self.queue_missed(planned, missed.as_ref(), free.fence) } else { Vec::new() };
-        let caught_up = queued.len() as u64;
-        then.extend(queued);
-        let mut txn = claim::replace(&self.config.keys, &planned.job.name, revision, &with, then);
-        // With overlap `allow` the record tells a repeated claim that it was won already.
-        txn.otherwise.push(Op::Get(self.config.keys.run(&held.run)));
-        match self.batcher.guarded(txn, session).await {
-            Ok(outcome) => match claim::outcome(&outcome, held.run, session) {
-                Outcome::Won(revision) if runs => {
-                    self.won(planned, post, holding, Holding { held, revision }, slot);
-                }
-                Outcome::Won(_) => {}
-                Outcome::Lost(_) => return Step::Later,
-            },
-            Err(error) => return give_up(&error),
-        }
-        if let Some(missed) = missed.filter(|missed| missed.count > caught_up) {
-            let count = missed.count - caught_up;
-            let reason = "no worker could claim in time";
-            self.keep_ticks(&planned.job.name, missed.from, missed.to, count, TickOutcome::Missed, reason)
-                .await;
-        }
-        Step::Decided
-    }
-
-    /// With misfire policy `all`: queue entries for the newest missed ticks within the deadline.
-    fn queue_missed(&self, planned: &Planned, missed: Option<&Missed>, fence: Tick) -> Vec<Op> {
-        let (MisfirePolicy::All, Some(missed), Some(schedule)) =
-            (planned.job.misfire.policy, missed, &planned.schedule)
-        else {
-            return Vec::new();
-        };
-        let now = self.clock.now();
-        let deadline =
-            chrono::Duration::from_std(planned.job.misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
-        let mut ops = Vec::new();
-        let mut until = missed.to.instant();
-        while ops.len() + 1 < planned.job.misfire.limit as usize {
-            let Some(instant) = schedule.latest_in(fence.instant(), until).filter(|at| now - *at <= deadline)
-            else {
-                break;
-            };
-            let wanted = Wanted {
-                job: planned.job.name.clone(),
-                run: self.new_run(),
-                attempt: 1,
-                cause: Cause::CatchUp,
-                tick: Some(Tick::from_instant(instant)),
-                since: now,
-                not_before: None,
-                deadline: Some(instant + deadline),
-                by: String::new(),
-            };
-            ops.push(Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None));
-            until = instant - chrono::Duration::seconds(1);
-        }
-        ops
     }
 
     /// Creates the lock of a job that was written by hand: its ticks count from now.
@@ -397,22 +331,20 @@ impl Desk {
 }
 
 /// Somebody else wrote the lock that this process holds: a manager that moved its fence. Its run is still ours.
-fn adopt(here: &mut Holding, outcome: &TxnOutcome) -> Step {
-    match outcome.got(0).and_then(claim::seen) {
-        Some(Seen { lock: Lock::Held(held), revision })
-            if held.run == here.held.run && held.session == here.held.session =>
-        {
-            *here = Holding { held, revision };
+fn adopt(here: &mut Holding, found: Option<Seen>) -> Step {
+    match found.and_then(|found| Holding::still(&here.held, found)) {
+        Some(found) => {
+            *here = found;
             Step::AtOnce
         }
-        _ => Step::Later,
+        None => Step::Later,
     }
 }
 
-fn give_up(error: &BatchError) -> Step {
+pub(crate) fn give_up(error: &BatchError) -> Step {
     match error {
         // Another session will be had, and the tick looked at again.
-        BatchError::SessionGone => Step::Later,
+        BatchError::SessionGone | BatchError::StoreRestored => Step::Later,
         BatchError::Closed => Step::Decided,
         BatchError::Refused(_) => {
             tracing::error!(%error, "a tick cannot be decided");

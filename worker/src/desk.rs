@@ -13,9 +13,8 @@ use chrono::{DateTime, Utc};
 use common::{
     clock::Clock,
     id::{JobName, RunId},
-    lock::Held,
+    lock::{Held, Lock},
     queue::Wanted,
-    runlog::{LogEntry, TickOutcome, TickRecord},
     store::{Revision, Store},
     tick::Tick,
 };
@@ -25,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agenda::{Agenda, Planned},
-    claim::{Session, batch::Batcher},
+    claim::{Seen, Session, batch::Batcher, lead::Lead},
     config::WorkerConfig,
     lease::Trust,
     load::Load,
@@ -44,20 +43,73 @@ pub struct Holding {
     pub revision: Revision,
 }
 
+impl Holding {
+    /// What this process holds for `run` when its lock was found so; none: it is not this run's any more.
+    pub fn still(run: &Held, found: Seen) -> Option<Self> {
+        match found {
+            Seen { lock: Lock::Held(held), revision }
+                if held.run == run.run && held.session == run.session =>
+            {
+                Some(Self { held, revision })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// One job, as far as this process deals with its lock.
 #[derive(Default)]
 pub struct Post {
     /// Held while a transaction on the lock is in flight; what this process holds.
     pub holding: tokio::sync::Mutex<Option<Holding>>,
-    /// Said when what was held is free.
+    /// Said when what was held is free, or held for the next tick.
     pub freed: Notify,
     newest: AtomicI64,
+    next: Mutex<Option<Next>>,
+    /// The run that has ended and whose lock is not free yet: its record is on its way to the disk.
+    ended: Mutex<Option<RunId>>,
+}
+
+/// A tick that is to be claimed in the transaction that ends this process's run of its job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The tick.
+    pub tick: Tick,
+    /// The tick before it: all up to it must be decided.
+    pub previous: Tick,
+    /// The revision of the definition that has this tick.
+    pub definition: Revision,
 }
 
 impl Post {
     /// A tick is to be decided; older ones that still wait are accounted for by it.
     pub fn announce(&self, tick: Tick) {
         self.newest.fetch_max(tick.seconds(), Ordering::SeqCst);
+    }
+
+    /// The run has ended: a tick that finds its lock held waits for that instead of being skipped.
+    pub fn mark_ended(&self, run: RunId) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// True when nothing executes any more of the run that holds the lock.
+    pub fn has_ended(&self, run: RunId) -> bool {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) == Some(run)
+    }
+
+    /// Asks whoever ends the run to claim this tick with it.
+    pub fn wait_for_end(&self, next: Next) {
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+    }
+
+    /// The tick that waits for the end, if one does; it waits no longer.
+    pub fn take_next(&self) -> Option<Next> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The tick no longer waits for the end: it looks for itself.
+    pub fn forget_next(&self, tick: Tick) {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take_if(|next| next.tick == tick);
     }
 
     /// True when a newer tick of the job is being decided as well.
@@ -90,6 +142,8 @@ pub struct Desk {
     pub agenda: Mutex<Agenda>,
     /// The wanted runs, by their key's name.
     pub queue: Mutex<HashMap<String, (Wanted, Revision)>>,
+    /// How long claims take, so that they are sent so much ahead.
+    pub lead: Lead,
     /// How far this worker has decided.
     pub marks: Marks,
     /// Every task that decides or runs.
@@ -154,29 +208,6 @@ impl Desk {
         rand::rng().fill_bytes(&mut random);
         let millis = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
         RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
-    }
-
-    /// Keeps a record of ticks without a run.
-    pub async fn keep_ticks(
-        &self,
-        job: &JobName,
-        from: Tick,
-        to: Tick,
-        count: u64,
-        outcome: TickOutcome,
-        reason: &str,
-    ) {
-        let record = TickRecord {
-            job_name: job.clone(),
-            from,
-            to,
-            count,
-            outcome,
-            reason: reason.to_owned(),
-            worker: self.config.id.clone(),
-            expires: self.expires(self.clock.now()),
-        };
-        self.spool.keep(LogEntry::Ticks(record)).await;
     }
 
     /// When a record of something that ended at `at` may be removed.

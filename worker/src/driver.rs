@@ -119,22 +119,31 @@ impl DriverConfig {
 
 /// The drivers of a worker.
 pub struct Drivers {
-    shell: ShellDriver,
-    exec: ExecDriver,
+    shell: Arc<dyn Driver>,
+    exec: Arc<dyn Driver>,
 }
 
 impl Drivers {
     /// All drivers, sharing one bound on concurrent starts.
     pub fn new(config: DriverConfig) -> Self {
         let launcher = Launcher::new(config);
-        Self { shell: ShellDriver::new(launcher.clone()), exec: ExecDriver::new(launcher) }
+        Self {
+            shell: Arc::new(ShellDriver::new(launcher.clone())),
+            exec: Arc::new(ExecDriver::new(launcher)),
+        }
+    }
+
+    /// One driver for all commands.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn only(driver: Arc<dyn Driver>) -> Self {
+        Self { shell: driver.clone(), exec: driver }
     }
 
     /// The driver of a command.
     pub fn of(&self, command: &Command) -> &dyn Driver {
         match command {
-            Command::Shell(_) => &self.shell,
-            Command::Exec(_) => &self.exec,
+            Command::Shell(_) => &*self.shell,
+            Command::Exec(_) => &*self.exec,
         }
     }
 }

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     claim::Session,
     config::WorkerConfig,
+    epoch,
     life::{Life, LifeFile},
     load::Load,
 };
@@ -94,9 +95,12 @@ impl Keeper {
             self.trust.send_replace(None);
             // The runs get their grace; only then may the lease be given up and another be had.
             let grace = self.config.lease_grace() + Duration::from_secs(1);
-            if timeout(grace, self.load.idle()).await.is_err() {
+            // Those that have ended and whose locks the store cannot free now are not waited for.
+            if timeout(grace, self.load.nothing_executes()).await.is_err() {
+                let runs = self.load.executing();
                 tracing::warn!(
-                    "runs are left behind the grace; they were told to be kept, or cannot be killed"
+                    runs,
+                    "some runs still execute; they were told to be kept, or cannot be killed"
                 );
             }
             self.stale = Some(lease);
@@ -128,11 +132,16 @@ impl Keeper {
     }
 
     async fn register(&mut self) -> Result<Trust, String> {
-        let text = |error: StoreError| error.chain();
+        let load = self.load.clone();
+        let text = |error: StoreError| {
+            note(&load, &error);
+            error.chain()
+        };
         if let Some(stale) = self.stale {
             self.store.revoke(stale).await.map_err(text)?;
             self.stale = None;
         }
+        epoch::read(&*self.store, &self.config.keys, &self.load).await.map_err(text)?;
         let sent = self.clock.since_boot();
         let (lease, granted) = self.store.grant(self.config.lease_ttl).await.map_err(text)?;
         self.life.lease = Some(lease.0);
@@ -201,6 +210,7 @@ impl Keeper {
                 }
                 Err(StoreError::LeaseGone(_)) => return "the lease has ended in the store",
                 Err(error) => {
+                    note(&self.load, &error);
                     tracing::warn!(error = error.chain(), "cannot renew the lease");
                     next = Instant::now() + RETRY.min(every);
                     continue;
@@ -234,6 +244,7 @@ impl Keeper {
             running: self.load.running(),
             load: Load::average(),
             readiness: self.readiness(),
+            epoch: self.load.epoch(),
             version: config.version.clone(),
             started: self.started,
             clock: self.clock.now(),
@@ -245,77 +256,12 @@ impl Keeper {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use common::{
-        clock::SystemClock,
-        store::{embedded::EmbeddedStore, key::Keys},
-    };
-
-    use super::*;
-    use crate::registry::Registry;
-
-    fn config(dir: &std::path::Path) -> Arc<WorkerConfig> {
-        Arc::new(WorkerConfig {
-            id: "w".parse().unwrap(),
-            keys: Keys::new("/quorate/").unwrap(),
-            labels: std::collections::BTreeMap::new(),
-            slots: 1,
-            lease_ttl: Duration::from_secs(15),
-            hedge: Duration::from_millis(250),
-            data_dir: dir.to_owned(),
-            shell: "/bin/sh".into(),
-            self_exe: "/bin/true".into(),
-            address: String::new(),
-            host: String::new(),
-            version: String::new(),
-            retention: Duration::from_secs(1),
-        })
-    }
-
-    /// The worker revokes its old lease before it takes another, which removes its own key once more: that must
-    /// not end the session after it.
-    #[tokio::test]
-    async fn a_lost_lease_is_followed_by_one_session_that_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = config(dir.path());
-        let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().unwrap());
-        let load = Load::new(1);
-        let (shutdown, trust) = (CancellationToken::new(), watch::Sender::new(None));
-        let registry = Registry::new(config.id.clone(), clock.clone(), load.clone());
-        tokio::spawn(registry.clone().run(store.clone(), config.keys.clone(), shutdown.clone()));
-        let mut sessions = trust.subscribe();
-        let keeper = Keeper {
-            file: LifeFile::in_dir(dir.path()),
-            life: Life::new("token".into()),
-            removed: registry.removed(),
-            stale: None,
-            started: clock.now(),
-            store: store.clone(),
-            config,
-            clock,
-            load,
-            trust,
-        };
-        tokio::spawn(keeper.run(shutdown.clone()));
-        let mut next = async |after: Revision| -> Trust {
-            let newer =
-                |trust: &Option<Trust>| trust.as_ref().is_some_and(|trust| trust.session.revision > after);
-            let waited = timeout(Duration::from_secs(10), sessions.wait_for(newer)).await;
-            waited.expect("a session begins").unwrap().clone().unwrap()
-        };
-
-        let first = next(0).await;
-        store.revoke(first.lease).await.unwrap();
-        let second = next(first.session.revision).await;
-        // The registry has seen all of it when it has seen the second registration.
-        let mut view = registry.changes();
-        let lives =
-            |view: &Arc<crate::registry::View>| view.lives(&second.session.worker, second.session.revision);
-        timeout(Duration::from_secs(10), view.wait_for(lives)).await.expect("it is seen").unwrap();
-        assert!(*registry.removed().borrow() < second.session.revision);
-        assert!(next(0).await.session == second.session, "the second session was ended");
-        shutdown.cancel();
+/// A store that was restored is told of by whichever request meets it first.
+fn note(load: &Load, error: &StoreError) {
+    if let StoreError::WentBack { seen, now } = error {
+        load.store_was_restored(*seen, *now);
     }
 }
+
+#[cfg(test)]
+mod tests;

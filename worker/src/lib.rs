@@ -4,14 +4,14 @@
 //! The way of a tick: [`scheduler`] (due) → [`decide`] (claim, skip, catch up) → [`carry_out`] (run, spool, finish)
 //! → [`shipper`] (run log).
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
     runlog::RunLog,
     store::{LeaseId, Revision, Store},
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -37,13 +37,17 @@ mod config;
 pub mod decide;
 pub mod desk;
 pub mod driver;
+pub mod epoch;
 pub mod guard;
 pub mod lease;
 pub mod life;
 pub mod live;
 pub mod load;
+pub mod lost;
 pub mod marks;
+pub mod misfire;
 pub mod output;
+pub mod reboot;
 pub mod registry;
 pub mod runner;
 pub mod scheduler;
@@ -93,33 +97,78 @@ pub struct Worker {
     guard: GuardHandle,
     life: Life,
     earlier: Option<Life>,
+    /// Output of runs that the earlier life lost.
+    copies: Vec<PathBuf>,
+    measurements: Option<live::Measurements>,
 }
 
 impl Worker {
-    /// Prepares the data directory, kills what an earlier life left behind, and starts the guard.
+    /// Prepares the data directory and starts the guard.
     pub fn new(config: WorkerConfig, ports: WorkerPorts) -> Result<Self, WorkerError> {
         let dir = &config.data_dir;
         let bad_dir = |source| WorkerError::DataDir { dir: dir.display().to_string(), source };
         let spill = dir.join("output");
         std::fs::create_dir_all(&spill).map_err(bad_dir)?;
         let load = Load::new(config.slots);
+        let copies = lost::copies(&spill);
         let spool = Spool::open(&dir.join("spool"), load.clone()).map_err(bad_dir)?;
         let file = LifeFile::in_dir(dir);
         let earlier = file.read();
         let life = Life::new(guard::new_session_token());
-        if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.boot == life.boot) {
-            let killed = guard::kill_session(&earlier.token);
-            if killed > 0 {
-                tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
-            }
-        }
         let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
             ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
         let runner = Runner::new(ports.clock.clone(), drivers, spill, config.retention);
-        Ok(Self { config: Arc::new(config), ports, load, runner, spool, guard, life, earlier })
+        Ok(Self {
+            config: Arc::new(config),
+            ports,
+            load,
+            runner,
+            spool,
+            guard,
+            life,
+            earlier,
+            copies,
+            measurements: None,
+        })
+    }
+
+    /// The same with another way to execute, for simulations and measurements: `driver` runs all commands, and there
+    /// is no guard.
+    #[cfg(feature = "test-support")]
+    pub fn with_driver(
+        config: WorkerConfig,
+        ports: WorkerPorts,
+        driver: Arc<dyn driver::Driver>,
+    ) -> Result<Self, WorkerError> {
+        let bad_dir = |source| WorkerError::DataDir { dir: config.data_dir.display().to_string(), source };
+        let spill = config.data_dir.join("output");
+        std::fs::create_dir_all(&spill).map_err(bad_dir)?;
+        let load = Load::new(config.slots);
+        let spool = Spool::open(&config.data_dir.join("spool"), load.clone()).map_err(bad_dir)?;
+        let runner = Runner::new(ports.clock.clone(), Drivers::only(driver), spill, config.retention);
+        let (guard, life) = (GuardHandle::absent(), Life::new(guard::new_session_token()));
+        let (earlier, copies) = (None, Vec::new());
+        Ok(Self {
+            config: Arc::new(config),
+            ports,
+            load,
+            runner,
+            spool,
+            guard,
+            life,
+            earlier,
+            copies,
+            measurements: None,
+        })
+    }
+
+    /// Serves this process's measurements as well.
+    #[must_use]
+    pub fn with_measurements(self, measurements: live::Measurements) -> Self {
+        Self { measurements: Some(measurements), ..self }
     }
 
     /// What executes here, for live output.
@@ -127,12 +176,15 @@ impl Worker {
         self.runner.clone()
     }
 
-    /// Works until `shutdown`, then ends in order: claims nothing, ends its runs, ships its logs, gives up its lease.
+    /// Kills what an earlier life left behind, works until `shutdown`, then ends in order: claims nothing, ends its
+    /// runs, ships its logs, gives up its lease.
     pub async fn run(
         self,
         listener: Option<TcpListener>,
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
+        // Before the keeper revokes the earlier life's lease: without it others may start what still executes.
+        self.kill_leftovers().await;
         let background = TaskTracker::new();
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
@@ -144,9 +196,16 @@ impl Worker {
             ending.clone(),
         ));
         background.spawn(desk.clone().publish_marks());
+        background.spawn(epoch::run(
+            self.ports.store.clone(),
+            self.config.keys.clone(),
+            self.load.clone(),
+            ending.clone(),
+        ));
         let lease_ending = CancellationToken::new();
         let keeping = tokio::spawn(self.keeper(trust, desk.registry.removed()).run(lease_ending.clone()));
         let scheduling = tokio::spawn(desk.clone().schedule());
+        desk.tasks.spawn(desk.clone().queue_reboot_jobs(self.life.boot.clone()));
 
         shutdown.cancelled().await;
         // From here on this worker claims nothing.
@@ -158,9 +217,7 @@ impl Worker {
         if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
             self.runner.end_all("the end of its worker");
             if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
-                tracing::warn!(
-                    "some runs did not end in time; the guard ends them, and their caretakers record them"
-                );
+                self.say_what_is_left();
             }
         }
         ending.cancel();
@@ -182,6 +239,35 @@ impl Worker {
         Ok(())
     }
 
+    fn say_what_is_left(&self) {
+        let executing = self.load.executing();
+        if executing > 0 {
+            tracing::warn!(
+                runs = executing,
+                "some runs did not end in time; the guard ends them, and their caretakers record them"
+            );
+        }
+        let ended = self.load.running().saturating_sub(executing);
+        if ended > 0 {
+            tracing::warn!(
+                runs = ended,
+                "some runs have ended, but the store cannot be told; their locks end with this worker's lease"
+            );
+        }
+    }
+
+    async fn kill_leftovers(&self) {
+        let Some(earlier) = self.earlier.as_ref().filter(|earlier| earlier.boot == self.life.boot) else {
+            return;
+        };
+        let token = earlier.token.clone();
+        // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
+        let killed = spawn_blocking(move || guard::kill_session(&token)).await.unwrap_or_default();
+        if killed > 0 {
+            tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
+        }
+    }
+
     fn start_background(
         &self,
         background: &TaskTracker,
@@ -190,7 +276,8 @@ impl Worker {
         trust: watch::Receiver<Option<Trust>>,
     ) {
         if let Some(listener) = listener {
-            let (router, ending) = (live::router(self.runner.clone()), ending.clone());
+            let (router, ending) =
+                (live::router(self.runner.clone(), self.measurements.clone()), ending.clone());
             background.spawn(async move {
                 let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned());
                 if let Err(error) = served.await {
@@ -198,6 +285,7 @@ impl Worker {
                 }
             });
         }
+        background.spawn(lost::keep(self.copies.clone(), self.spool.clone(), self.config.retention));
         background.spawn(shipper::run(self.spool.clone(), self.ports.runlog.clone(), ending.clone()));
         let (runner, guard) = (self.runner.clone(), self.guard.clone());
         let grace = self.config.lease_grace();
@@ -211,10 +299,10 @@ impl Worker {
         trust: watch::Receiver<Option<Trust>>,
     ) -> Arc<Desk> {
         let (clock, load) = (self.ports.clock.clone(), self.load.clone());
-        let store = self.ports.store.clone();
+        let (store, keys) = (self.ports.store.clone(), self.config.keys.clone());
         Arc::new(Desk {
             config: self.config.clone(),
-            batcher: Batcher::start(store.clone(), self.config.keys.clone(), background, ending.clone()),
+            batcher: Batcher::start(store.clone(), keys, load.clone(), background, ending.clone()),
             store,
             registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone()),
             clock,
@@ -224,6 +312,7 @@ impl Worker {
             trust,
             agenda: std::sync::Mutex::default(),
             queue: std::sync::Mutex::default(),
+            lead: claim::lead::Lead::default(),
             marks: marks::Marks::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),

@@ -1,12 +1,12 @@
-//! Serves the output of what executes here, while someone watches it: the one thing that goes from a worker to a
-//! manager directly.
+//! What a worker serves by HTTP: the output of what executes here, while someone watches it (the one thing that goes
+//! from a worker to a manager directly), and its measurements.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     routing::get,
 };
 use common::{
@@ -17,9 +17,22 @@ use serde::Deserialize;
 
 use crate::runner::Runner;
 
+/// Gives this process's measurements as Prometheus reads them.
+pub type Measurements = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// What a worker's listener serves.
-pub fn router(runner: Arc<Runner>) -> Router {
-    Router::new().route("/live/{run}", get(output)).route("/healthz", get(async || "ok\n")).with_state(runner)
+pub fn router(runner: Arc<Runner>, measurements: Option<Measurements>) -> Router {
+    let measured = measurements.map_or_else(Router::new, |measurements| {
+        let running = runner.clone();
+        let text = async move || {
+            // Far below where a float is no longer exact.
+            metrics::gauge!("quorate_runs_executing").set(running.executing() as f64);
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], measurements())
+        };
+        Router::new().route("/metrics", get(text))
+    });
+    let output = Router::new().route("/live/{run}", get(output)).with_state(runner);
+    output.route("/healthz", get(async || "ok\n")).merge(measured)
 }
 
 #[derive(Deserialize)]

@@ -1,12 +1,18 @@
 //! What a worker executes now, and whether it may take more.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use common::worker::Readiness;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use common::{epoch::Epoch, store::Revision, worker::Readiness};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 
 /// Slots and the reasons not to claim.
 #[derive(Debug)]
@@ -14,17 +20,52 @@ pub struct Load {
     slots: Arc<Semaphore>,
     total: u32,
     running: AtomicU32,
+    executing: AtomicU32,
     ended: Notify,
     draining: AtomicBool,
     disk_full: AtomicBool,
     clock_ahead: AtomicBool,
+    store_restored: AtomicBool,
+    restores: AtomicU64,
+    epoch: Mutex<KnownEpoch>,
 }
+
+#[derive(Debug, Default)]
+struct KnownEpoch {
+    epoch: Option<Epoch>,
+    /// When it was seen to grow.
+    raised: Option<Instant>,
+}
+
+/// Each request and each watch that meets a restored store tells of it. What comes so soon after the epoch was raised
+/// is late news of the restore that it was raised for.
+const LATE_NEWS: Duration = Duration::from_secs(30);
 
 /// A slot, free again when dropped.
 #[derive(Debug)]
 pub struct Slot {
     load: Arc<Load>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Says, while it lives, that something executes in a slot. A slot outlasts it: until the run's record is kept and its
+/// lock is free, which a store that is away delays.
+#[derive(Debug)]
+pub struct Executing(Arc<Load>);
+
+impl Slot {
+    /// From here on something executes in it.
+    pub fn execute(&self) -> Executing {
+        self.load.executing.fetch_add(1, Ordering::SeqCst);
+        Executing(self.load.clone())
+    }
+}
+
+impl Drop for Executing {
+    fn drop(&mut self) {
+        self.0.executing.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
+    }
 }
 
 impl Drop for Slot {
@@ -41,10 +82,14 @@ impl Load {
             slots: Arc::new(Semaphore::new(slots as usize)),
             total: slots,
             running: AtomicU32::new(0),
+            executing: AtomicU32::new(0),
             ended: Notify::new(),
             draining: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
             clock_ahead: AtomicBool::new(false),
+            store_restored: AtomicBool::new(false),
+            restores: AtomicU64::new(0),
+            epoch: Mutex::default(),
         })
     }
 
@@ -55,16 +100,21 @@ impl Load {
         Some(Slot { load: self.clone(), _permit: permit })
     }
 
-    /// Runs that execute or are about to.
+    /// Slots that are taken: runs that execute, are about to, or have ended and are not accounted for yet.
     pub fn running(&self) -> u32 {
         self.running.load(Ordering::SeqCst)
     }
 
+    /// Runs that execute, or wait for their instant.
+    pub fn executing(&self) -> u32 {
+        self.executing.load(Ordering::SeqCst)
+    }
+
     /// Resolves when nothing executes. Cancel safe.
-    pub async fn idle(&self) {
+    pub async fn nothing_executes(&self) {
         loop {
             let ended = self.ended.notified();
-            if self.running() == 0 {
+            if self.executing() == 0 {
                 return;
             }
             ended.await;
@@ -76,6 +126,8 @@ impl Load {
         let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
         if is(&self.draining) {
             Readiness::Draining
+        } else if is(&self.store_restored) {
+            Readiness::StoreRestored
         } else if is(&self.clock_ahead) {
             Readiness::ClockAhead
         } else if is(&self.disk_full) {
@@ -107,8 +159,86 @@ impl Load {
         self.clock_ahead.store(ahead, Ordering::SeqCst);
     }
 
+    /// From here on it takes nothing new until the epoch is raised, or it is restarted: a restored store's fences may be
+    /// older than what has run, and a person has to see to it. Several who notice say it once.
+    pub fn store_was_restored(&self, seen: Revision, now: Revision) {
+        // Under the lock, so that it is either before the raised epoch is seen, or late news.
+        let known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.raised.is_some_and(|at| at.elapsed() < LATE_NEWS) {
+            tracing::debug!(seen, now, "the store went back, and has been seen to since");
+            return;
+        }
+        if !self.store_restored.swap(true, Ordering::SeqCst) {
+            self.restores.fetch_add(1, Ordering::SeqCst);
+            tracing::error!(
+                seen,
+                now,
+                "the store went back: it was restored from a copy, or is another one. Ticks that have run since the copy was \
+                 made could run again, so this worker claims nothing any more: see what has run, then give `quorate admin \
+                 after-restore`"
+            );
+        }
+    }
+
+    /// The store's epoch, as it was read. One above what was known says that a person has seen to a restore: what stands
+    /// in the store counts again.
+    pub fn saw_epoch(&self, epoch: Epoch) {
+        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.epoch;
+        known.epoch = before.max(Some(epoch));
+        if before.is_none_or(|before| epoch <= before) {
+            return;
+        }
+        known.raised = Some(Instant::now());
+        if self.store_restored.swap(false, Ordering::SeqCst) {
+            tracing::warn!(%epoch, "the restored store was seen to; this worker claims again");
+        }
+    }
+
+    /// The store's epoch, as far as it is known.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).epoch.unwrap_or_default()
+    }
+
+    /// How often the store was found to be restored.
+    pub fn restores(&self) -> u64 {
+        self.restores.load(Ordering::SeqCst)
+    }
+
+    /// True when what stands in the store may be older than what has happened.
+    pub fn is_store_restored(&self) -> bool {
+        self.store_restored.load(Ordering::SeqCst)
+    }
+
     /// The machine's load over one minute; 0 where it cannot be read.
     pub fn average() -> f64 {
         sysinfo::System::load_average().map_or(0.0, |load| load.one)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_epoch_above_the_known_one_ends_the_wait_after_a_restore() {
+        let load = Load::new(1);
+        let (one, two) = (Epoch::default().next(), Epoch::default().next().next());
+        load.saw_epoch(one);
+        load.store_was_restored(1000, 10);
+        for copied in [Epoch::default(), one] {
+            load.saw_epoch(copied);
+            assert_eq!(load.readiness(), Readiness::StoreRestored);
+        }
+        assert_eq!(load.epoch(), one, "tokens do not go back");
+        load.saw_epoch(two);
+        assert_eq!((load.readiness(), load.epoch()), (Readiness::Ready, two));
+        // Some watch is late to tell of it.
+        load.store_was_restored(900, 12);
+        assert_eq!((load.readiness(), load.restores()), (Readiness::Ready, 1));
+        // Long after.
+        load.epoch.lock().unwrap().raised = None;
+        load.store_was_restored(1000, 10);
+        assert_eq!((load.readiness(), load.restores()), (Readiness::StoreRestored, 2));
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -33,7 +33,8 @@ pub const SPILL_BYTES: usize = 64 << 10;
 /// The output of one attempt while it executes.
 #[derive(Debug)]
 pub struct Output {
-    started: Instant,
+    made: Instant,
+    begun: OnceLock<Instant>,
     state: Mutex<State>,
 }
 
@@ -43,6 +44,24 @@ struct State {
     /// When something was printed last; the start, if nothing was.
     last: Instant,
     spill: Option<Spill>,
+}
+
+/// Where the copy of a run's output goes.
+#[derive(Clone, Debug)]
+pub struct SpillTo {
+    /// The file, see [`Output::spill_path`].
+    pub path: PathBuf,
+    /// What is to know of the run beside its output; of no meaning here.
+    pub head: Vec<u8>,
+}
+
+/// What a copy holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// As it was given; cut short if a crash tore it.
+    pub head: Vec<u8>,
+    /// As far as it was copied.
+    pub output: Collected,
 }
 
 /// A run's whole output.
@@ -78,12 +97,23 @@ impl Snapshot {
 }
 
 impl Output {
-    /// Keeps `limit` bytes of text. `started` is when the run started; `spill` is where a copy goes, see
-    /// [`Output::spill_path`].
-    pub fn new(limit: u64, started: Instant, spill: Option<PathBuf>) -> Arc<Self> {
+    /// Keeps `limit` bytes of text. `started` is when it was made ready to start, see [`Output::begin`]; `spill` is where a copy goes.
+    pub fn new(limit: u64, started: Instant, spill: Option<SpillTo>) -> Arc<Self> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let state = State { text: Text::new(limit), last: started, spill: spill.map(Spill::new) };
-        Arc::new(Self { started, state: Mutex::new(state) })
+        Arc::new(Self { made: started, begun: OnceLock::new(), state: Mutex::new(state) })
+    }
+
+    /// The run starts now: it was made before, and has waited for its instant and for its turn.
+    pub fn begin(&self) {
+        let begun = *self.begun.get_or_init(Instant::now);
+        let mut state = self.lock();
+        state.last = state.last.max(begun);
+    }
+
+    /// When the run started, if its driver has said so.
+    pub fn begun(&self) -> Option<Instant> {
+        self.begun.get().copied()
     }
 
     /// Takes what was read from a stream.
@@ -92,7 +122,7 @@ impl Output {
             return;
         }
         let now = Instant::now();
-        let lasted = now.saturating_duration_since(self.started);
+        let lasted = now.saturating_duration_since(self.started());
         let mut state = self.lock();
         state.last = now;
         state.text.append(u32::try_from(lasted.as_millis()).unwrap_or(u32::MAX), stream, bytes);
@@ -120,9 +150,9 @@ impl Output {
         Snapshot { text, pieces, next: state.text.len() as u64, truncated: state.text.truncated() }
     }
 
-    /// When the run started.
-    pub const fn started(&self) -> Instant {
-        self.started
+    /// When the run started, or was made ready to.
+    pub fn started(&self) -> Instant {
+        self.begun().unwrap_or(self.made)
     }
 
     /// When something was printed last; the start, if nothing was.
@@ -175,7 +205,7 @@ impl Output {
     }
 
     /// Reads a copy, also one that a crash tore.
-    pub fn recover(path: &Path) -> std::io::Result<Collected> {
+    pub fn recover(path: &Path) -> std::io::Result<Recovered> {
         spill::read(path)
     }
 

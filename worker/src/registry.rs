@@ -1,7 +1,7 @@
 //! Watches the live workers and how far they have decided, and checks this worker's clock against theirs.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -12,7 +12,7 @@ use common::{
     placement::Candidates,
     store::{Change, Entry, Event, Key, Prefix, Revision, Store, follow, key::Keys},
     tick::Tick,
-    worker::{LiveWorker, Mark, Registration},
+    worker::{LiveWorker, Mark, Readiness, Registration},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,13 @@ impl View {
     /// True when the worker lives in the life that this revision names.
     pub fn lives(&self, worker: &WorkerId, session: Revision) -> bool {
         self.live.get(worker).is_some_and(|live| live.session == session)
+    }
+
+    /// True when it also may claim.
+    pub fn is_candidate(&self, worker: &WorkerId, session: Revision) -> bool {
+        self.live
+            .get(worker)
+            .is_some_and(|live| live.session == session && live.registration.readiness == Readiness::Ready)
     }
 }
 
@@ -83,11 +90,14 @@ impl Registry {
         self.view.subscribe()
     }
 
-    /// True when the worker has decided all it ranks first for up to `tick`, by the same view as this one's.
-    pub fn has_decided(&self, worker: &WorkerId, tick: Tick) -> bool {
-        let view = self.view.borrow().candidates.view();
+    /// Those of the view's workers that have not said, by the same view, that they have decided all that they rank
+    /// first for up to `tick`.
+    pub fn behind(&self, tick: Tick, view: &View) -> HashSet<WorkerId> {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        marks.get(worker).is_some_and(|mark| mark.view == view && mark.decided >= tick)
+        let by = view.candidates.view();
+        let decided =
+            |worker: &WorkerId| marks.get(worker).is_some_and(|mark| mark.view == by && mark.decided >= tick);
+        view.live.keys().filter(|worker| !decided(worker)).cloned().collect()
     }
 
     /// Tells the revision at which this worker's own registration was last seen removed.
@@ -136,7 +146,11 @@ impl Registry {
                     }
                 }
             }
-            Change::Stale(_) | Change::WentBack { .. } => return,
+            Change::WentBack { seen, now } => {
+                self.load.store_was_restored(seen, now);
+                return;
+            }
+            Change::Stale(_) => return,
         }
         let candidates = Candidates::among(live.values());
         self.view.send_modify(|view| *view = Arc::new(View { live, candidates }));
@@ -193,7 +207,8 @@ impl Registry {
                     }
                 }
             }
-            Change::Stale(_) | Change::WentBack { .. } => {}
+            Change::WentBack { seen, now } => self.load.store_was_restored(seen, now),
+            Change::Stale(_) => {}
         }
     }
 }

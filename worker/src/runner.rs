@@ -29,6 +29,7 @@ use crate::{
     agenda::Planned,
     driver::{Drivers, Exit, RunSpec, StartError},
     load::Slot,
+    lost,
     output::{Collected, Output},
 };
 
@@ -38,8 +39,8 @@ pub struct Claimed {
     pub planned: Arc<Planned>,
     /// The claim.
     pub held: Held,
-    /// The claim's revision: the fencing token.
-    pub fence: Revision,
+    /// The claim's revision.
+    pub revision: Revision,
     /// When it should start.
     pub due: DateTime<Utc>,
     /// When this worker set about it.
@@ -77,7 +78,8 @@ pub struct Runner {
 /// One run that executes or is about to.
 struct Active {
     held: Held,
-    fence: Revision,
+    /// The claim's: kills act on what was claimed before them.
+    revision: Revision,
     keep: bool,
     grace: Duration,
     why: Mutex<Option<Stop>>,
@@ -91,18 +93,29 @@ impl Runner {
         Arc::new(Self { clock, drivers, spill, retention, active: Mutex::default() })
     }
 
+    /// How many runs execute or wait for their instant.
+    pub fn executing(&self) -> usize {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn active(&self) -> Vec<Arc<Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Executes a claimed run to its end; its record. `withdrawn` is the last look before the start.
-    pub async fn execute(&self, claimed: &Claimed, withdrawn: impl Fn() -> Option<Stop> + Send) -> RunRecord {
+    /// Executes a claimed run to its end; its record, and its output, whose copy on disk goes once the record is kept.
+    /// `withdrawn` is the last look before the start.
+    pub async fn execute(
+        &self,
+        claimed: &Claimed,
+        withdrawn: impl Fn() -> Option<Stop> + Send,
+    ) -> (RunRecord, Arc<Output>) {
+        let _executing = claimed.slot.execute();
         let job = &claimed.planned.job;
         let run = claimed.held.run;
-        let spill = Output::spill_path(&self.spill, &run, claimed.held.attempt);
+        let spill = lost::spill_to(&self.spill, claimed);
         let active = Arc::new(Active {
             held: claimed.held.clone(),
-            fence: claimed.fence,
+            revision: claimed.revision,
             keep: job.on_lease_loss == OnLeaseLoss::Keep,
             grace: job.grace.0,
             why: Mutex::default(),
@@ -118,25 +131,31 @@ impl Runner {
         if let Some(stop) = withdrawn() {
             active.stop(stop, Duration::ZERO);
         }
-        let started = self.clock.now();
-        let end = if active.why().is_some() { End::NotStarted } else { self.start(claimed, &active).await };
+        let (started, end) = match active.why() {
+            Some(_) => (self.clock.now(), End::NotStarted),
+            None => self.start(claimed, &active).await,
+        };
         let record = self.record(claimed, &active, started, end);
-        active.output.discard_spill();
         self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
-        record
+        (record, active.output.clone())
     }
 
-    async fn start(&self, claimed: &Claimed, active: &Arc<Active>) -> End {
+    /// When it started, and how it ended.
+    async fn start(&self, claimed: &Claimed, active: &Arc<Active>) -> (DateTime<Utc>, End) {
         let job = &claimed.planned.job;
         let spec = RunSpec {
             job: Arc::new(job.clone()),
             run: claimed.held.run,
             attempt: claimed.held.attempt,
             tick: claimed.held.tick,
-            fence: claimed.fence,
+            fence: claimed.held.token(claimed.revision),
             worker: claimed.held.worker.clone(),
         };
-        match self.drivers.of(&job.driver).start(&spec, active.output.clone()).await {
+        let begun = self.drivers.of(&job.driver).start(&spec, active.output.clone()).await;
+        // Not before it: many starts wait for each other.
+        let ago = active.output.begun().map(|begun| begun.elapsed()).unwrap_or_default();
+        let started = self.clock.now() - ago;
+        let end = match begun {
             Err(error) => End::CannotStart(error),
             Ok(running) => {
                 let limits =
@@ -151,7 +170,8 @@ impl Runner {
                     }
                 }
             }
-        }
+        };
+        (started, end)
     }
 
     fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
@@ -185,7 +205,7 @@ impl Runner {
             trigger: claimed.held.cause,
             tick: claimed.held.tick,
             worker: claimed.held.worker.clone(),
-            fence: claimed.fence,
+            fence: claimed.held.token(claimed.revision),
             claim_time: millis(claimed.answered),
             exit_code,
             signal,
@@ -199,7 +219,7 @@ impl Runner {
     pub fn kill(&self, name: &str, kill: &Kill, revision: Revision) {
         for active in self.active() {
             let named = active.held.job.as_str() == name || active.held.run.to_string() == name;
-            if named && active.fence < revision {
+            if named && active.revision < revision {
                 active.stop(Stop::Killed(format!("killed by {}", kill.by)), active.grace);
             }
         }

@@ -1,6 +1,9 @@
 //! The loop: watches jobs, wanted runs and kills, feeds the agenda, and passes due ticks on to be decided.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+};
 
 use common::{
     id::JobName,
@@ -13,13 +16,16 @@ use tokio::time::{Duration, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    agenda::{Due, Planned},
+    agenda::{Agenda, Due, Planned},
     desk::Desk,
     wanted::Attended,
 };
 
 /// The wait of a loop that has no next tick; a change of the jobs ends it early.
 const IDLE: chrono::Duration = chrono::Duration::seconds(60);
+
+/// A job that was saved longer ago is no news: the ticks since then are the caretaker's.
+const LOOK_BACK: chrono::Duration = chrono::Duration::seconds(5);
 
 /// How often the queue is gone through without a change of it.
 const QUEUE_EVERY: Duration = Duration::from_secs(1);
@@ -38,7 +44,7 @@ impl Desk {
         loop {
             let now = self.clock.now();
             let next = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let wake = next.map_or(now + IDLE, |tick| tick.instant().min(now + IDLE));
+            let wake = next.map_or(now + IDLE, |tick| (tick.instant() - self.lead.now()).min(now + IDLE));
             tokio::select! {
                 () = ending.cancelled() => return,
                 () = self.clock.sleep_until(wake) => self.pass_due(),
@@ -62,32 +68,59 @@ impl Desk {
         }
     }
 
-    /// Passes on what is due and this worker has a rank for, or runs.
+    /// Passes on what is due, or will be by the time a claim is answered, and this worker has a rank for, or runs.
     fn pass_due(self: &Arc<Self>) {
-        let due = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).pop(self.clock.now());
+        let due_by = self.clock.now() + self.lead.now();
+        let due = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).pop(due_by);
         let view = self.registry.view();
-        let mut ranked: Vec<(Due, usize)> = Vec::with_capacity(due.len());
+        let mut first = Vec::with_capacity(due.len());
+        // By tick and rank: all of a group are looked at together.
+        let mut hedged: BTreeMap<(Tick, usize), Vec<Due>> = BTreeMap::new();
         for due in due {
             let job = &due.job.job;
-            let runs_here = || self.runs_here(&job.name);
             match view.candidates.rank_of(&self.config.id, &job.name, &job.placement) {
+                Some(0) => first.push(due),
                 // Its holder decides a tick at once, whatever its rank.
-                Some(0) => ranked.push((due, 0)),
-                Some(_) | None if runs_here() => ranked.push((due, 0)),
-                Some(rank) => ranked.push((due, rank)),
+                _ if self.runs_here(&job.name) => first.push(due),
+                Some(rank) => hedged.entry((due.tick, rank)).or_default().push(due),
                 None => {}
             }
         }
-        self.marks.begin(ranked.iter().filter(|(_, rank)| *rank == 0).map(|(due, _)| due.tick));
-        for (due, rank) in ranked {
+        self.marks.begin(first.iter().map(|due| due.tick));
+        for due in first {
             let desk = self.clone();
             self.tasks.spawn(async move {
                 let tick = due.tick;
-                desk.clone().decide(due, rank).await;
-                if rank == 0 {
-                    desk.marks.done(tick);
-                }
+                desk.clone().decide(due).await;
+                desk.marks.done(tick);
             });
+        }
+        for ((tick, rank), group) in hedged {
+            self.tasks.spawn(self.clone().hedge(tick, rank, group));
+        }
+    }
+
+    /// Waits its rank's hedge, then decides the ticks of which the better-ranked workers have not said that they
+    /// have decided them.
+    async fn hedge(self: Arc<Self>, tick: Tick, rank: usize, group: Vec<Due>) {
+        let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
+        tokio::select! {
+            () = self.clock.sleep_until(tick.instant() + hedge) => {}
+            () = self.closing.cancelled() => return,
+        }
+        let view = self.registry.view();
+        let behind = self.registry.behind(tick, &view);
+        if behind.is_empty() {
+            return;
+        }
+        for due in group {
+            let job = &due.job.job;
+            let ranked = view.candidates.rank(&job.name, &job.placement);
+            // When the workers have changed since, this one may stand better now.
+            let mut before = ranked.into_iter().take(rank).take_while(|worker| **worker != self.config.id);
+            if before.all(|worker| behind.contains(worker)) {
+                self.tasks.spawn(self.clone().decide(due));
+            }
         }
     }
 
@@ -102,8 +135,10 @@ impl Desk {
                 for name in gone.iter().filter(|name| !kept.contains(name.as_str())) {
                     agenda.remove(name.as_str());
                 }
-                for entry in &entries {
-                    self.put_job(&mut agenda, entry);
+                drop(kept);
+                // By value: what an entry takes is free for the jobs that follow.
+                for entry in entries {
+                    self.put_job(&mut agenda, &entry);
                 }
             }
             Change::Events(events) => {
@@ -126,18 +161,22 @@ impl Desk {
         }
     }
 
-    /// A job that does not parse is out of the agenda and said so; it never stops the others.
-    fn put_job(&self, agenda: &mut crate::agenda::Agenda, entry: &Entry) {
+    /// A job that does not parse is out of the agenda and said so; it never stops the others. Its ticks count from
+    /// when it was saved, which was before this worker sees it.
+    fn put_job(&self, agenda: &mut Agenda, entry: &Entry) {
         let Some(name) = self.config.keys.jobs.name(&entry.key) else { return };
         if agenda.get(name).is_some_and(|planned| planned.revision == entry.mod_revision) {
             return;
         }
+        let now = self.clock.now();
         let planned = StoredJob::decode(name, &entry.value).and_then(|stored| {
             let schedule = stored.job.schedule()?;
-            Ok(Planned { job: stored.job, revision: entry.mod_revision, schedule, paused: stored.paused })
+            let since = stored.saved.unwrap_or(now).clamp(now - LOOK_BACK, now);
+            let revision = entry.mod_revision;
+            Ok((Planned { job: stored.job, revision, schedule, paused: stored.paused }, since))
         });
         match planned {
-            Ok(planned) => agenda.put(Arc::new(planned), self.clock.now()),
+            Ok((planned, since)) => agenda.put(Arc::new(planned), since),
             Err(error) => {
                 tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved anew");
                 agenda.remove(name);

@@ -127,7 +127,11 @@ impl Spool {
         let mut read: Vec<Spooled> = Vec::new();
         let (mut count, mut size) = (0, 0);
         for (_, path) in self.oldest()? {
-            let text = fs::read(&path)?;
+            let text = match fs::read(&path) {
+                // At the end of a worker there are two who ship: the other was first.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                text => text?,
+            };
             let file = self.parse(path, &text);
             count += file.entries.len();
             size += file.bytes;
@@ -160,7 +164,11 @@ impl Spool {
     /// Removes files whose entries the run log has.
     pub fn shipped(&self, files: &[Spooled]) -> io::Result<()> {
         for file in files {
-            fs::remove_file(&file.path)?;
+            match fs::remove_file(&file.path) {
+                // As in `read`.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                removed => removed?,
+            }
             self.shared.bytes.fetch_sub(file.bytes, Ordering::SeqCst);
         }
         self.shared.load.set_disk_full(self.shared.is_full());
@@ -253,6 +261,8 @@ mod tests {
         let entries: Vec<_> = files.iter().flat_map(|file| file.entries.clone()).collect();
         assert_eq!(entries, [ticks(1), ticks(2), ticks(3)]);
         spool.shipped(&files).unwrap();
+        spool.shipped(&files).unwrap();
+        assert_eq!(spool.shared.bytes.load(Ordering::SeqCst), 0);
         assert!(spool.read(100, 1 << 20).unwrap().is_empty());
         assert_eq!(fs::read(dir.path().join("00000000000000000007.unreadable")).unwrap(), b"rubbish");
     }

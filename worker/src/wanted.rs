@@ -7,7 +7,8 @@ use std::{
 };
 
 use common::{
-    job::{Overlap, Placement},
+    id::JobName,
+    job::{Overlap, Placement, StoredJob},
     lock::{Free, Held, Lock},
     queue::{Kill, Wanted},
     run::RunState,
@@ -37,7 +38,8 @@ enum Step {
 }
 
 impl Desk {
-    /// Sets about every wanted run that this worker ranks for and does not look after yet.
+    /// Sets about every wanted run that this worker ranks for and does not look after yet. A run that is one worker's
+    /// is set about by that one, and by the job's first choice, which starts it not but sees its deadline pass.
     pub fn attend_queue(self: &Arc<Self>, attended: &Arc<Attended>) {
         let wanted: Vec<(String, Wanted)> = {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,9 +50,13 @@ impl Desk {
             let placement = self
                 .planned(&wanted.job)
                 .map_or_else(Placement::default, |planned| planned.job.placement.clone());
-            let Some(rank) = view.candidates.rank_of(&self.config.id, &wanted.job, &placement) else {
-                continue;
+            let ranked = view.candidates.rank_of(&self.config.id, &wanted.job, &placement);
+            let rank = match &wanted.worker {
+                Some(only) if *only == self.config.id => Some(0),
+                Some(_) => ranked.filter(|rank| *rank == 0),
+                None => ranked,
             };
+            let Some(rank) = rank else { continue };
             if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
                 continue;
             }
@@ -69,8 +75,15 @@ impl Desk {
         let start = wanted.not_before.unwrap_or(wanted.since).max(self.clock.now());
         let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
         self.clock.sleep_until(start + hedge).await;
-        while let Step::Again = self.look_at(name).await {
-            sleep(LOOK_AGAIN).await;
+        let post = self.post(&wanted.job);
+        loop {
+            // Before the look: an end between the look and the wait is heard.
+            let freed = post.freed.notified();
+            let Step::Again = self.look_at(name).await else { return };
+            tokio::select! {
+                () = freed => {}
+                () = sleep(LOOK_AGAIN) => {}
+            }
         }
     }
 
@@ -79,7 +92,10 @@ impl Desk {
         let Some((wanted, revision)) = found else { return Step::Done };
         let key = self.config.keys.queue.key(name);
         let Some(planned) = self.planned(&wanted.job) else {
-            self.withdraw(&wanted, &key, revision, RunState::Expired, "the job is gone", "").await;
+            // The queue may be listed before the jobs are: what this worker does not know may well be there.
+            if let Some(reason) = self.why_not_planned(&wanted.job).await {
+                self.withdraw(&wanted, &key, revision, RunState::Expired, reason, "").await;
+            }
             return Step::Again;
         };
         if wanted.deadline.is_some_and(|deadline| deadline < self.clock.now()) {
@@ -88,12 +104,28 @@ impl Desk {
                 .await;
             return Step::Again;
         }
+        if wanted.worker.as_ref().is_some_and(|only| *only != self.config.id) {
+            return Step::Again;
+        }
         let post = self.post(&wanted.job);
         if post.holding.lock().await.is_some() || !self.load.may_claim() {
             return Step::Again;
         }
         let Some(slot) = self.load.take().await else { return Step::Done };
         self.start_wanted(&wanted, &key, revision, &planned, &post, slot).await
+    }
+
+    /// Why no run of a job can start that this worker does not know, as the store has it; none: it may be known soon.
+    async fn why_not_planned(&self, job: &JobName) -> Option<&'static str> {
+        match self.store.get(&self.config.keys.job(job)).await {
+            Ok((None, _)) => Some("the job is gone"),
+            Ok((Some(entry), _)) => {
+                let stored = StoredJob::decode(job.as_str(), &entry.value);
+                let readable = stored.and_then(|stored| stored.job.schedule()).is_ok();
+                (!readable).then_some("the job's definition cannot be read")
+            }
+            Err(_) => None,
+        }
     }
 
     async fn start_wanted(
@@ -116,7 +148,7 @@ impl Desk {
         let free = match found {
             Lock::Free(free) => free,
             Lock::Held(held) => {
-                self.free_if_orphaned(planned, &held, seen, &session).await;
+                self.free_if_orphaned(Some(&planned.job), &held, seen, &session).await;
                 return Step::Again;
             }
         };
@@ -129,8 +161,10 @@ impl Desk {
             cause: wanted.cause,
             worker: session.worker.clone(),
             session: session.revision,
+            epoch: self.load.epoch(),
             claimed: self.clock.now(),
             skipped: 0,
+            last_skip: None,
             missed: None,
         };
         let txn = self.take(key, revision, &held, seen, free, planned);
@@ -166,6 +200,7 @@ impl Desk {
             claim::replace(&self.config.keys, &held.job, seen, &Lock::Held(held.clone()), vec![delete])
         };
         txn.compares.push(Compare::ModRevision(key.clone(), wanted));
+        txn.compares.push(Compare::ModRevision(self.config.keys.job(&held.job), planned.revision));
         txn
     }
 

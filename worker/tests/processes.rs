@@ -2,10 +2,20 @@
 
 #[path = "processes/support.rs"]
 mod support;
+#[path = "processes/world.rs"]
+mod world;
 
+#[path = "processes/doctored.rs"]
+mod doctored;
 #[path = "processes/guard.rs"]
 mod guard;
 #[path = "processes/kill.rs"]
 mod kill;
+#[path = "processes/life.rs"]
+mod life;
+#[path = "processes/reboot.rs"]
+mod reboot;
 #[path = "processes/run.rs"]
 mod run;
+#[path = "processes/store.rs"]
+mod store;

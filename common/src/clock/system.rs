@@ -117,8 +117,12 @@ impl Clock for SystemClock {
                     if number.is_multiple_of(SWEEP_EVERY) {
                         queue.1.retain(|_, waiter| !waiter.is_closed());
                     }
+                    let earlier = queue.1.first_key_value().is_none_or(|((first, _), _)| at < *first);
                     queue.1.insert((at, number), sender);
-                    clock.waiters.changed.notify_one();
+                    // The thread wakes for the first one anyway.
+                    if earlier {
+                        clock.waiters.changed.notify_one();
+                    }
                     receiver
                 };
                 // The thread ends only with the process.

@@ -116,7 +116,7 @@ fn macros_are_kept() {
     }
     assert_eq!(job("@every_minute date\n").trigger.expressions(), ["* * * * *"]);
     assert!(refusal("@fortnightly date\n").contains("not a macro"));
-    assert!(user("@reboot x\n").lines[0].notes[0].contains("each worker"));
+    assert!(user("@reboot x\n").lines[0].notes[0].contains("a label that only its worker has"));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn from_macro(text: &str, notes: &mut Vec<String>) -> Result<String, String> {
     }
     if text == "@reboot" {
         notes.push(
-            "runs once for each worker and boot of its machine: to run it on this one only, require a label that only its worker has"
+            "runs on every worker, once at each boot of its machine: for this machine alone, require a label that only its worker has"
                 .to_owned(),
         );
     }

@@ -1,6 +1,6 @@
 //! The policies of a job: overlap, misfire, retry, delivery, lease loss, placement, output.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -207,6 +207,14 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// True for a worker with these labels.
+    pub fn allows(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.require.iter().all(|wanted| match wanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|have| have == value),
+            None => labels.contains_key(wanted),
+        })
+    }
+
     pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
         for (n, label) in self.require.iter().enumerate() {
             if label.is_empty() || label.starts_with('=') {

@@ -41,6 +41,8 @@ macro_rules! runlog_conformance {
                 a_workers_record_replaces_a_caretakers,
                 a_caretakers_record_never_replaces_a_workers,
                 a_workers_record_does_not_replace_another_workers,
+                how_a_run_ended_replaces_that_its_worker_lost_it,
+                that_a_worker_lost_a_run_never_replaces_how_it_ended,
                 one_batch_may_hold_both_records_of_a_run,
                 a_batch_of_a_thousand_records_is_appended,
                 ticks_told_again_stand_as_told_last,

@@ -113,6 +113,16 @@ pub enum TickOutcome {
     Missed,
 }
 
+impl TickOutcome {
+    /// Its name, as stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Missed => "missed",
+        }
+    }
+}
+
 /// A stretch of ticks without a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

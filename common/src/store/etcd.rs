@@ -19,7 +19,7 @@ use etcd_client::{GetOptions, GetResponse};
 use futures::{future::join_all, stream::BoxStream};
 
 use self::{
-    convert::{entry, lease_of, ttl, ttl_seconds, txn_outcome},
+    convert::{entry, is_text, lease_of, ttl, ttl_seconds, txn_outcome},
     failure::{Failed, Failure, Kind},
     history::History,
     lease::Renewals,
@@ -169,8 +169,8 @@ impl Store for EtcdStore {
                 if let Some(last) = kvs.last() {
                     start = just_behind(last.key());
                 }
-                // A key that is no text is not ours, and could not be asked for to read on.
-                entries.extend(kvs.into_iter().filter(|kv| kv.key_str().is_ok()).map(entry));
+                // A key that is no text could not be asked for to read on.
+                entries.extend(kvs.into_iter().filter(is_text).map(entry));
             }
         }
         let more = entries.len() > limit;

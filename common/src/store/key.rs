@@ -92,6 +92,10 @@ pub struct Keys {
     pub workers: Prefix,
     /// `marks/<worker>`: [`crate::worker::Mark`], under the worker's lease.
     pub marks: Prefix,
+    /// `boots/<worker>`: [`crate::worker::Boot`].
+    pub boots: Prefix,
+    /// `epoch/current`: [`crate::epoch::Raised`]. The one key of its place, so that it can be watched.
+    pub epoch: Prefix,
     /// `managers/<manager>`: under its lease.
     pub managers: Prefix,
     /// `queue/<run>`: [`crate::queue::Wanted`].
@@ -123,6 +127,8 @@ impl Keys {
             locks: under("locks"),
             workers: under("workers"),
             marks: under("marks"),
+            boots: under("boots"),
+            epoch: under("epoch"),
             managers: under("managers"),
             queue: under("queue"),
             runs: under("runs"),
@@ -148,6 +154,16 @@ impl Keys {
     /// How far the worker has decided.
     pub fn mark(&self, worker: &WorkerId) -> Key {
         self.marks.key(worker)
+    }
+
+    /// The boot of the worker's machine that it has dealt with.
+    pub fn boot(&self, worker: &WorkerId) -> Key {
+        self.boots.key(worker)
+    }
+
+    /// The store's epoch.
+    pub fn epoch(&self) -> Key {
+        self.epoch.key("current")
     }
 
     /// A wanted run.
@@ -197,5 +213,65 @@ mod tests {
             assert!(Keys::new(bad).is_err(), "{bad:?}");
         }
         assert!(Keys::new("/").is_ok());
+    }
+
+    const DOCUMENT: &str = include_str!("../../../docs/store-keys.md");
+
+    /// Keys and values of the fenced examples.
+    fn examples() -> Vec<(Key, String)> {
+        let fenced = DOCUMENT.split("```").skip(1).step_by(2);
+        fenced
+            .map(|example| {
+                let (key, value) = example.trim().split_once('\n').expect("a key and its value");
+                (Key::from_bytes(key.as_bytes()), value.to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_kind_of_key_is_documented_with_an_example() {
+        // Spelled out, so that a new kind does not compile before it stands here.
+        let Keys { root, jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills } =
+            Keys::new("/quorate/").unwrap();
+        for prefix in [jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills] {
+            let place = prefix.as_str().strip_prefix(root.as_str()).unwrap();
+            let stands = ["<", "current`"].map(|name| DOCUMENT.contains(&format!("`{place}{name}")));
+            assert!(stands.contains(&true), "{place} is not in docs/store-keys.md");
+            let has_example = examples().iter().any(|(key, _)| prefix.name(key).is_some());
+            assert!(has_example, "{place} has no example in docs/store-keys.md");
+        }
+    }
+
+    #[test]
+    fn the_documented_values_are_read_and_written_as_they_are() {
+        use crate::{epoch, job, lock, queue, worker};
+        let keys = Keys::new("/quorate/").unwrap();
+        for (key, value) in examples() {
+            let bytes = value.as_bytes();
+            let written = if let Some(name) = keys.jobs.name(&key) {
+                job::StoredJob::decode(name, bytes).unwrap().encode()
+            } else if keys.locks.name(&key).is_some() {
+                lock::Lock::decode(bytes).unwrap().encode()
+            } else if keys.workers.name(&key).is_some() {
+                worker::Registration::decode(bytes).unwrap().encode()
+            } else if keys.marks.name(&key).is_some() {
+                worker::Mark::decode(bytes).unwrap().encode()
+            } else if keys.boots.name(&key).is_some() {
+                worker::Boot::decode(bytes).unwrap().encode()
+            } else if keys.epoch.name(&key).is_some() {
+                epoch::Raised::decode(bytes).unwrap().encode()
+            } else if keys.queue.name(&key).is_some() {
+                queue::Wanted::decode(bytes).unwrap().encode()
+            } else if keys.runs.name(&key).is_some() {
+                lock::Held::decode(bytes).unwrap().encode()
+            } else if keys.kills.name(&key).is_some() {
+                queue::Kill::decode(bytes).unwrap().encode()
+            } else {
+                // Only managers read and write what managers say.
+                assert!(keys.managers.name(&key).is_some(), "{key}");
+                serde_json::to_vec(&serde_json::from_slice::<serde_json::Value>(bytes).unwrap()).unwrap()
+            };
+            assert_eq!(String::from_utf8(written).unwrap(), value, "{key}");
+        }
     }
 }

@@ -39,10 +39,9 @@ pub(super) fn decode(place: Place, name: &str, entry: &Entry) -> Option<Value> {
             .inspect_err(|error| said(error))
             .ok()
             .map(|wanted| Value::Wanted(Arc::new(wanted))),
-        Place::Runs => Held::decode(&entry.value)
-            .inspect_err(|error| said(error))
-            .ok()
-            .map(|held| Value::Run(HeldRun { held: Arc::new(held), token: entry.create_revision })),
+        Place::Runs => Held::decode(&entry.value).inspect_err(|error| said(error)).ok().map(|held| {
+            Value::Run(HeldRun { token: held.token(entry.create_revision), held: Arc::new(held) })
+        }),
     }
 }
 
@@ -69,7 +68,7 @@ fn lock(entry: &Entry) -> CachedLock {
         }
         Ok(Lock::Held(held)) => {
             // A skip rewrites the record, and with it the revision that was the token.
-            let token = if held.skipped == 0 { entry.mod_revision } else { 0 };
+            let token = if held.skipped == 0 { held.token(entry.mod_revision) } else { 0 };
             let fence = Some(held.fence);
             let held = Some(HeldRun { held: Arc::new(held), token });
             CachedLock { fence, held, ..CachedLock::default() }

@@ -42,7 +42,7 @@ async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow)
             Change::Reset(entries, revision) => {
                 let of = prefix.clone();
                 // A hundred thousand jobs take a second or so to read: not on a thread that answers requests.
-                let read = tokio::task::spawn_blocking(move || read_all(place, &of, &entries)).await;
+                let read = tokio::task::spawn_blocking(move || read_all(place, &of, entries)).await;
                 match read {
                     Ok(values) => cache.reset(place, values, revision),
                     Err(error) => tracing::error!(?place, %error, "failed to read a listing"),
@@ -62,12 +62,14 @@ async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow)
     }
 }
 
-fn read_all(place: Place, prefix: &Prefix, entries: &[Entry]) -> Vec<NamedValue> {
-    let read = |entry: &Entry| {
+/// Each entry goes as soon as it is read: what comes next takes its memory. Beside a whole listing, the values would
+/// need memory of their own, and the listing's would hardly go back to the system.
+fn read_all(place: Place, prefix: &Prefix, entries: Vec<Entry>) -> Vec<NamedValue> {
+    let read = |entry: Entry| {
         let name = prefix.name(&entry.key)?;
-        Some((name.into(), decode(place, name, entry)))
+        Some((name.into(), decode(place, name, &entry)))
     };
-    entries.iter().filter_map(read).collect()
+    entries.into_iter().filter_map(read).collect()
 }
 
 fn read_event(place: Place, prefix: &Prefix, event: &Event) -> Option<NamedValue> {

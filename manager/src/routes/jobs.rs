@@ -93,6 +93,10 @@ pub(crate) async fn show(
     _: NoParams,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
+    shown(&app, &name).await
+}
+
+async fn shown(app: &App, name: &JobName) -> Result<Response, ApiError> {
     app.loaded().await?;
     let snapshot = app.cache.job(name.as_str()).ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
     let view = Viewer::new(&app.cache, app.now()).job(&snapshot)?;
@@ -168,6 +172,16 @@ pub(crate) async fn resume(
 async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Result<Response, ApiError> {
     let saved = jobs::set_paused(app, name, paused).await?;
     Ok(saved_view(app, &saved))
+}
+
+pub(crate) async fn reset_fence(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    By(by): By,
+    Named(name): Named<JobName>,
+) -> Result<Response, ApiError> {
+    jobs::fence::reset(&app, &name, &by).await?;
+    shown(&app, &name).await
 }
 
 pub(crate) async fn run(

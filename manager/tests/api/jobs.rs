@@ -2,10 +2,14 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::lock::Lock;
+use common::{
+    clock::Clock as _,
+    lock::{Free, LastRun, Lock},
+    run::RunState,
+};
 use serde_json::json;
 
-use super::support::{Bench, held, request};
+use super::support::{Answer, Bench, held, request};
 
 const RUN: &str = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
 
@@ -80,6 +84,47 @@ async fn a_held_lock_keeps_its_holder_and_no_fence_goes_back() {
     // Saved anew meanwhile: the run that executes still keeps others away.
     bench.save("a").await;
     assert!(matches!(bench.lock("a").await.unwrap().0, Lock::Held(_)));
+}
+
+#[tokio::test]
+async fn a_fence_ahead_of_now_is_warned_of_and_can_be_reset() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let last = LastRun {
+        run: RUN.parse().unwrap(),
+        state: RunState::Succeeded,
+        ended: bench.clock.now(),
+        worker: "w1".parse().unwrap(),
+    };
+    let ahead = Free { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: Some(last) };
+    bench.put(bench.keys.locks.key("a"), Lock::Free(ahead.clone()).encode()).await;
+    let warned = |answer: &Answer| {
+        answer.json()["status"]["warning"].as_str().unwrap_or_default().contains("reset-fence")
+    };
+    bench.until("/api/v1/jobs/a", warned).await;
+
+    let answer = bench.post("/api/v1/jobs/a/reset-fence").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(!warned(&answer), "{answer:?}");
+    let now = Free { fence: "2026-11-22T10:00:00Z".parse().unwrap(), ..ahead };
+    let (lock, revision) = bench.lock("a").await.unwrap();
+    assert_eq!(lock, Lock::Free(now));
+
+    // What is in order stays, also what was claimed a moment ahead.
+    bench.clock.advance(Duration::from_secs(60));
+    assert_eq!(bench.post("/api/v1/jobs/a/reset-fence").await.status, 200);
+    assert_eq!(bench.lock("a").await.unwrap().1, revision);
+    let soon = Lock::new("2026-11-22T10:01:02Z".parse().unwrap());
+    bench.put(bench.keys.locks.key("a"), soon.encode()).await;
+    assert_eq!(bench.post("/api/v1/jobs/a/reset-fence").await.status, 200);
+    assert_eq!(bench.lock("a").await.unwrap().0, soon);
+
+    let executing = Lock::Held(held("a", RUN, "2031-01-01T00:00:00Z"));
+    bench.put(bench.keys.locks.key("a"), executing.encode()).await;
+    let refused = bench.post("/api/v1/jobs/a/reset-fence").await;
+    assert_eq!((refused.status, &refused.json()["type"]), (409, &json!("lock-held")));
+    assert_eq!(bench.lock("a").await.unwrap().0, executing);
+    assert_eq!(bench.post("/api/v1/jobs/b/reset-fence").await.status, 404);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod gdts;
 mod guard;
 mod jobs;
 mod page;
+mod restore;
 mod runs;
 mod serving;
 mod support;

@@ -355,6 +355,7 @@ impl Bench {
             running: 0,
             load: 0.5,
             readiness: Readiness::Ready,
+            epoch: common::epoch::Epoch::default(),
             version: "0".to_owned(),
             started: now,
             clock: now,
@@ -418,8 +419,10 @@ pub(crate) fn held(job: &str, run: &str, fence: &str) -> Held {
         cause: Cause::Schedule,
         worker: "w1".parse().expect("a literal of this file or its test"),
         session: 1,
+        epoch: common::epoch::Epoch::default(),
         claimed: NOW.parse().expect("a literal of this file or its test"),
         skipped: 0,
+        last_skip: None,
         missed: None,
     }
 }

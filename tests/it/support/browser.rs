@@ -18,12 +18,13 @@ use nix::{
 };
 use serde_json::json;
 use tempfile::TempDir;
+use test_support::servers::free_port;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep},
 };
 
-use super::dev::{PATIENCE, free_port, http};
+use super::dev::{PATIENCE, http};
 
 /// A browser window, closed when dropped.
 pub(crate) struct Browser {

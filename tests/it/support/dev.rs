@@ -1,17 +1,13 @@
 //! A `quorate dev` of a test's own: on a free port, with a data directory that goes with it.
 
-use std::{
-    fs::File,
-    net::{Ipv4Addr, TcpListener},
-    process::Stdio,
-    time::Duration,
-};
+use std::{fs::File, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tempfile::TempDir;
+use test_support::servers::free_port;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep, timeout},
@@ -95,10 +91,4 @@ pub(crate) fn http() -> reqwest::Client {
     // An error says that another test of this process was first, which is as good.
     rustls::crypto::ring::default_provider().install_default().ok();
     reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().expect("an HTTP client")
-}
-
-/// A port that nobody listens on just now.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }

@@ -98,6 +98,7 @@ impl Launcher {
 
 impl Shared {
     fn start(&self, program: Program, spec: &RunSpec, output: Arc<Output>) -> Result<Process, StartError> {
+        output.begin();
         let environment = spec.job.driver.environment();
         let dir = environment.dir.as_deref().map(Path::new);
         let identity = identity(environment.user.as_deref())?;

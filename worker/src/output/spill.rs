@@ -1,7 +1,7 @@
 //! The copy of a run's output on disk: frames behind a first line.
 //!
-//! A frame is a kind (`o`, `e`: text of that stream; `t`: bytes thrown away so far), milliseconds after the start
-//! and a length, both as four bytes, low one first, then so many bytes; of the last one, which a crash may tear, as
+//! A frame is a kind (`h`: the head, what is to know of the run beside its output; `o`, `e`: text of that stream; `t`:
+//! bytes thrown away so far), milliseconds after the start and a length, both as four bytes, low one first, then so many bytes; of the last one, which a crash may tear, as
 //! many as are there. Nothing is synced: the copy is for a dead worker, not for a dead machine.
 
 use std::{
@@ -17,7 +17,7 @@ use common::{
     runlog::{Piece, Stream},
 };
 
-use super::{Collected, text::Text};
+use super::{Collected, Recovered, SpillTo, text::Text};
 
 pub(super) const EXTENSION: &str = "output";
 
@@ -30,6 +30,8 @@ const MAX_READ: u64 = 4 * MAX_OUTPUT.0;
 #[derive(Debug)]
 pub(super) struct Spill {
     path: PathBuf,
+    /// Written before all else.
+    head: Vec<u8>,
     /// Bytes of the text that are in the file.
     written: usize,
     /// The count of thrown-away bytes in the file. A new one follows only when it has doubled: so the file stays
@@ -69,8 +71,8 @@ pub(super) struct Written {
 }
 
 impl Spill {
-    pub(super) const fn new(path: PathBuf) -> Self {
-        Self { path, written: 0, truncated: 0, stage: Stage::Idle(None) }
+    pub(super) fn new(to: SpillTo) -> Self {
+        Self { path: to.path, head: to.head, written: 0, truncated: 0, stage: Stage::Idle(None) }
     }
 
     /// True: there is something to write and the caller is the one to do it.
@@ -113,7 +115,11 @@ impl Spill {
             return None;
         }
         let (part, pieces) = text.since(self.written);
-        let mut bytes = if file.is_none() { FIRST_LINE.to_vec() } else { Vec::new() };
+        let mut bytes = Vec::new();
+        if file.is_none() {
+            bytes.extend_from_slice(FIRST_LINE);
+            frame(&mut bytes, b'h', 0, &self.head);
+        }
         bytes.reserve(part.len() + pieces.len() * 9);
         let mut rest = part.as_bytes();
         for Piece(millis, stream, len) in pieces {
@@ -205,7 +211,7 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<(RunId, u32, PathBuf)>> {
 }
 
 /// Reads a copy, up to where it is torn.
-pub(super) fn read(path: &Path) -> io::Result<Collected> {
+pub(super) fn read(path: &Path) -> io::Result<Recovered> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_READ).read_to_end(&mut bytes)?;
     let Some(mut rest) = bytes.strip_prefix(FIRST_LINE) else {
@@ -219,8 +225,10 @@ pub(super) fn read(path: &Path) -> io::Result<Collected> {
     };
     let mut text = Text::new(usize::MAX);
     let mut truncated = 0;
+    let mut head = Vec::new();
     while let Some((kind, millis, bytes, behind)) = split_frame(rest) {
         match (kind, <[u8; 8]>::try_from(bytes)) {
+            (b'h', _) => head = bytes.to_vec(),
             (b'o', _) => text.append(millis, Stream::Out, bytes),
             (b'e', _) => text.append(millis, Stream::Err, bytes),
             (b't', Ok(count)) => truncated = u64::from_le_bytes(count),
@@ -230,7 +238,7 @@ pub(super) fn read(path: &Path) -> io::Result<Collected> {
     }
     text.finish();
     let (text, pieces) = text.since(0);
-    Ok(Collected { text, pieces, truncated })
+    Ok(Recovered { head, output: Collected { text, pieces, truncated } })
 }
 
 fn split_frame(bytes: &[u8]) -> Option<(u8, u32, &[u8], &[u8])> {

@@ -106,7 +106,8 @@ async fn silence_is_counted_from_the_last_output() {
 fn spilled(limit: u64, dir: &TempDir) -> (Arc<Output>, PathBuf) {
     let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
     let path = Output::spill_path(&dir.path().join("output"), &run, 2);
-    (Output::new(limit, Instant::now(), Some(path.clone())), path)
+    let to = SpillTo { path: path.clone(), head: b"head".to_vec() };
+    (Output::new(limit, Instant::now(), Some(to)), path)
 }
 
 #[test]
@@ -120,7 +121,8 @@ fn a_copy_on_disk_says_what_the_output_says() {
     output.append(StdOut, b"three\xff");
     output.spill_now();
     let collected = output.finish();
-    assert_eq!(Output::recover(&path).unwrap(), collected);
+    let recovered = Recovered { head: b"head".to_vec(), output: collected.clone() };
+    assert_eq!(Output::recover(&path).unwrap(), recovered);
     assert_eq!(collected.text, "one ä two three\u{FFFD}");
     let found = Output::runs_with_spill(path.parent().unwrap()).unwrap();
     assert_eq!(found, [("01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(), 2, path.clone())]);
@@ -139,7 +141,7 @@ fn a_big_output_is_copied_at_once_and_within_the_limit() {
         output.append(StdOut, &[b'x'; 40_000]);
     }
     let collected = output.finish();
-    let copy = Output::recover(&path).unwrap();
+    let copy = Output::recover(&path).unwrap().output;
     assert_eq!((copy.text, copy.pieces), (collected.text, collected.pieces));
     assert!(copy.truncated >= collected.truncated / 2 && copy.truncated <= collected.truncated);
     assert!(std::fs::metadata(&path).unwrap().len() < 101_000);
@@ -156,7 +158,8 @@ fn a_torn_copy_gives_what_is_there() {
     let mut last = String::new();
     for end in "quorate output 1\n".len()..=bytes.len() {
         std::fs::write(&path, &bytes[..end]).unwrap();
-        let text = Output::recover(&path).unwrap().text;
+        let Recovered { head, output: Collected { text, .. } } = Output::recover(&path).unwrap();
+        assert!(b"head".starts_with(&head) && (text.is_empty() || head == b"head"));
         assert!("onetwo".starts_with(&text) && text.starts_with(&last), "{text}");
         last = text;
     }
@@ -171,7 +174,7 @@ fn a_disk_that_refuses_does_not_hurt_the_run() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("full");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    let output = Output::new(1000, Instant::now(), Some(path.clone()));
+    let output = Output::new(1000, Instant::now(), Some(SpillTo { path: path.clone(), head: Vec::new() }));
     output.append(StdOut, b"one ");
     output.spill_now();
     output.append(StdOut, b"two");

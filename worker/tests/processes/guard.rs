@@ -115,7 +115,8 @@ async fn runs_die_with_a_worker_that_is_killed() {
     kill(worker.pid(), Signal::SIGKILL).unwrap();
     worker.process.wait().unwrap();
     until("all runs are gone", || living(&runs), HashSet::is_empty).await;
-    assert_eq!(worker.runs(), HashSet::new());
+    // One of them may have started something just before.
+    until("nothing of them is left", || worker.runs(), HashSet::is_empty).await;
     until("the guard is gone", || name(guards[0]), Option::is_none).await;
 }
 

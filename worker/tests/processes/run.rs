@@ -214,7 +214,7 @@ async fn the_output_of_a_long_run_is_on_disk_until_it_is_discarded() {
     let bench = Bench::new();
     let started = bench.start(shell("echo early; echo oops >&2; exec sleep 600")).await.unwrap();
     let path = Output::spill_path(bench.dir.path(), &started.run, 1);
-    let recovered = || Output::recover(&path).map(|copy| copy.text).unwrap_or_default();
+    let recovered = || Output::recover(&path).map(|copy| copy.output.text).unwrap_or_default();
     until("the output is on disk", recovered, |text| text == "early\noops\n").await;
     assert_eq!(Output::runs_with_spill(bench.dir.path()).unwrap(), [(started.run, 1, path.clone())]);
     started.kill(Duration::from_secs(20));

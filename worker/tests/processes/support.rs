@@ -21,7 +21,7 @@ use tokio::{
 use worker::{
     driver::{DriverConfig, Drivers, Exit, RunSpec, StartError, shim},
     guard::{self, GuardHandle},
-    output::{Collected, Output},
+    output::{Collected, Output, SpillTo},
 };
 
 /// Says which role this test binary plays, see [`plays_its_role`].
@@ -61,6 +61,7 @@ impl Bench {
 
     pub(crate) async fn start_spec(&self, spec: &RunSpec) -> Result<Started, StartError> {
         let spill = Output::spill_path(self.dir.path(), &spec.run, spec.attempt);
+        let spill = SpillTo { path: spill, head: Vec::new() };
         let output = Output::new(spec.job.output.limit.0, Instant::now(), Some(spill));
         let running = self.drivers.of(&spec.job.driver).start(spec, Arc::clone(&output)).await?;
         let (stop, signal) = watch::channel(None);

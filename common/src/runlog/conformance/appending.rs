@@ -59,6 +59,32 @@ pub async fn a_workers_record_does_not_replace_another_workers(log: Arc<dyn RunL
     assert_eq!(attempts(&log, run_id(1)).await, [record("a", 1)]);
 }
 
+/// A worker that was killed between keeping a record and removing the copy of the run's output takes the run for lost
+/// when it comes back.
+pub async fn how_a_run_ended_replaces_that_its_worker_lost_it(log: Arc<dyn RunLog>) {
+    append(&log, [lost("a", 1), lost_by_worker("a", 1)]).await;
+    assert_eq!(attempts(&log, run_id(1)).await, [lost_by_worker("a", 1)], "it has the output");
+    let other = RunRecord { worker: worker("other"), ..record("a", 1) };
+    append(&log, [other]).await;
+    assert_eq!(attempts(&log, run_id(1)).await, [lost_by_worker("a", 1)], "another worker's does not");
+    append(&log, [record("a", 1)]).await;
+    assert_eq!(attempts(&log, run_id(1)).await, [record("a", 1)]);
+}
+
+/// The other order of the same two, and both in one batch.
+pub async fn that_a_worker_lost_a_run_never_replaces_how_it_ended(log: Arc<dyn RunLog>) {
+    append(&log, [record("a", 1)]).await;
+    append(&log, [lost_by_worker("a", 1)]).await;
+    assert_eq!(attempts(&log, run_id(1)).await, [record("a", 1)]);
+    append(&log, [record("a", 2), lost_by_worker("a", 2), lost_by_worker("a", 3), record("a", 3)]).await;
+    assert_eq!(attempts(&log, run_id(2)).await, [record("a", 2)]);
+    assert_eq!(attempts(&log, run_id(3)).await, [record("a", 3)]);
+}
+
+fn lost_by_worker(name: &str, n: u32) -> RunRecord {
+    RunRecord { by: Author::Worker, output: "hel".to_owned(), ..lost(name, n) }
+}
+
 /// In either order.
 pub async fn one_batch_may_hold_both_records_of_a_run(log: Arc<dyn RunLog>) {
     append(&log, [lost("a", 1), record("a", 1), record("a", 2), lost("a", 2)]).await;

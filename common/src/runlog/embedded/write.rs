@@ -4,7 +4,8 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use crate::runlog::{Author, LogEntry, RunRecord, TickRecord};
 
-/// A worker's record beats a caretaker's, in any order; else the first one stays.
+/// A worker's record beats a caretaker's, and a finished one of the same worker's that it lost the run, in any order;
+/// else the first one stays.
 const APPEND_RUN: &str = "
     INSERT INTO runs (id, job, state, worker, plan_time, start_time, expires, by_worker, record, pieces, output)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
@@ -12,7 +13,8 @@ const APPEND_RUN: &str = "
         job = excluded.job, state = excluded.state, worker = excluded.worker, plan_time = excluded.plan_time,
         start_time = excluded.start_time, expires = excluded.expires, by_worker = 1, record = excluded.record,
         pieces = excluded.pieces, output = excluded.output
-    WHERE excluded.by_worker = 1 AND runs.by_worker = 0";
+    WHERE excluded.by_worker = 1 AND (runs.by_worker = 0
+        OR (runs.state = 'lost' AND excluded.state <> 'lost' AND runs.worker = excluded.worker))";
 
 /// The later telling of a stretch stands.
 const APPEND_TICKS: &str = "

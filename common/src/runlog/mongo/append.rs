@@ -1,12 +1,13 @@
 //! Appending: unordered batches with our own ids, so that telling a thing twice does no harm.
 //!
-//! A duplicate id means that a record of this attempt stands there. It is final unless a caretaker wrote it and a
-//! worker comes now: then it is replaced, under the condition that a caretaker's still stands there. A caretaker's
-//! never replaces anything. Of ticks the later telling stands.
+//! A duplicate id means that a record of this attempt stands there. It is final unless a worker comes now and either
+//! a caretaker wrote it, or the same worker did, who thought the run lost and knows now how it ended: then it is
+//! replaced, under the condition that such a record still stands there. A caretaker's never replaces anything. Of
+//! ticks the later telling stands.
 
 use mongodb::{
     Collection,
-    bson::{RawDocumentBuf, doc},
+    bson::{Document, RawDocumentBuf, doc},
     error::{ErrorKind, IndexedWriteError, InsertManyError},
 };
 
@@ -15,6 +16,7 @@ use super::{
     MongoRunLog, document,
     failure::{DUPLICATE_KEY, Failure, is_hopeless_code},
 };
+use crate::run::RunState;
 
 /// A batch is sent when it has so many documents or so many bytes. Larger ones gain nothing and hold more memory.
 const BATCH_DOCUMENTS: usize = 1_000;
@@ -61,8 +63,7 @@ impl MongoRunLog {
         for index in duplicates {
             let record = batch.records[index];
             if record.by == Author::Worker {
-                let caretakers = doc! { "_id": record.id(), "by": "caretaker" };
-                let replace = runs.replace_one(caretakers, &batch.documents[index]);
+                let replace = runs.replace_one(weaker_than(record), &batch.documents[index]);
                 self.call(self.options.append_timeout, replace).await?;
             }
         }
@@ -128,6 +129,15 @@ impl MongoRunLog {
     fn unwritable(&self, id: &str, error: &mongodb::bson::error::Error) -> Failure {
         Failure::refused(&self.target.hosts, format!("{id} cannot be written as a document: {error}"))
     }
+}
+
+/// The records of this attempt that a worker's record replaces.
+fn weaker_than(record: &RunRecord) -> Document {
+    let mut weaker = vec![doc! { "by": "caretaker" }];
+    if record.state != RunState::Lost {
+        weaker.push(doc! { "state": RunState::Lost.name(), "worker": record.worker.as_str() });
+    }
+    doc! { "_id": record.id(), "$or": weaker }
 }
 
 /// What an insert left to do.

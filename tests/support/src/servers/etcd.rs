@@ -8,31 +8,42 @@ use tokio::sync::OnceCell;
 use super::{
     certificate::SelfSigned,
     program,
-    server::{Server, free_port},
+    server::{Room, Server, free_port},
     setting,
 };
 
+/// Whether a member writes through to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// It does, as in earnest.
+    Synced,
+    /// It does not: the machine does not lose power during a test, and a killed process loses nothing by this.
+    Unsynced,
+}
+
+const UNSYNCED: &str = "--unsafe-no-fsync";
+
 /// The versions that are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EtcdVersion {
+pub enum EtcdVersion {
     V34,
     V35,
 }
 
 /// A member of its own, killed when dropped.
-pub(crate) struct Etcd {
+pub struct Etcd {
     server: Server,
     endpoint: String,
     certificate: Option<SelfSigned>,
 }
 
 /// Several members that form a cluster.
-pub(crate) struct EtcdCluster {
+pub struct EtcdCluster {
     members: Vec<Etcd>,
 }
 
 /// The endpoint of an etcd that other tests use too: keep to [`super::unique_keys`].
-pub(crate) async fn shared_etcd() -> String {
+pub async fn shared_etcd() -> String {
     static SHARED: OnceCell<Etcd> = OnceCell::const_new();
     match setting("QUORATE_TEST_ETCD_ENDPOINT") {
         Some(endpoint) => endpoint,
@@ -42,7 +53,7 @@ pub(crate) async fn shared_etcd() -> String {
 }
 
 /// The same in version 3.5.
-pub(crate) async fn shared_etcd_35() -> String {
+pub async fn shared_etcd_35() -> String {
     static SHARED: OnceCell<Etcd> = OnceCell::const_new();
     match setting("QUORATE_TEST_ETCD35_ENDPOINT") {
         Some(endpoint) => endpoint,
@@ -51,42 +62,44 @@ pub(crate) async fn shared_etcd_35() -> String {
 }
 
 impl Etcd {
-    pub(crate) async fn start(version: EtcdVersion) -> Self {
+    pub async fn start(version: EtcdVersion) -> Self {
         Self::start_with(version, &[]).await
     }
 
     /// The same with further arguments.
-    pub(crate) async fn start_with(version: EtcdVersion, arguments: &[&str]) -> Self {
+    pub async fn start_with(version: EtcdVersion, arguments: &[&str]) -> Self {
+        let arguments = &[arguments, &[UNSYNCED]].concat();
         let member = Addresses::free("m0", "http");
-        let etcd = Self::spawn(version, &member, &member.as_peer(), arguments);
+        let etcd = Self::spawn(&Room::temporary(), version, &member, &member.as_peer(), arguments);
         etcd.wait_ready().await;
         etcd
     }
 
     /// One that speaks TLS, with a certificate of its own.
-    pub(crate) async fn start_with_tls() -> Self {
+    pub async fn start_with_tls() -> Self {
         let member = Addresses::free("m0", "https");
         let certificate = SelfSigned::make();
         let [cert, key] = [certificate.cert(), certificate.key()].map(|path| path.display().to_string());
-        let arguments = ["--cert-file", &cert, "--key-file", &key];
-        let mut etcd = Self::spawn(EtcdVersion::V35, &member, &member.as_peer(), &arguments);
+        let arguments = ["--cert-file", &cert, "--key-file", &key, UNSYNCED];
+        let mut etcd =
+            Self::spawn(&Room::temporary(), EtcdVersion::V35, &member, &member.as_peer(), &arguments);
         etcd.certificate = Some(certificate);
         etcd.wait_ready().await;
         etcd
     }
 
     /// The certificate (PEM) of one with TLS. It is its own authority.
-    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+    pub fn certificate(&self) -> Option<Vec<u8>> {
         self.certificate.as_ref().map(SelfSigned::pem)
     }
 
-    fn spawn(version: EtcdVersion, own: &Addresses, cluster: &str, arguments: &[&str]) -> Self {
+    fn spawn(room: &Room, version: EtcdVersion, own: &Addresses, cluster: &str, arguments: &[&str]) -> Self {
         let program = match version {
             EtcdVersion::V34 => program("QUORATE_TEST_ETCD", "etcd"),
             EtcdVersion::V35 => program("QUORATE_TEST_ETCD35", "etcd35"),
         };
         let (client, peer) = (format!("{}://{}", own.scheme, own.client), format!("http://{}", own.peer));
-        let server = Server::start("etcd", |dir| {
+        let server = Server::start(room, &format!("etcd-{}", own.name), |dir| {
             let data = dir.join("data").into_os_string();
             let mut command = vec![program.into_os_string(), "--data-dir".into(), data];
             let settings = [
@@ -98,8 +111,6 @@ impl Etcd {
                 ["--initial-cluster", cluster],
             ];
             command.extend(settings.as_flattened().iter().chain(arguments).map(Into::into));
-            // The machine does not lose power during a test, and a killed process loses nothing by this.
-            command.push("--unsafe-no-fsync".into());
             command
         });
         Self { server, endpoint: own.client.clone(), certificate: None }
@@ -122,12 +133,12 @@ impl Etcd {
     }
 
     /// `host:port`.
-    pub(crate) fn endpoint(&self) -> String {
+    pub fn endpoint(&self) -> String {
         self.endpoint.clone()
     }
 
     /// A bare client, for what the store does not offer.
-    pub(crate) async fn client(&self) -> Client {
+    pub async fn client(&self) -> Client {
         self.connect().await.expect("connecting is lazy")
     }
 
@@ -137,60 +148,84 @@ impl Etcd {
         Client::connect([&self.endpoint], options).await
     }
 
-    pub(crate) async fn freeze(&self) {
+    pub async fn freeze(&self) {
         self.server.freeze().await;
     }
 
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.server.thaw();
     }
 
-    pub(crate) fn kill_9(&mut self) {
+    pub fn kill_9(&mut self) {
         self.server.kill_9();
     }
 
+    /// Starts a killed one again with the same data and port; it answers once a majority is there.
+    pub fn spawn_again(&mut self) {
+        self.server.spawn();
+    }
+
     /// Starts it again with the same data and port, killing it first if it runs, and waits until it answers.
-    pub(crate) async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.server.kill_9();
         self.server.spawn();
         self.wait_ready().await;
     }
 
     /// Kills it and removes its data.
-    pub(crate) fn wipe(&mut self) {
+    pub fn wipe(&mut self) {
         self.server.kill_9();
         std::fs::remove_dir_all(self.server.dir().join("data")).expect("remove etcd's data");
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         self.server.pid()
     }
 
-    pub(crate) fn dir(&self) -> &std::path::Path {
+    pub fn dir(&self) -> &std::path::Path {
         self.server.dir()
     }
 }
 
 impl EtcdCluster {
-    pub(crate) async fn start(size: usize) -> Self {
-        let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"), "http")).collect();
-        let cluster = addresses.iter().map(Addresses::as_peer).collect::<Vec<_>>().join(",");
-        let members: Vec<_> =
-            addresses.iter().map(|own| Etcd::spawn(EtcdVersion::V34, own, &cluster, &[])).collect();
-        join_all(members.iter().map(Etcd::wait_ready)).await;
-        Self { members }
+    pub async fn start(size: usize) -> Self {
+        Self::start_in(&Room::temporary(), size, Durability::Unsynced).await
     }
 
-    pub(crate) fn endpoints(&self) -> Vec<String> {
+    /// The same with folders elsewhere.
+    pub async fn start_in(room: &Room, size: usize, durability: Durability) -> Self {
+        let arguments: &[&str] = if durability == Durability::Unsynced { &[UNSYNCED] } else { &[] };
+        let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"), "http")).collect();
+        let cluster = addresses.iter().map(Addresses::as_peer).collect::<Vec<_>>().join(",");
+        let members: Vec<_> = addresses
+            .iter()
+            .map(|own| Etcd::spawn(room, EtcdVersion::V34, own, &cluster, arguments))
+            .collect();
+        let cluster = Self { members };
+        cluster.wait_ready().await;
+        cluster
+    }
+
+    /// Until every member answers.
+    pub async fn wait_ready(&self) {
+        join_all(self.members.iter().map(Etcd::wait_ready)).await;
+    }
+
+    /// How many members there are.
+    pub fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(Etcd::endpoint).collect()
     }
 
-    pub(crate) fn member(&mut self, n: usize) -> &mut Etcd {
+    pub fn member(&mut self, n: usize) -> &mut Etcd {
         &mut self.members[n]
     }
 
     /// Which member leads.
-    pub(crate) async fn leader(&self) -> usize {
+    pub async fn leader(&self) -> usize {
         for (n, member) in self.members.iter().enumerate() {
             let status = member.client().await.status().await.expect("the member says its status");
             if status.header().is_some_and(|header| header.member_id() == status.leader()) {

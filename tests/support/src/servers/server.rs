@@ -25,7 +25,7 @@ use super::random;
 
 /// Says the server's process id, then waits for its input to end. "keep" means: leave the data there.
 const KEEPER: &str = r#"
-dir=$1; remove=$1; shift
+dir=$1; remove=$2; shift 2
 "$@" </dev/null >>"$dir/log" 2>&1 &
 server=$!
 echo $server
@@ -39,33 +39,77 @@ exit 0
 /// How long a server may take to start, on a machine that is busy with other tests.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
-pub(super) struct Server {
-    name: &'static str,
+/// Where servers have their folders, and what becomes of these at the end.
+#[derive(Clone, Debug)]
+pub struct Room {
+    parent: PathBuf,
+    leftovers: Leftovers,
+}
+
+/// What becomes of a server's folder when it ends for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// It is removed, log and all.
+    Remove,
+    /// It stays, for somebody to look at.
+    Keep,
+}
+
+impl Room {
+    /// Folders under `parent`.
+    pub fn under(parent: PathBuf, leftovers: Leftovers) -> Self {
+        Self { parent, leftovers }
+    }
+
+    /// Folders among the system's temporary ones, removed at the end.
+    pub fn temporary() -> Self {
+        Self::under(std::env::temp_dir(), Leftovers::Remove)
+    }
+}
+
+/// A process that ends with its owner, and its folder.
+pub struct Server {
+    name: String,
     command: Vec<OsString>,
     dir: PathBuf,
+    leftovers: Leftovers,
     keeper: Option<Child>,
     pid: Pid,
 }
 
 impl Server {
-    /// Starts a server, whose command is made from the folder for its data.
-    pub(super) fn start(name: &'static str, command: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
+    /// Starts a server, whose command is made from the folder for its data. What it says goes to `log` there.
+    pub fn start(room: &Room, name: &str, command: impl FnOnce(&Path) -> Vec<OsString>) -> Self {
         let dir = tempfile::Builder::new()
             .prefix(&format!("quorate-{name}-"))
-            .tempdir()
+            .tempdir_in(&room.parent)
             .expect("make a folder for a server's data")
             .keep();
         let command = command(&dir);
-        let mut server = Self { name, command, dir, keeper: None, pid: Pid::from_raw(0) };
+        let mut server = Self {
+            name: name.to_owned(),
+            command,
+            dir,
+            leftovers: room.leftovers,
+            keeper: None,
+            pid: Pid::from_raw(0),
+        };
         server.spawn();
         server
     }
 
+    /// What it is started with from now on, made from its folder.
+    pub fn set_command(&mut self, command: impl FnOnce(&Path) -> Vec<OsString>) {
+        self.command = command(&self.dir);
+    }
+
     /// Starts it again on its data. It has been killed before.
-    pub(super) fn spawn(&mut self) {
+    pub fn spawn(&mut self) {
+        let removed: &Path = if self.leftovers == Leftovers::Remove { &self.dir } else { Path::new("") };
         let mut keeper = Command::new("/bin/sh")
             .args(["-c", KEEPER, "keeper"])
             .arg(&self.dir)
+            .arg(removed)
             .args(&self.command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -80,7 +124,7 @@ impl Server {
     }
 
     /// Waits until `answers` does, or shows the log of a server that does not come up.
-    pub(super) async fn wait_ready<F: Future<Output = Result<(), String>>>(&self, answers: impl Fn() -> F) {
+    pub async fn wait_ready<F: Future<Output = Result<(), String>>>(&self, answers: impl Fn() -> F) {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
             let problem = match timeout(Duration::from_secs(5), answers()).await {
@@ -88,9 +132,8 @@ impl Server {
                 Ok(Err(problem)) => problem,
                 Err(_) => "no answer".into(),
             };
-            let gone = !is_alive(self.pid);
             assert!(
-                !gone && Instant::now() < deadline,
+                self.is_alive() && Instant::now() < deadline,
                 "{} did not start ({problem}); the end of its log:\n{}",
                 self.name,
                 self.end_of_log()
@@ -99,7 +142,8 @@ impl Server {
         }
     }
 
-    fn end_of_log(&self) -> String {
+    /// The last lines of what it said.
+    pub fn end_of_log(&self) -> String {
         let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
         let lines: Vec<_> = log.lines().rev().take(20).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
@@ -107,7 +151,7 @@ impl Server {
 
     /// Stops the process where it is, with its connections open. The signal stops its threads one by one, so this
     /// waits for the last.
-    pub(super) async fn freeze(&self) {
+    pub async fn freeze(&self) {
         kill(self.pid, Signal::SIGSTOP).expect("stop a server");
         let deadline = Instant::now() + START_DEADLINE;
         while !is_stopped(self.pid) {
@@ -117,12 +161,34 @@ impl Server {
     }
 
     /// Lets a frozen process go on.
-    pub(super) fn thaw(&self) {
+    pub fn thaw(&self) {
         kill(self.pid, Signal::SIGCONT).expect("let a server go on");
     }
 
+    /// Sends it a signal; that it has ended already is no failure.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid, signal).ok();
+    }
+
+    /// True while it runs or is frozen.
+    pub fn is_alive(&self) -> bool {
+        is_alive(self.pid)
+    }
+
+    /// Waits until it has ended by itself; false if it has not within `within`.
+    pub async fn wait_end(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        while self.is_alive() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+
     /// Kills it at once; its data stays.
-    pub(super) fn kill_9(&mut self) {
+    pub fn kill_9(&mut self) {
         self.end(b"keep\n");
     }
 
@@ -134,11 +200,13 @@ impl Server {
         keeper.wait().expect("wait for the keeper");
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    /// Its folder: `log`, and what it keeps.
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 }
@@ -146,7 +214,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end(b"");
-        if self.dir.exists() {
+        if self.leftovers == Leftovers::Remove && self.dir.exists() {
             // A server that had been killed leaves its data to us; a leftover in the temporary folder is no failure.
             std::fs::remove_dir_all(&self.dir).ok();
         }
@@ -171,7 +239,7 @@ fn state(proc: &Path) -> Option<char> {
 
 /// A port that is free now, outside the range from which the kernel takes ports for connections: so it is still
 /// free when a killed server comes back to it.
-pub(super) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 12_000;
     const COUNT: u64 = 18_000;
     loop {

@@ -7,18 +7,18 @@ use tokio::sync::OnceCell;
 
 use super::{
     program,
-    server::{Server, free_port},
+    server::{Room, Server, free_port},
     setting,
 };
 
 /// A server of its own, killed when dropped.
-pub(crate) struct Mongod {
+pub struct Mongod {
     server: Server,
     uri: String,
 }
 
 /// The URI of a MongoDB that other tests use too: keep to [`super::unique_database`].
-pub(crate) async fn shared_mongodb() -> String {
+pub async fn shared_mongodb() -> String {
     static SHARED: OnceCell<Mongod> = OnceCell::const_new();
     match setting("QUORATE_TEST_MONGODB_URI") {
         Some(uri) => uri,
@@ -28,10 +28,15 @@ pub(crate) async fn shared_mongodb() -> String {
 }
 
 impl Mongod {
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::start_in(&Room::temporary()).await
+    }
+
+    /// The same with its folder elsewhere.
+    pub async fn start_in(room: &Room) -> Self {
         let port = free_port().to_string();
         let program = program("QUORATE_TEST_MONGOD", "mongod");
-        let server = Server::start("mongod", |dir| {
+        let server = Server::start(room, "mongod", |dir| {
             let fixed =
                 ["--bind_ip", "127.0.0.1", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--quiet"];
             let mut command = vec![program.into_os_string(), "--dbpath".into(), dir.into()];
@@ -55,24 +60,28 @@ impl Mongod {
     }
 
     /// `mongodb://host:port/`.
-    pub(crate) fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         self.uri.clone()
     }
 
-    pub(crate) async fn freeze(&self) {
+    pub fn pid(&self) -> nix::unistd::Pid {
+        self.server.pid()
+    }
+
+    pub async fn freeze(&self) {
         self.server.freeze().await;
     }
 
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.server.thaw();
     }
 
-    pub(crate) fn kill_9(&mut self) {
+    pub fn kill_9(&mut self) {
         self.server.kill_9();
     }
 
     /// Starts it again with the same data and port, killing it first if it runs, and waits until it answers.
-    pub(crate) async fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.server.kill_9();
         self.server.spawn();
         self.wait_ready().await;

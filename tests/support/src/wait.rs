@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Asks again and again until there is an answer; at the deadline it fails with what it waited for.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+pub async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
     within: Duration,
     mut ask: impl FnMut() -> F,

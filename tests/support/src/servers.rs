@@ -10,8 +10,9 @@ use std::{
 
 use common::store::key::Keys;
 
-pub(crate) use etcd::{Etcd, EtcdCluster, EtcdVersion, shared_etcd, shared_etcd_35};
-pub(crate) use mongod::{Mongod, shared_mongodb};
+pub use etcd::{Durability, Etcd, EtcdCluster, EtcdVersion, shared_etcd, shared_etcd_35};
+pub use mongod::{Mongod, shared_mongodb};
+pub use server::{Leftovers, Room, Server, free_port};
 
 mod certificate;
 mod etcd;
@@ -19,12 +20,12 @@ mod mongod;
 mod server;
 
 /// Keys under a root that no other test uses.
-pub(crate) fn unique_keys() -> Keys {
+pub fn unique_keys() -> Keys {
     Keys::new(&format!("/it-{}/", unique())).expect("a hexadecimal root is a valid one")
 }
 
 /// A database name that no other test uses.
-pub(crate) fn unique_database() -> String {
+pub fn unique_database() -> String {
     format!("it-{}", unique())
 }
 
@@ -37,11 +38,12 @@ fn random() -> u64 {
 }
 
 /// The program of this name: named by an environment variable, installed by `tests/run`, or on the path.
-fn program(variable: &str, name: &str) -> PathBuf {
+/// Panics where there is none.
+pub fn program(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = setting(variable) {
         return path.into();
     }
-    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin").join(name);
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/bin").join(name);
     let path = setting("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).map(|dir| dir.join(name));
     std::iter::once(installed).chain(on_path).find(|path| path.is_file()).unwrap_or_else(|| {
@@ -54,6 +56,7 @@ fn setting(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
+#[cfg(test)]
 mod tests {
     use mongodb::bson::{Document, doc};
 

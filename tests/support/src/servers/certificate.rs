@@ -8,10 +8,10 @@ use std::{
 use tempfile::TempDir;
 
 /// A certificate for 127.0.0.1 and its key, in files that are removed when this is dropped.
-pub(crate) struct SelfSigned(TempDir);
+pub(super) struct SelfSigned(TempDir);
 
 impl SelfSigned {
-    pub(crate) fn make() -> Self {
+    pub(super) fn make() -> Self {
         let made = Self(tempfile::tempdir().expect("make a folder for a certificate"));
         let made_it = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
@@ -27,16 +27,16 @@ impl SelfSigned {
         made
     }
 
-    pub(crate) fn cert(&self) -> PathBuf {
+    pub(super) fn cert(&self) -> PathBuf {
         self.0.path().join("cert.pem")
     }
 
-    pub(crate) fn key(&self) -> PathBuf {
+    pub(super) fn key(&self) -> PathBuf {
         self.0.path().join("key.pem")
     }
 
     /// The certificate's text.
-    pub(crate) fn pem(&self) -> Vec<u8> {
+    pub(super) fn pem(&self) -> Vec<u8> {
         std::fs::read(self.cert()).expect("read the certificate")
     }
 }

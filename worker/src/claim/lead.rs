@@ -1,0 +1,69 @@
+//! How long claims take just now: they are sent so much ahead of their instant, so that runs start at it.
+//!
+//! Smoothed as TCP does its round trips (RFC 6298): mean plus four times the mean deviation. A lead too short makes
+//! a run start late; one too long only lets a definition change between claim and start, which the last look before
+//! the start meets.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// To wake up takes some of it.
+const SHORTEST: Duration = Duration::from_micros(500);
+
+/// A slower store makes runs late rather than claimed long ahead.
+const LONGEST: Duration = Duration::from_millis(100);
+
+/// The first claims of a worker are sent so much ahead.
+const AT_FIRST: Duration = Duration::from_millis(5);
+
+/// Claim times, smoothed.
+#[derive(Debug, Default)]
+pub struct Lead(Mutex<Option<Smoothed>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Smoothed {
+    mean: Duration,
+    deviation: Duration,
+}
+
+impl Lead {
+    /// Takes a reading: a claim was answered after so long.
+    pub fn read(&self, took: Duration) {
+        let mut smoothed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *smoothed = Some(smoothed.map_or(Smoothed { mean: took, deviation: took / 2 }, |before| Smoothed {
+            mean: (before.mean * 7 + took) / 8,
+            deviation: (before.deviation * 3 + before.mean.abs_diff(took)) / 4,
+        }));
+    }
+
+    /// How much ahead a claim is to be sent now.
+    pub fn now(&self) -> Duration {
+        let smoothed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        smoothed
+            .map_or(AT_FIRST, |smoothed| (smoothed.mean + smoothed.deviation * 4).clamp(SHORTEST, LONGEST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lead_follows_the_claims_and_stays_bounded() {
+        let ms = Duration::from_millis;
+        let lead = Lead::default();
+        assert_eq!(lead.now(), AT_FIRST);
+        for _ in 0..100 {
+            lead.read(ms(2));
+        }
+        assert!(lead.now() >= ms(2) && lead.now() < ms(4), "{:?}", lead.now());
+        lead.read(ms(5_000));
+        assert_eq!(lead.now(), LONGEST);
+        for _ in 0..100 {
+            lead.read(ms(2));
+        }
+        assert!(lead.now() < ms(4), "{:?}", lead.now());
+    }
+}

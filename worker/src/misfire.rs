@@ -1,0 +1,198 @@
+//! Ticks that nobody claimed in time: their job's misfire policy decides which of them run after all, and the others
+//! go on record.
+//!
+//! A fence that passes them buries them, so the same transaction says which they are, in a held lock: whoever holds
+//! it keeps their record, and whoever takes it over does. Where nothing is to run, the lock is held for that alone.
+
+use std::sync::Arc;
+
+use common::{
+    job::{MisfirePolicy, Overlap},
+    lock::{Free, Held, Lock, Stretch},
+    queue::Wanted,
+    run::Cause,
+    runlog::{LogEntry, TickOutcome, TickRecord},
+    store::{Compare, Op, Revision, Txn},
+    tick::Tick,
+};
+
+use crate::{
+    agenda::Planned,
+    claim::{self, Outcome, Session},
+    decide::{MISSED_AFTER, Step, give_up},
+    desk::{Desk, Holding, Post},
+    load::Slot,
+};
+
+impl Desk {
+    /// Decides `tick` and all ticks before it that the lock, which was seen free, has not passed.
+    #[expect(clippy::too_many_arguments, reason = "the tick, its post and what was found, once")]
+    pub(crate) async fn catch_up(
+        self: &Arc<Self>,
+        tick: Tick,
+        planned: &Arc<Planned>,
+        post: &Arc<Post>,
+        holding: &mut Option<Holding>,
+        session: &Session,
+        (free, seen): (Free, Revision),
+        slot: Slot,
+    ) -> Step {
+        let misfire = planned.job.misfire;
+        let late = self.clock.now() - tick.instant();
+        let deadline = chrono::Duration::from_std(misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
+        let runs = late <= MISSED_AFTER || (misfire.policy != MisfirePolicy::Skip && late <= deadline);
+        if !runs {
+            return self.pass_over(tick, planned, session, (free, seen)).await;
+        }
+        let missed = self.missed_before(planned, free.fence, tick);
+        let queued = self.queue_missed(planned, missed.as_ref(), free.fence);
+        let unqueued = |missed: Stretch| {
+            let count = missed.count.saturating_sub(queued.len() as u64);
+            (count > 0).then_some(Stretch { count, ..missed })
+        };
+        let cause = if late > MISSED_AFTER { Cause::CatchUp } else { Cause::Schedule };
+        let held = Held { cause, missed: missed.and_then(unqueued), ..self.held(planned, tick, session) };
+        let txn = self.catch_up_txn(planned, &held, free, seen, queued);
+        match self.batcher.guarded(txn, session).await {
+            Ok(outcome) => match claim::outcome(&outcome, held.run, session) {
+                Outcome::Won(revision) => {
+                    // First: an end of the run removes what tells of these ticks.
+                    self.keep_ticks_of(&held).await;
+                    self.won(planned, post, holding, Holding { held, revision }, slot);
+                    Step::Decided
+                }
+                Outcome::Lost(_) => Step::Later,
+            },
+            Err(error) => give_up(&error),
+        }
+    }
+
+    fn catch_up_txn(
+        &self,
+        planned: &Planned,
+        held: &Held,
+        free: Free,
+        seen: Revision,
+        queued: Vec<Op>,
+    ) -> Txn {
+        let (keys, mut then) = (&self.config.keys, queued);
+        let beside = planned.job.overlap == Overlap::Allow;
+        let with = if beside {
+            then.push(Op::Put(keys.run(&held.run), held.encode(), None));
+            Lock::Free(Free { fence: held.fence, ..free })
+        } else {
+            Lock::Held(held.clone())
+        };
+        let mut txn = claim::replace(keys, &held.job, seen, &with, then);
+        txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
+        if beside {
+            // The record tells a repeated claim that it was won already.
+            txn.otherwise.push(Op::Get(keys.run(&held.run)));
+        }
+        txn
+    }
+
+    /// None of these ticks gets a run: the lock is held until they are on record.
+    async fn pass_over(
+        &self,
+        tick: Tick,
+        planned: &Planned,
+        session: &Session,
+        (free, seen): (Free, Revision),
+    ) -> Step {
+        let (from, count) = self.between(planned, free.fence, tick);
+        let missed = Some(Stretch { from, to: tick, count });
+        let held = Held { tick: None, cause: Cause::CatchUp, missed, ..self.held(planned, tick, session) };
+        let keys = &self.config.keys;
+        let mut txn = claim::replace(keys, &held.job, seen, &Lock::Held(held.clone()), Vec::new());
+        txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
+        let revision = match self.batcher.guarded(txn, session).await {
+            Ok(outcome) => match claim::outcome(&outcome, held.run, session) {
+                Outcome::Won(revision) => revision,
+                Outcome::Lost(_) => return Step::Later,
+            },
+            Err(error) => return give_up(&error),
+        };
+        self.keep_ticks_of(&held).await;
+        if let Err(error) = self.batcher.plain(claim::finish(keys, &held, revision, free.last)).await {
+            tracing::debug!(job = %held.job, %error, "a lock stays held without a run; its caretaker frees it");
+        }
+        Step::Decided
+    }
+
+    /// The ticks between the fence and `tick`, both excluded.
+    pub(crate) fn missed_before(&self, planned: &Planned, fence: Tick, tick: Tick) -> Option<Stretch> {
+        let before = tick.instant() - chrono::Duration::seconds(1);
+        let to = planned.schedule.as_ref()?.latest_in(fence.instant(), before)?;
+        let (from, count) = self.between(planned, fence, tick);
+        Some(Stretch { from, to: Tick::from_instant(to), count: count - 1 })
+    }
+
+    /// The first tick behind the fence, and how many there are up to and with `tick`.
+    pub(crate) fn between(&self, planned: &Planned, fence: Tick, tick: Tick) -> (Tick, u64) {
+        let Some(schedule) = &planned.schedule else { return (tick, 1) };
+        let from = schedule.next_after(fence.instant()).map_or(tick, Tick::from_instant).min(tick);
+        (from, schedule.count_in(fence.instant(), tick.instant(), 10_000_000).max(1))
+    }
+
+    /// With misfire policy `all`: queue entries for the newest missed ticks within the deadline.
+    fn queue_missed(&self, planned: &Planned, missed: Option<&Stretch>, fence: Tick) -> Vec<Op> {
+        let (MisfirePolicy::All, Some(missed), Some(schedule)) =
+            (planned.job.misfire.policy, missed, &planned.schedule)
+        else {
+            return Vec::new();
+        };
+        let now = self.clock.now();
+        let deadline =
+            chrono::Duration::from_std(planned.job.misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
+        let mut ops = Vec::new();
+        let mut until = missed.to.instant();
+        while ops.len() + 1 < planned.job.misfire.limit as usize {
+            let Some(instant) = schedule.latest_in(fence.instant(), until).filter(|at| now - *at <= deadline)
+            else {
+                break;
+            };
+            let wanted = Wanted {
+                job: planned.job.name.clone(),
+                run: self.new_run(),
+                attempt: 1,
+                cause: Cause::CatchUp,
+                tick: Some(Tick::from_instant(instant)),
+                since: now,
+                not_before: None,
+                deadline: Some(instant + deadline),
+                worker: None,
+                by: String::new(),
+            };
+            ops.push(Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None));
+            until = instant - chrono::Duration::seconds(1);
+        }
+        ops
+    }
+
+    /// Keeps on record the ticks that a lock names as skipped or missed. Done twice it is done once.
+    pub(crate) async fn keep_ticks_of(&self, held: &Held) {
+        let skipped = held.last_skip.as_ref().map(|stretch| {
+            (stretch, TickOutcome::Skipped, "the run before it still executed (overlap: skip)")
+        });
+        let missed = held
+            .missed
+            .as_ref()
+            .map(|stretch| (stretch, TickOutcome::Missed, "no worker could claim in time"));
+        for (stretch, outcome, reason) in skipped.into_iter().chain(missed) {
+            let record = TickRecord {
+                job_name: held.job.clone(),
+                from: stretch.from,
+                to: stretch.to,
+                count: stretch.count,
+                outcome,
+                reason: reason.to_owned(),
+                worker: self.config.id.clone(),
+                expires: self.expires(self.clock.now()),
+            };
+            metrics::counter!("quorate_ticks_without_run_total", "outcome" => outcome.name())
+                .increment(stretch.count);
+            self.spool.keep(LogEntry::Ticks(record)).await;
+        }
+    }
+}

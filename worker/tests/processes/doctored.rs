@@ -1,0 +1,113 @@
+//! A store that does what real ones do now and then: it is slow in one place, or turns out to be restored.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use common::store::{
+    Entry, Events, Key, LeaseId, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome,
+    embedded::EmbeddedStore,
+};
+use futures::{StreamExt as _, stream::BoxStream};
+use tokio::sync::watch;
+
+/// Stands in front of an embedded store.
+pub(crate) struct Doctored {
+    inner: Arc<EmbeddedStore>,
+    /// Listings of it wait for [`Doctored::let_go`].
+    held: Prefix,
+    let_go: watch::Sender<bool>,
+    restored: watch::Sender<bool>,
+    gets: AtomicUsize,
+}
+
+impl Doctored {
+    pub(crate) fn new(inner: Arc<EmbeddedStore>, held: Prefix) -> Arc<Self> {
+        let (let_go, restored) = (watch::Sender::new(false), watch::Sender::new(false));
+        Arc::new(Self { inner, held, let_go, restored, gets: AtomicUsize::new(0) })
+    }
+
+    /// From here on nothing is slow.
+    pub(crate) fn let_go(&self) {
+        self.let_go.send_replace(true);
+    }
+
+    /// Every watch says that the store went back.
+    pub(crate) fn restore(&self) {
+        self.restored.send_replace(true);
+    }
+
+    /// How often a key under the slow prefix was read.
+    pub(crate) fn gets(&self) -> usize {
+        self.gets.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Store for Doctored {
+    async fn get(&self, key: &Key) -> Result<(Option<Entry>, Revision), StoreError> {
+        if self.held.name(key).is_some() {
+            self.gets.fetch_add(1, Ordering::SeqCst);
+        }
+        self.inner.get(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        if *prefix == self.held {
+            self.let_go.subscribe().wait_for(|let_go| *let_go).await.expect("the store lives");
+        }
+        self.inner.list(prefix, after, limit, at).await
+    }
+
+    fn watch(&self, prefix: &Prefix, from: Revision) -> BoxStream<'static, Result<Events, StoreError>> {
+        let mut restored = self.restored.subscribe();
+        // A watch that begins afterwards is one of the store as it is now.
+        let before = !*restored.borrow_and_update();
+        let went_back = async move {
+            if !before || restored.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            Err(StoreError::WentBack { seen: 1000, now: 10 })
+        };
+        let inner = self.inner.watch(prefix, from);
+        let both = futures::stream::select(inner, futures::stream::once(went_back));
+        // As the port has it, such an error is a watch's last word.
+        let ended = both.scan(false, |ended, item| {
+            let item = (!*ended).then_some(item);
+            *ended |= matches!(item, Some(Err(_)));
+            std::future::ready(item)
+        });
+        Box::pin(ended)
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        self.inner.txn(txn).await
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), StoreError> {
+        self.inner.grant(ttl).await
+    }
+
+    async fn renew(&self, lease: LeaseId, timeout: Duration) -> Result<Duration, StoreError> {
+        self.inner.renew(lease, timeout).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.revoke(lease).await
+    }
+
+    async fn status(&self) -> Result<String, StoreError> {
+        self.inner.status().await
+    }
+}

@@ -1,0 +1,107 @@
+//! What a worker makes of a store that is slow, or not what it was.
+
+use std::time::Duration;
+
+use common::{
+    clock::Clock as _,
+    epoch::{Epoch, Raised},
+    run::RunState,
+    store::{Op, Store as _, Txn},
+    worker::{Readiness, Registration},
+};
+
+use crate::{
+    doctored::Doctored,
+    support::shell,
+    world::{Living, World, manual, until},
+};
+
+#[tokio::test]
+async fn a_wanted_run_whose_job_is_not_listed_yet_waits_for_it() {
+    let world = World::new();
+    let job = manual(shell("echo done"));
+    world.save(&job).await;
+    let run = world.want(&job.name).await;
+    let store = Doctored::new(world.store.clone(), world.keys.jobs.clone());
+    let living = Living::start(world.worker_on(store.clone()));
+    // Either it asks whether the job is really gone, or it gives the run up.
+    let asked_or_given_up = async || store.gets() > 0 || world.record(run).await.is_some();
+    until("the wanted run is looked at", asked_or_given_up, |seen| *seen).await;
+    store.let_go();
+    let record = until("it has run", || world.record(run), Option::is_some).await.unwrap();
+    assert_eq!((record.state, record.output.as_str()), (RunState::Succeeded, "done\n"));
+    living.end().await;
+}
+
+#[tokio::test]
+async fn a_wanted_run_of_a_job_that_is_gone_expires() {
+    let world = World::new();
+    let run = world.want(&"gone".parse().unwrap()).await;
+    let living = Living::start(world.worker());
+    let record = until("it is given up", || world.record(run), Option::is_some).await.unwrap();
+    assert_eq!((record.state, record.reason.as_str()), (RunState::Expired, "the job is gone"));
+    living.end().await;
+}
+
+async fn registration(world: &World) -> Option<Registration> {
+    let key = world.keys.worker(&"w1".parse().expect("a name"));
+    let (entry, _) = world.store.get(&key).await.expect("an answer");
+    entry.map(|entry| Registration::decode(&entry.value).expect("it decodes"))
+}
+
+#[tokio::test]
+async fn a_worker_whose_store_was_restored_claims_nothing_and_says_so() {
+    // So short that its registration is written anew within the test.
+    let world = World { ttl: Duration::from_secs(10), ..World::new() };
+    let job = manual(shell("echo done"));
+    world.save(&job).await;
+    let store = Doctored::new(world.store.clone(), world.keys.jobs.clone());
+    store.let_go();
+    let living = Living::start(world.worker_on(store.clone()));
+    let run = world.want(&job.name).await;
+    until("it works", || world.record(run), Option::is_some).await;
+
+    store.restore();
+    let restored = |found: &Option<Registration>| {
+        found.as_ref().is_some_and(|found| found.readiness == Readiness::StoreRestored)
+    };
+    let told = until("it says so", || registration(&world), restored).await.unwrap();
+    assert!(told.readiness.describe().contains("after-restore"), "{}", told.readiness.describe());
+    let run = world.want(&job.name).await;
+    // Ends in order, and has not taken what it would have taken at once.
+    living.end().await;
+    assert_eq!(world.record(run).await, None);
+
+    // A new life has seen nothing that the store has lost.
+    let living = Living::start(world.worker());
+    until("it works again", || world.record(run), Option::is_some).await;
+    living.end().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_restored_store_was_seen_to_works_on_and_its_tokens_grow() {
+    let world = World { ttl: Duration::from_secs(10), ..World::new() };
+    let job = manual(shell("echo $QUORATE_FENCE"));
+    world.save(&job).await;
+    let store = Doctored::new(world.store.clone(), world.keys.jobs.clone());
+    store.let_go();
+    let living = Living::start(world.worker_on(store.clone()));
+    let run = world.want(&job.name).await;
+    let before = until("it works", || world.record(run), Option::is_some).await.unwrap();
+    store.restore();
+    let restored = |found: &Option<Registration>| {
+        found.as_ref().is_some_and(|found| found.readiness == Readiness::StoreRestored)
+    };
+    until("it says so", || registration(&world), restored).await;
+    let run = world.want(&job.name).await;
+    assert_eq!(world.record(run).await, None);
+
+    let raised = Raised { epoch: Epoch::default().next(), at: world.clock.now() }.encode();
+    let put = Op::Put(world.keys.epoch(), raised, None);
+    let revision = world.store.txn(Txn::when(Vec::new(), vec![put])).await.unwrap().revision;
+    let record = until("it works again", || world.record(run), Option::is_some).await.unwrap();
+    living.end().await;
+    assert!(before.fence < revision, "an epoch of nothing: {}", before.fence);
+    assert!(record.fence > (1 << 40) + revision, "{}", record.fence);
+    assert_eq!(record.output, format!("{}\n", record.fence));
+}

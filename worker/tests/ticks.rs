@@ -1,0 +1,150 @@
+//! A worker's ticks, on a store in memory, a clock that the test moves, and a driver that does what the test says.
+
+#[path = "ticks/support.rs"]
+mod support;
+
+use common::{
+    job::{MisfirePolicy, Overlap, Trigger},
+    lock::Lock,
+    run::RunState,
+    runlog::TickOutcome,
+    span::Span,
+};
+
+use support::{Bench, job, job_of, run_of};
+
+#[tokio::test]
+async fn a_claim_is_sent_ahead_and_its_run_starts_at_its_instant() {
+    let mut bench = Bench::start().await;
+    bench.save(&job("a")).await;
+    // The first claims are sent 5 ms ahead.
+    bench.move_to(0.996).await;
+    let held = bench.until_held("a").await;
+    assert_eq!(held.tick, Some(bench.tick(1)));
+    assert!(bench.none_started(), "a run started before its instant");
+    bench.move_to(1.0).await;
+    let run = bench.started().await;
+    assert_eq!(run_of(&run), held.run);
+}
+
+#[tokio::test]
+async fn a_run_that_ends_just_before_the_next_tick_is_followed_in_one_transaction() {
+    let mut bench = Bench::start().await;
+    bench.save(&job("a")).await;
+    bench.move_to(1.0).await;
+    let first = bench.started().await;
+    let mut locks = bench.watch_lock("a").await;
+    bench.move_to(1.999_7).await;
+    bench.until_awaited(2.0, 2.0).await;
+    first.end();
+    let Lock::Held(held) = locks.next().await else { panic!("the lock was free in between") };
+    assert_eq!(held.tick, Some(bench.tick(2)));
+    bench.move_to(2.0).await;
+    let second = bench.started().await;
+    assert_eq!(run_of(&second), held.run);
+    second.end();
+    let Lock::Free(free) = locks.next().await else { panic!("the second run did not free the lock") };
+    assert_eq!(free.fence, bench.tick(2));
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_end_before_the_next_tick_is_not_cut_short_and_the_tick_is_skipped() {
+    let mut bench = Bench::start().await;
+    bench.save(&job("a")).await;
+    bench.move_to(1.0).await;
+    let first = bench.started().await;
+    bench.move_to(1.999_7).await;
+    bench.until_awaited(2.0, 2.0).await;
+    assert!(bench.ticks("a").await.is_empty(), "a tick is skipped before its instant");
+    bench.move_to(2.0).await;
+    let skipped = bench.until_ticks("a").await;
+    assert_eq!((skipped.from, skipped.outcome), (bench.tick(2), TickOutcome::Skipped));
+    first.end();
+    assert_eq!(bench.until_ended("a").await.state, RunState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_replaced_run_gives_its_lock_to_the_next_without_freeing_it() {
+    let mut bench = Bench::start().await;
+    let mut replaced = job("a");
+    replaced.overlap = Overlap::Replace;
+    bench.save(&replaced).await;
+    bench.move_to(1.0).await;
+    let first = bench.started().await;
+    let mut locks = bench.watch_lock("a").await;
+    bench.move_to(2.0).await;
+    let second = bench.started().await;
+    assert_ne!(run_of(&first), run_of(&second));
+    let Lock::Held(held) = locks.next().await else { panic!("the lock was free in between") };
+    assert_eq!(held.run, run_of(&second));
+    assert_eq!(bench.until_ended("a").await.state, RunState::Killed);
+}
+
+#[tokio::test]
+async fn a_tick_between_a_save_and_its_arrival_is_not_lost() {
+    let mut bench = Bench::start().await;
+    bench.move_to(1.2).await;
+    // Saved at 0.5 by a manager; this worker hears of it after the tick at 1.
+    bench.save_at(&job("a"), 0.5).await;
+    let run = bench.started().await;
+    assert_eq!(run.spec.tick, Some(bench.tick(1)));
+}
+
+#[tokio::test]
+async fn missed_ticks_are_on_record_and_the_newest_runs_by_the_misfire_policy() {
+    let mut bench = Bench::start().await;
+    bench.move_to(100.0).await;
+    bench.save_at(&job("a"), 0.0).await;
+    let run = bench.started().await;
+    assert!(run.spec.tick >= Some(bench.tick(94)), "{:?}", run.spec.tick);
+    let missed = bench.until_ticks("a").await;
+    assert_eq!((missed.from, missed.outcome), (bench.tick(1), TickOutcome::Missed));
+    assert_eq!(Some(missed.to), run.spec.tick.map(|tick| bench.before(tick)));
+}
+
+#[tokio::test]
+async fn ticks_that_are_to_be_skipped_when_missed_are_on_record_and_the_lock_is_free() {
+    let mut bench = Bench::start().await;
+    bench.move_to(100.0).await;
+    let mut skipping = job("a");
+    skipping.misfire.policy = MisfirePolicy::Skip;
+    skipping.trigger = Trigger::Every { period: Span::seconds(10), anchor: Some(bench.instant(3.0)) };
+    bench.save_at(&skipping, 0.0).await;
+    // The full pass comes with a change of the workers.
+    bench.register("another").await;
+    // 3, 13, …, 93 are past.
+    let missed = bench.until_ticks("a").await;
+    assert_eq!((missed.from, missed.to, missed.count), (bench.tick(3), bench.tick(93), 10));
+    bench.until_free_at("a", bench.tick(93)).await;
+    assert!(bench.none_started());
+    bench.move_to(103.0).await;
+    assert_eq!(bench.started().await.spec.tick, Some(bench.tick(103)));
+}
+
+#[tokio::test]
+async fn the_lost_run_of_a_deleted_job_is_on_record_and_its_lock_goes() {
+    let bench = Bench::start().await;
+    bench.leave_lock_of_a_dead_worker("gone").await;
+    bench.register("another").await;
+    let record = bench.until_ended("gone").await;
+    assert_eq!((record.state, record.worker.as_str()), (RunState::Lost, "dead"));
+    bench.until_no_lock("gone").await;
+}
+
+#[tokio::test]
+async fn a_job_deleted_between_claim_and_instant_does_not_start() {
+    let mut bench = Bench::start().await;
+    bench.save(&job("a")).await;
+    bench.move_to(0.996).await;
+    bench.until_held("a").await;
+    bench.delete("a").await;
+    // What was changed before it has been seen as well.
+    bench.save(&job("b")).await;
+    bench.move_to(1.0).await;
+    let record = bench.until_ended("a").await;
+    assert_eq!(record.state, RunState::Killed);
+    assert!(record.reason.contains("deleted"), "{}", record.reason);
+    bench.until_no_lock("a").await;
+    assert_eq!(job_of(&bench.started().await), "b");
+    assert!(bench.none_started(), "the deleted job started");
+}

@@ -1,0 +1,321 @@
+//! One worker, and the hands that move its clock, its jobs and its runs.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeZone, Utc};
+use common::{
+    clock::{Clock, ManualClock},
+    id::{JobName, RunId},
+    job::{Command, Exec, Job, StoredJob, Trigger},
+    lock::{Held, Lock},
+    run::Cause,
+    runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
+    span::Span,
+    store::{Event, Events, Op, Store, StoreError, Txn, embedded::EmbeddedStore, key::Keys, list_all},
+    tick::Tick,
+    worker::Registration,
+};
+use futures::{StreamExt, stream::BoxStream};
+use tempfile::TempDir;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use worker::{
+    Worker, WorkerConfig, WorkerPorts,
+    driver::{Driver, Exit, RunSpec, Running, StartError, StopSignal},
+    output::Output,
+};
+
+/// A condition that does not come true in this time never does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A worker at 01:00:00.
+pub(crate) struct Bench {
+    store: Arc<EmbeddedStore>,
+    runlog: Arc<EmbeddedRunLog>,
+    clock: Arc<ManualClock>,
+    keys: Keys,
+    runs: mpsc::UnboundedReceiver<Started>,
+    shutdown: CancellationToken,
+    _dir: TempDir,
+}
+
+/// A run that goes on until the test ends it, or the worker stops it.
+pub(crate) struct Started {
+    pub(crate) spec: RunSpec,
+    end: oneshot::Sender<()>,
+}
+
+impl Started {
+    /// It exits with 0.
+    pub(crate) fn end(self) {
+        self.end.send(()).expect("the worker waits for its run");
+    }
+}
+
+pub(crate) fn run_of(started: &Started) -> RunId {
+    started.spec.run
+}
+
+pub(crate) fn job_of(started: &Started) -> &str {
+    started.spec.job.name.as_str()
+}
+
+/// A job every second.
+pub(crate) fn job(name: &str) -> Job {
+    let trigger = Trigger::Every { period: Span::seconds(1), anchor: Some(start()) };
+    Job::new(name.parse().expect("a good name"), trigger, Command::Exec(Exec::default()))
+}
+
+fn start() -> DateTime<Utc> {
+    Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap()
+}
+
+impl Bench {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a data directory");
+        let store = Arc::new(EmbeddedStore::in_memory());
+        let runlog = Arc::new(EmbeddedRunLog::in_memory().expect("a run log"));
+        let clock = Arc::new(ManualClock::at(start()));
+        let keys = Keys::new("/quorate/").expect("a good prefix");
+        let config = WorkerConfig {
+            id: "w".parse().expect("a good id"),
+            keys: keys.clone(),
+            labels: std::collections::BTreeMap::new(),
+            slots: 4,
+            lease_ttl: Duration::from_secs(15),
+            hedge: Duration::from_millis(250),
+            data_dir: dir.path().to_owned(),
+            shell: "/bin/sh".into(),
+            self_exe: "/nowhere".into(),
+            address: String::new(),
+            host: "host".into(),
+            version: "0".into(),
+            retention: Duration::from_secs(3600),
+        };
+        let ports = WorkerPorts { store: store.clone(), runlog: runlog.clone(), clock: clock.clone() };
+        let (sender, runs) = mpsc::unbounded_channel();
+        let worker = Worker::with_driver(config, ports, Arc::new(Scripted(sender))).expect("a worker");
+        let shutdown = CancellationToken::new();
+        tokio::spawn(worker.run(None, shutdown.clone()));
+        let bench = Self { store, runlog, clock, keys, runs, shutdown, _dir: dir };
+        let workers = async || list_all(&*bench.store, &bench.keys.workers).await.expect("list").0.pop();
+        bench.until("the worker is registered", workers).await;
+        bench
+    }
+
+    /// Saves a job and its lock in the first second, as a manager does, and waits until the worker waits for its tick
+    /// at 1, or has claimed it ahead.
+    pub(crate) async fn save(&self, job: &Job) {
+        self.put(job, self.clock.now()).await;
+        let name = job.name.as_str();
+        self.until("the worker knows the job", async || {
+            let waits = self.clock.is_awaited(self.instant(0.9), self.instant(0.999_9));
+            let held = matches!(self.lock(name).await, Some(Lock::Held(_)));
+            (waits || held).then_some(())
+        })
+        .await;
+    }
+
+    /// The same by a manager whose clock stood at so many seconds behind the start.
+    pub(crate) async fn save_at(&self, job: &Job, seconds: f64) {
+        self.put(job, self.instant(seconds)).await;
+    }
+
+    async fn put(&self, job: &Job, now: DateTime<Utc>) {
+        let (definition, lock) =
+            (StoredJob::new(job.clone(), now).encode(), Lock::new(Tick::from_instant(now)).encode());
+        let put = vec![
+            Op::Put(self.keys.lock(&job.name), lock, None),
+            Op::Put(self.keys.job(&job.name), definition, None),
+        ];
+        self.store.txn(Txn::when(Vec::new(), put)).await.expect("save a job");
+    }
+
+    /// A lock that a worker held which is gone, of a job that is gone too.
+    pub(crate) async fn leave_lock_of_a_dead_worker(&self, job: &str) {
+        let held = Held {
+            job: name(job),
+            fence: self.tick(0),
+            run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().expect("a good id"),
+            attempt: 1,
+            tick: Some(self.tick(0)),
+            cause: Cause::Schedule,
+            worker: "dead".parse().expect("a good id"),
+            session: 1,
+            epoch: common::epoch::Epoch::default(),
+            claimed: start(),
+            skipped: 0,
+            last_skip: None,
+            missed: None,
+        };
+        let put = Op::Put(self.keys.lock(&held.job), Lock::Held(held).encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a lock");
+    }
+
+    /// Another worker, which can be seen and does nothing. It is not the first choice for the jobs of these tests.
+    pub(crate) async fn register(&self, id: &str) {
+        let id = id.parse().expect("a good id");
+        let own = list_all(&*self.store, &self.keys.workers).await.expect("list").0.pop();
+        let own = Registration::decode(&own.expect("the worker is registered").value).expect("it decodes");
+        let other = Registration { id, ..own };
+        let put = Op::Put(self.keys.worker(&other.id), other.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("register");
+    }
+
+    pub(crate) async fn delete(&self, name: &str) {
+        let delete = vec![Op::Delete(self.keys.job(&self::name(name)))];
+        self.store.txn(Txn::when(Vec::new(), delete)).await.expect("delete a job");
+    }
+
+    /// Waits until the worker waits for an instant between these, in seconds behind the start.
+    pub(crate) async fn until_awaited(&self, from: f64, to: f64) {
+        let awaited = self.clock.until_awaited(self.instant(from), self.instant(to));
+        tokio::time::timeout(PATIENCE, awaited).await.expect("the worker waits for that instant");
+    }
+
+    pub(crate) fn instant(&self, seconds: f64) -> DateTime<Utc> {
+        start() + Duration::from_secs_f64(seconds)
+    }
+
+    /// The tick of an every-second job before this one.
+    pub(crate) fn before(&self, tick: Tick) -> Tick {
+        Tick::from_instant(tick.instant() - chrono::Duration::seconds(1))
+    }
+
+    pub(crate) fn tick(&self, seconds: i64) -> Tick {
+        Tick::from_instant(start() + chrono::Duration::seconds(seconds))
+    }
+
+    /// Moves the clock to so many seconds behind the start.
+    pub(crate) async fn move_to(&self, seconds: f64) {
+        let now = self.clock.since_boot();
+        self.clock.advance(Duration::from_secs_f64(seconds).saturating_sub(now));
+    }
+
+    /// The next run that starts.
+    pub(crate) async fn started(&mut self) -> Started {
+        let started = tokio::time::timeout(PATIENCE, self.runs.recv()).await.expect("a run starts");
+        started.expect("the worker lives")
+    }
+
+    pub(crate) fn none_started(&mut self) -> bool {
+        self.runs.try_recv().is_err()
+    }
+
+    async fn lock(&self, job: &str) -> Option<Lock> {
+        let (entry, _) = self.store.get(&self.keys.lock(&name(job))).await.expect("read a lock");
+        entry.map(|entry| Lock::decode(&entry.value).expect("it decodes"))
+    }
+
+    pub(crate) async fn until_held(&self, job: &str) -> Held {
+        self.until("the lock is held", async || match self.lock(job).await {
+            Some(Lock::Held(held)) => Some(held),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn until_free_at(&self, job: &str, fence: Tick) {
+        let free = async || match self.lock(job).await {
+            Some(Lock::Free(free)) if free.fence == fence => Some(()),
+            _ => None,
+        };
+        self.until("the lock is free at that tick", free).await;
+    }
+
+    pub(crate) async fn until_no_lock(&self, job: &str) {
+        self.until("the lock is gone", async || self.lock(job).await.is_none().then_some(())).await;
+    }
+
+    /// The lock's values from now on.
+    pub(crate) async fn watch_lock(&self, job: &str) -> Locks {
+        let key = self.keys.lock(&name(job));
+        let (_, revision) = self.store.get(&key).await.expect("read a lock");
+        Locks(self.store.watch(&self.keys.locks, revision + 1), VecDeque::new())
+    }
+
+    /// The job's records of ticks without a run.
+    pub(crate) async fn ticks(&self, job: &str) -> Vec<TickRecord> {
+        let query = TickQuery { job: Some(job.to_owned()), ..TickQuery::default() };
+        self.runlog.ticks(&query).await.expect("read the run log")
+    }
+
+    pub(crate) async fn until_ticks(&self, job: &str) -> TickRecord {
+        self.until("a tick is on record", async || self.ticks(job).await.pop()).await
+    }
+
+    /// The job's oldest record of a run.
+    pub(crate) async fn until_ended(&self, job: &str) -> RunRecord {
+        let log = async || self.runlog.log(job, 0, 10).await.expect("read the run log").pop();
+        self.until("a run is on record", log).await
+    }
+
+    async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still not so: {what}");
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// What a lock says, one value after the other.
+pub(crate) struct Locks(BoxStream<'static, Result<Events, StoreError>>, VecDeque<Event>);
+
+impl Locks {
+    pub(crate) async fn next(&mut self) -> Lock {
+        loop {
+            match self.1.pop_front() {
+                Some(Event::Put(entry)) => return Lock::decode(&entry.value).expect("it decodes"),
+                Some(Event::Deleted(..)) => panic!("the lock was deleted"),
+                None => {
+                    let events = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("it changes");
+                    self.1.extend(events.expect("the watch goes on").expect("it is whole").events);
+                }
+            }
+        }
+    }
+}
+
+fn name(job: &str) -> JobName {
+    job.parse().expect("a good name")
+}
+
+/// Says what starts, and leaves the rest to the test.
+struct Scripted(mpsc::UnboundedSender<Started>);
+
+struct Execution(oneshot::Receiver<()>);
+
+#[async_trait]
+impl Driver for Scripted {
+    async fn start(&self, spec: &RunSpec, _output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
+        let (end, ended) = oneshot::channel();
+        // A test that has what it wanted no longer listens.
+        let _ = self.0.send(Started { spec: spec.clone(), end });
+        Ok(Box::new(Execution(ended)))
+    }
+}
+
+#[async_trait]
+impl Running for Execution {
+    async fn wait(self: Box<Self>, mut stop: StopSignal) -> Exit {
+        tokio::select! {
+            // A test that drops the run lets it go on.
+            Ok(()) = self.0 => Exit::Code(0),
+            _ = stop.wait_for(Option::is_some) => Exit::Signal(15),
+        }
+    }
+}
