@@ -1,0 +1,379 @@
+//! What workers and managers send, as the real transactions: those of `worker::claim` are built by its own
+//! functions, those that are written where they are sent (decide.rs, wanted.rs, carry_out.rs, the managers' jobs)
+//! are written here in the same words. Rules that are switched off change them here.
+
+use common::{
+    id::RunId,
+    lock::{Free, Held, Lock},
+    run::Cause,
+    store::{Compare, Op, OpOutcome, Revision, Txn, TxnOutcome},
+};
+use worker::claim::{self, Outcome};
+
+use crate::{
+    cast::{self, HeldRef, KeyRef, LockView, N, Rev},
+    interned::Memo,
+    rules::{Rule, Rules},
+    store::{Comparing, Done, Entry, Ready, Result, ValueRef, value},
+};
+
+/// A worker in one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Actor {
+    /// Which worker.
+    pub worker: usize,
+    /// Its session, counted from 1.
+    pub session: Rev,
+}
+
+/// How a run is claimed: in the job's lock, or beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// In the lock.
+    Lock,
+    /// Beside it, under `runs/`: overlap `allow`.
+    Beside,
+}
+
+/// What a catch-up leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CaughtUp {
+    /// The newest tick runs.
+    Run(Place),
+    /// It runs, and the missed ones wait in the queue (misfire policy `all`).
+    Queue,
+    /// Nothing runs: too late, or misfire policy `skip`.
+    Nothing,
+}
+
+/// A transaction, by what it was decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the fields are those of the transactions in worker/src/claim.rs")]
+pub enum Request {
+    Claim { by: Actor, held: HeldRef, previous: N, definition: Rev, place: Place },
+    CatchUp { by: Actor, held: HeldRef, fence: N, seen: Rev, definition: Rev, leaves: CaughtUp },
+    Skip { from: HeldRef, to: HeldRef, seen: Rev },
+    Finish { held: HeldRef, seen: Rev, retry: bool },
+    FinishAndClaim { by: Actor, held: HeldRef, seen: Rev, definition: Rev },
+    TakeOver { by: Actor, held: HeldRef, seen: Rev, retry: bool, phantom: bool },
+    Take { by: Actor, held: HeldRef, seen: Rev, fence: N, wanted: Rev, place: Place, definition: Rev },
+    EndBeside { held: HeldRef, seen: Rev, retry: bool },
+    FreeBeside { held: HeldRef, seen: Rev, retry: bool, phantom: bool },
+    Save { job: Rev, lock: Option<(Rev, ValueRef)> },
+    Delete { job: Rev, lock: Option<Rev> },
+    RunNow { job: Rev, run: RunId },
+}
+
+/// A request made ready to be sent.
+pub struct Prepared {
+    /// The transaction, under its guard if it has one.
+    pub txn: Ready,
+    /// The revisions that it compares with.
+    pub revisions: Vec<Rev>,
+}
+
+impl Request {
+    /// The real transaction, without its guard.
+    pub fn txn(&self, rules: Rules) -> Txn {
+        let keys = cast::keys();
+        match *self {
+            Self::Claim { held, previous, definition, place, .. } => {
+                claim_txn(&held, previous, definition, place, rules)
+            }
+            Self::CatchUp { held, fence, seen, definition, leaves, .. } => {
+                catch_up_txn(&held, fence, seen, definition, leaves, rules)
+            }
+            Self::Skip { to, seen, .. } => {
+                claim::replace(keys, cast::job(), seen.into(), &Lock::Held((*to).clone()), Vec::new())
+            }
+            Self::Finish { held, seen, retry } => {
+                let mut ended = (*held).clone();
+                if !rules.keep(Rule::FinishKeepsTheFence) {
+                    ended.fence = ended.tick.unwrap_or(ended.fence);
+                }
+                let mut txn = claim::finish(keys, &ended, seen.into(), Some(cast::last_run()));
+                txn.then.extend(retry_op(&held, retry));
+                txn
+            }
+            Self::FinishAndClaim { held, seen, definition, .. } => {
+                let definition = definition.into();
+                let mut txn = claim::finish_and_claim(keys, seen.into(), &held, definition, Vec::new());
+                let dropped = |compare: &Compare| {
+                    let of_lock = *compare == Compare::ModRevision(keys.lock(cast::job()), seen.into());
+                    let of_job = *compare == Compare::ModRevision(keys.job(cast::job()), definition);
+                    of_lock && !rules.keep(Rule::MergeComparesTheLock)
+                        || of_job && !rules.keep(Rule::MergeComparesTheJob)
+                };
+                txn.compares.retain(|compare| !dropped(compare));
+                txn
+            }
+            Self::TakeOver { held, seen, retry, phantom, .. } => {
+                let retry = retry_op(&held, retry);
+                let last = (!held.is_without_run()).then(cast::last_run);
+                let mut txn = claim::take_over(keys, &held, seen.into(), last, retry);
+                if phantom {
+                    txn.compares.truncate(1);
+                } else if !rules.keep(Rule::SessionNotName) {
+                    txn.compares.truncate(1);
+                    txn.compares.push(Compare::CreateRevision(keys.worker(&held.worker), 0));
+                }
+                txn
+            }
+            Self::Take { held, seen, fence, wanted, place, definition, .. } => {
+                let mut txn = take_txn(&held, seen, fence, wanted, place);
+                txn.compares.push(Compare::ModRevision(keys.job(cast::job()), definition.into()));
+                txn
+            }
+            Self::EndBeside { held, seen, retry } => end_beside_txn(&held, seen, retry, rules),
+            Self::FreeBeside { held, seen, retry, phantom } => {
+                free_beside_txn(&held, seen, retry_op(&held, retry), phantom)
+            }
+            Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. } => self.managers_txn(),
+        }
+    }
+
+    /// What a manager sends: manager/src/jobs.rs, its delete.rs, and queue.rs.
+    fn managers_txn(&self) -> Txn {
+        let keys = cast::keys();
+        match *self {
+            Self::Save { job, lock } => {
+                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), job.into())];
+                let mut ops = vec![Op::Put(keys.job(cast::job()), b"{}".to_vec(), None)];
+                if let Some((seen, after)) = lock {
+                    let key = keys.lock(cast::job());
+                    compares.push(Compare::ModRevision(key.clone(), seen.into()));
+                    ops.push(Op::Put(key, after.bytes.clone(), None));
+                }
+                Txn::when(compares, ops)
+            }
+            Self::Delete { job, lock } => {
+                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), job.into())];
+                let mut ops = vec![Op::Delete(keys.job(cast::job()))];
+                if let Some(seen) = lock {
+                    compares.push(Compare::ModRevision(keys.lock(cast::job()), seen.into()));
+                    ops.push(Op::Delete(keys.lock(cast::job())));
+                }
+                Txn::when(compares, ops)
+            }
+            Self::RunNow { job, run } => {
+                let compare = Compare::ModRevision(keys.job(cast::job()), job.into());
+                let wanted = cast::wanted(run, None, Cause::Manual);
+                Txn::when(vec![compare], vec![Op::Put(keys.wanted(&run), wanted.encode(), None)])
+            }
+            _ => unreachable!("sent by workers"),
+        }
+    }
+
+    /// The session whose registration guards it, as `claim::batch` nests it.
+    pub const fn guard(&self) -> Option<Actor> {
+        match *self {
+            Self::Claim { by, .. }
+            | Self::CatchUp { by, .. }
+            | Self::FinishAndClaim { by, .. }
+            | Self::TakeOver { by, .. }
+            | Self::Take { by, .. } => Some(by),
+            Self::Skip { .. }
+            | Self::Finish { .. }
+            | Self::EndBeside { .. }
+            | Self::FreeBeside { .. }
+            | Self::Save { .. }
+            | Self::Delete { .. }
+            | Self::RunNow { .. } => None,
+        }
+    }
+
+    /// The run that it claims.
+    pub const fn claims(&self) -> Option<HeldRef> {
+        match *self {
+            Self::Claim { held, .. }
+            | Self::CatchUp { held, .. }
+            | Self::FinishAndClaim { held, .. }
+            | Self::Take { held, .. } => Some(held),
+            _ => None,
+        }
+    }
+
+    /// The definition by which it moves the fence to a tick.
+    pub const fn definition(&self) -> Option<Rev> {
+        match *self {
+            Self::Claim { definition, .. }
+            | Self::CatchUp { definition, .. }
+            | Self::FinishAndClaim { definition, .. } => Some(definition),
+            _ => None,
+        }
+    }
+
+    /// True for what a manager sends.
+    pub const fn is_managers(&self) -> bool {
+        matches!(self, Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. })
+    }
+
+    /// How its values are compared.
+    pub const fn comparing(&self, rules: Rules) -> Comparing {
+        if rules.keep(Rule::HeldRefuses) { Comparing::AsStored } else { Comparing::HeldAsFree }
+    }
+
+    /// The request made ready, once.
+    pub fn prepared(self, rules: Rules) -> &'static Prepared {
+        static ALL: Memo<(Request, Rules), Prepared> = Memo::new();
+        ALL.get((self, rules), |_| {
+            let inner = self.txn(rules);
+            let txn = match self.guard() {
+                None => inner,
+                Some(by) => {
+                    let session = cast::session(by.worker, by.session);
+                    let key = cast::keys().worker(&session.worker);
+                    let lives = Compare::CreateRevision(key, session.revision);
+                    let guard = rules.keep(Rule::Guard).then_some(lives).into_iter().collect();
+                    Txn::when(guard, vec![Op::Txn(inner)])
+                }
+            };
+            let txn = Ready::of(&txn);
+            Prepared { revisions: txn.revisions(), txn }
+        })
+    }
+}
+
+fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
+    let (keys, previous) = (cast::keys(), cast::tick(previous));
+    let mut txn = match place {
+        Place::Lock => claim::claim(keys, held, previous, definition.into()),
+        Place::Beside => claim::claim_beside(keys, held, previous, definition.into()),
+    };
+    if !rules.keep(Rule::InOrder) {
+        txn.compares.retain(|compare| !matches!(compare, Compare::ValueGreater(..)));
+    }
+    if !rules.keep(Rule::Fence) {
+        for compare in &mut txn.compares {
+            if let Compare::ValueLess(_, bytes) = compare {
+                // Still refuses a held lock.
+                *bytes = b"~".to_vec();
+            }
+        }
+    }
+    txn
+}
+
+fn catch_up_txn(held: &Held, fence: N, seen: Rev, definition: Rev, leaves: CaughtUp, rules: Rules) -> Txn {
+    let keys = cast::keys();
+    let free = Lock::Free(Free { fence: held.fence, last: None });
+    let (with, then) = match leaves {
+        // With the rule, nothing passes the missed ticks before they are on record: the lock is held meanwhile.
+        CaughtUp::Nothing if !rules.keep(Rule::MissedBeforeTheFence) => (free, Vec::new()),
+        CaughtUp::Nothing | CaughtUp::Run(Place::Lock) => (Lock::Held(held.clone()), Vec::new()),
+        CaughtUp::Run(Place::Beside) => (free, vec![Op::Put(keys.run(&held.run), held.encode(), None)]),
+        CaughtUp::Queue => {
+            let missed = (fence + 1)..cast::number(held.fence);
+            let queued = missed.map(|n| {
+                let run = cast::run_id(cast::worker_of(&held.worker), 0, n, 0);
+                let wanted = cast::wanted(run, Some(cast::tick(n)), Cause::CatchUp);
+                Op::Put(keys.wanted(&run), wanted.encode(), None)
+            });
+            (Lock::Held(held.clone()), queued.collect())
+        }
+    };
+    let mut txn = claim::replace(keys, cast::job(), seen.into(), &with, then);
+    if leaves == CaughtUp::Run(Place::Beside) {
+        txn.otherwise.push(Op::Get(keys.run(&held.run)));
+    }
+    if rules.keep(Rule::CatchUpComparesTheJob) {
+        txn.compares.push(Compare::ModRevision(keys.job(cast::job()), definition.into()));
+    }
+    txn
+}
+
+fn take_txn(held: &Held, seen: Rev, fence: N, wanted: Rev, place: Place) -> Txn {
+    let keys = cast::keys();
+    let key = keys.wanted(&held.run);
+    let delete = Op::Delete(key.clone());
+    let mut txn = match place {
+        Place::Beside => {
+            let then = vec![delete, Op::Put(keys.run(&held.run), held.encode(), None)];
+            let free = Lock::Free(Free { fence: cast::tick(fence), last: None });
+            let mut txn = claim::replace(keys, cast::job(), seen.into(), &free, then);
+            txn.otherwise.push(Op::Get(keys.run(&held.run)));
+            txn
+        }
+        Place::Lock => {
+            claim::replace(keys, cast::job(), seen.into(), &Lock::Held(held.clone()), vec![delete])
+        }
+    };
+    txn.compares.push(Compare::ModRevision(key, wanted.into()));
+    txn
+}
+
+fn end_beside_txn(held: &Held, seen: Rev, retry: bool, rules: Rules) -> Txn {
+    let keys = cast::keys();
+    let mut then = vec![Op::Delete(keys.run(&held.run))];
+    then.extend(retry_op(held, retry));
+    let once = rules.keep(Rule::EndBesideOnce);
+    let compare = once.then(|| Compare::ModRevision(keys.run(&held.run), seen.into()));
+    Txn::when(compare.into_iter().collect(), then)
+}
+
+fn free_beside_txn(held: &Held, seen: Rev, retry: Vec<Op>, phantom: bool) -> Txn {
+    let keys = cast::keys();
+    let mut then = vec![Op::Delete(keys.run(&held.run))];
+    then.extend(retry);
+    let mut compares = vec![Compare::ModRevision(keys.run(&held.run), seen.into())];
+    if !phantom {
+        compares.push(Compare::CreateRevisionNot(keys.worker(&held.worker), held.session));
+    }
+    Txn::when(compares, then)
+}
+
+fn retry_op(held: &Held, retry: bool) -> Vec<Op> {
+    let wanted = || cast::wanted(held.run, held.tick, Cause::Retry);
+    retry.then(|| Op::Put(cast::keys().wanted(&held.run), wanted().encode(), None)).into_iter().collect()
+}
+
+/// What a claim came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claimed {
+    /// Won, at this revision.
+    Won(Rev),
+    /// Not.
+    Lost,
+}
+
+/// What the worker makes of an answer to a claim: `worker::claim::outcome` on the real outcome.
+pub fn claimed(done: &Done, at: Rev, held: HeldRef) -> Claimed {
+    static ALL: Memo<(Done, Rev, HeldRef), Claimed> = Memo::new();
+    *ALL.get((done.clone(), at, held), |(done, at, held)| {
+        let session = claim::Session { worker: held.worker.clone(), revision: held.session };
+        match claim::outcome(&real(done, *at), held.run, &session) {
+            Outcome::Won(revision) => Claimed::Won(Rev::try_from(revision).expect("a small revision")),
+            Outcome::Lost(_) => Claimed::Lost,
+        }
+    })
+}
+
+fn real(done: &Done, at: Rev) -> TxnOutcome {
+    let entry = |key: &KeyRef, entry: &Entry| common::store::Entry {
+        key: (**key).clone(),
+        value: entry.value.bytes.clone().into(),
+        create_revision: entry.created.into(),
+        mod_revision: entry.written.into(),
+        lease: None,
+    };
+    let result = |result: &Result| match result {
+        Result::Put => OpOutcome::Put,
+        Result::Deleted(one) => OpOutcome::Deleted(*one),
+        Result::Got(key, got) => OpOutcome::Got(got.as_ref().map(|got| entry(key, got))),
+        Result::Txn(inner) => OpOutcome::Txn(real(inner, at)),
+    };
+    TxnOutcome {
+        succeeded: done.succeeded,
+        results: done.results.iter().map(result).collect(),
+        revision: Revision::from(at),
+    }
+}
+
+/// A lock's stored value.
+pub fn lock_value(lock: LockView) -> ValueRef {
+    let lock = match lock {
+        LockView::Free(fence) => Lock::new(cast::tick(fence)),
+        LockView::Held(held) => Lock::Held((*held).clone()),
+    };
+    value(lock.encode())
+}
