@@ -1,9 +1,11 @@
 //! The integration tests: one binary, one module a promise to users, against real servers and a real browser.
 
 mod cli;
+mod cluster;
 mod crontab;
 mod deploy;
 mod jobs;
+mod restore;
 mod runlog_mongo;
 mod store_etcd;
 mod support;

@@ -1,0 +1,201 @@
+//! Breaks one thing, waits, mends it, and waits until it is back.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use tokio::time::sleep;
+
+use super::edits;
+use crate::{
+    nemesis::{Nemesis, Step},
+    trial::Trial,
+};
+
+/// How wrong a clock is made.
+pub(super) const SKEW_MS: i64 = 2_000;
+
+/// How slow MongoDB is made, each way.
+const SLOW: Duration = Duration::from_millis(300);
+
+/// Between two times that etcd is told to forget.
+const FORGET_EVERY: Duration = Duration::from_millis(500);
+
+/// A worker that was told to end has this long: its runs last, and are killed after its grace.
+const ENDS_WITHIN: Duration = Duration::from_secs(90);
+
+/// What was done, for people.
+pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
+    let worker = step.dice % trial.cluster.workers().len();
+    let lasts = step.lasts;
+    let name = step.nemesis.name();
+    let span = format!("{:.1} s", lasts.as_secs_f64());
+    let id = trial.cluster.workers()[worker].id().to_owned();
+    let what = match step.nemesis {
+        Nemesis::WorkerKill | Nemesis::WorkerMachineKill | Nemesis::WorkerStop | Nemesis::ClockSkew => {
+            format!("{name} of {id}, {span}")
+        }
+        _ => format!("{name}, {span}"),
+    };
+    trial.note(&what);
+    match step.nemesis {
+        Nemesis::WorkerKill => kill_worker(trial, worker, lasts, Extent::Process).await?,
+        Nemesis::WorkerMachineKill => kill_worker(trial, worker, lasts, Extent::Machine).await?,
+        Nemesis::ManagerKill => {
+            let n = step.dice % trial.cluster.managers().len();
+            trial.cluster.manager(n).kill_9();
+            sleep(lasts).await;
+            trial.cluster.manager(n).spawn();
+            trial.cluster.wait_manager(n).await;
+        }
+        Nemesis::EtcdMemberKill => {
+            let n = step.dice % trial.cluster.etcd.size();
+            kill_member(trial, n, lasts).await;
+        }
+        Nemesis::EtcdLeaderKill => {
+            let n = trial.cluster.etcd.leader().await;
+            kill_member(trial, n, lasts).await;
+        }
+        Nemesis::WorkerStop => {
+            trial.cluster.workers()[worker].server().signal(Signal::SIGSTOP);
+            sleep(lasts).await;
+            trial.cluster.workers()[worker].server().signal(Signal::SIGCONT);
+            registered(trial, worker).await;
+        }
+        Nemesis::EtcdLeaderStop => {
+            let n = trial.cluster.etcd.leader().await;
+            trial.cluster.etcd.member(n).freeze().await;
+            sleep(lasts).await;
+            trial.cluster.etcd.member(n).thaw();
+            trial.cluster.etcd.wait_ready().await;
+        }
+        Nemesis::PartitionWorker => partition(trial, &[worker], step).await,
+        Nemesis::PartitionHalf => {
+            let count = trial.cluster.workers().len();
+            let half: Vec<usize> = (0..count.div_ceil(2)).map(|n| (worker + n) % count).collect();
+            partition(trial, &half, step).await;
+        }
+        Nemesis::MongodbKill => {
+            trial.cluster.mongod.kill_9();
+            sleep(lasts).await;
+            trial.cluster.mongod.restart().await;
+        }
+        Nemesis::MongodbSlow => {
+            slow_down(trial, SLOW);
+            sleep(lasts).await;
+            slow_down(trial, Duration::ZERO);
+        }
+        Nemesis::ClockSkew => skew(trial, step, worker).await?,
+        Nemesis::Compaction => compact(trial, worker, lasts).await?,
+        Nemesis::Edit => {
+            let edits = edits::play(trial, lasts, step.dice).await?;
+            trial.note(format_args!("{edits} edits"));
+        }
+        Nemesis::RollingRestart => rolling_restart(trial).await?,
+    }
+    Ok(what)
+}
+
+/// How much of a worker dies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Process,
+    Machine,
+}
+
+async fn kill_worker(trial: &mut Trial, n: usize, lasts: Duration, extent: Extent) -> Result<()> {
+    let earlier = session(trial, n).await;
+    match extent {
+        Extent::Process => trial.cluster.worker(n).kill_9(),
+        Extent::Machine => {
+            trial.cluster.worker(n).kill_machine();
+        }
+    }
+    sleep(lasts).await;
+    start_again(trial, n, earlier).await;
+    Ok(())
+}
+
+async fn session(trial: &Trial, n: usize) -> i64 {
+    let id = trial.cluster.workers()[n].id();
+    trial.cluster.session_of(id).await.ok().flatten().unwrap_or_default()
+}
+
+async fn start_again(trial: &mut Trial, n: usize, earlier: i64) {
+    trial.cluster.worker(n).start_again();
+    trial.cluster.wait_registered(&trial.cluster.workers()[n], earlier).await;
+}
+
+async fn registered(trial: &Trial, n: usize) {
+    trial.cluster.wait_registered(&trial.cluster.workers()[n], 0).await;
+}
+
+async fn kill_member(trial: &mut Trial, n: usize, lasts: Duration) {
+    trial.cluster.etcd.member(n).kill_9();
+    sleep(lasts).await;
+    trial.cluster.etcd.member(n).spawn_again();
+    trial.cluster.etcd.wait_ready().await;
+}
+
+/// Connections break, or nothing comes through any more, by the dice.
+async fn partition(trial: &Trial, workers: &[usize], step: &Step) {
+    let links = || workers.iter().flat_map(|n| trial.cluster.links(*n).etcd());
+    let breaks = (step.dice / 16).is_multiple_of(2);
+    trial.note(if breaks { "the links break" } else { "the links fall silent" });
+    links().for_each(|link| if breaks { link.cut() } else { link.stall() });
+    sleep(step.lasts).await;
+    links().for_each(|link| link.mend());
+    for n in workers {
+        registered(trial, *n).await;
+    }
+}
+
+fn slow_down(trial: &Trial, by: Duration) {
+    (0..trial.cluster.workers().len()).for_each(|n| trial.cluster.links(n).mongodb().delay(by));
+}
+
+async fn skew(trial: &mut Trial, step: &Step, n: usize) -> Result<()> {
+    let ahead = if (step.dice / 16).is_multiple_of(2) { SKEW_MS } else { -SKEW_MS };
+    trial.note(format_args!("the clock is {ahead:+} ms off"));
+    for ahead in [ahead, 0] {
+        let earlier = session(trial, n).await;
+        trial.cluster.worker(n).kill_9();
+        trial.cluster.worker(n).set_clock(ahead);
+        start_again(trial, n, earlier).await;
+        if ahead != 0 {
+            sleep(step.lasts).await;
+        }
+    }
+    Ok(())
+}
+
+/// While a worker hears nothing, jobs run on, and etcd forgets all that was before.
+async fn compact(trial: &Trial, n: usize, lasts: Duration) -> Result<()> {
+    let mut etcd = trial.cluster.etcd_client().await?;
+    let links = trial.cluster.links(n).etcd();
+    links.iter().for_each(|link| link.cut());
+    let times = (lasts.as_millis() / FORGET_EVERY.as_millis()).max(1);
+    for _ in 0..times {
+        sleep(FORGET_EVERY).await;
+        let now = etcd.get("now", None).await?;
+        let revision = now.header().map(etcd_client::ResponseHeader::revision).unwrap_or_default();
+        etcd.compact(revision, None).await?;
+    }
+    links.iter().for_each(|link| link.mend());
+    registered(trial, n).await;
+    Ok(())
+}
+
+async fn rolling_restart(trial: &mut Trial) -> Result<()> {
+    for n in 0..trial.cluster.workers().len() {
+        let earlier = session(trial, n).await;
+        trial.cluster.worker(n).terminate();
+        let ended = trial.cluster.workers()[n].server().wait_end(ENDS_WITHIN).await;
+        let id = trial.cluster.workers()[n].id().to_owned();
+        if !ended {
+            trial.require(false, "told to end, and still there", &id);
+        }
+        start_again(trial, n, earlier).await;
+    }
+    Ok(())
+}
