@@ -1,0 +1,36 @@
+//! What 10,000 jobs cost of which none is due.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::{Amount, cpu::Meter, processes, report::Row, stage};
+
+const JOBS: usize = 10_000;
+
+/// Until what came with the jobs is over.
+const SETTLE: Duration = Duration::from_secs(2);
+
+pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
+    let jobs = amount.jobs.unwrap_or(JOBS);
+    let workers = amount.workers.unwrap_or(2);
+    let mut cluster = processes::start(&amount.quorate, workers).await?;
+    let store = processes::store(&cluster).await?;
+    stage::put_jobs(&*store, &processes::keys()?, (0..jobs).map(stage::idle), stage::now()).await?;
+    // Its connection has a price too.
+    drop(store);
+    sleep(SETTLE).await;
+    let (meter, begun) = (Meter::start(processes::parts(&mut cluster))?, Instant::now());
+    sleep(Duration::from_secs(amount.seconds)).await;
+    let most = meter.used()?.into_iter().filter(|(name, _)| !["etcd", "mongod"].contains(name));
+    let most = most.map(|(_, used)| used).max().unwrap_or_default();
+    let percent = 100.0 * most.as_secs_f64() / begun.elapsed().as_secs_f64();
+    Ok(vec![Row {
+        bench: format!("idle: {jobs} jobs, none due, {workers} workers"),
+        value: format!("{percent:.2} % of a core for the busiest of ours"),
+        ceiling: String::new(),
+        ratio: None,
+        cpu: meter.share_of(begun.elapsed())?,
+        notes: "the kernel counts in steps of 10 ms".to_owned(),
+    }])
+}

@@ -1,0 +1,148 @@
+//! `true` through `/bin/sh -c`, its output captured. The ceiling is the same with nothing around it.
+
+use std::{process::Stdio, sync::Arc, time::Duration};
+
+use common::{
+    id::RunId,
+    job::{Job, MAX_OUTPUT},
+    tick::Tick,
+};
+use futures::{StreamExt, stream};
+use tokio::{
+    process::Command,
+    sync::watch,
+    time::{Instant, sleep},
+};
+use worker::{
+    driver::{Driver, Exit, RunSpec},
+    output::Output,
+};
+
+use crate::{
+    Amount,
+    cpu::{Meter, Part},
+    report::Row,
+    spy::Spy,
+    stage::{self, Servers, Workers},
+};
+
+/// At the same time: enough for two cores and for the waits of each.
+const CONCURRENCY: usize = 16;
+
+pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
+    Ok(vec![driver_alone(amount).await?, whole_way(amount).await?])
+}
+
+/// Runs a second, and what one costs.
+pub(crate) struct Spawned {
+    pub(crate) rate: f64,
+    pub(crate) cpu: String,
+}
+
+/// `sh -c true` in a loop, output read to its end: what this machine can do at best, just now.
+pub(crate) async fn raw(time: Duration) -> anyhow::Result<Spawned> {
+    repeat(time, || async {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "true"]).stdin(Stdio::null()).process_group(0);
+        anyhow::ensure!(command.output().await?.status.success(), "true failed");
+        Ok(())
+    })
+    .await
+}
+
+async fn repeat<F>(time: Duration, run: impl Fn() -> F + Clone + Send + 'static) -> anyhow::Result<Spawned>
+where
+    F: Future<Output = anyhow::Result<()>> + Send,
+{
+    let begun = Instant::now();
+    let meter = Meter::start(own_and_children())?;
+    let lanes = stream::iter(0..CONCURRENCY).map(|_| {
+        let run = run.clone();
+        tokio::spawn(async move {
+            let mut done = 0_u64;
+            while begun.elapsed() < time {
+                run().await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        })
+    });
+    let mut lanes = lanes.buffer_unordered(CONCURRENCY);
+    let mut done = 0;
+    while let Some(lane) = lanes.next().await {
+        done += lane??;
+    }
+    Ok(Spawned { rate: done as f64 / begun.elapsed().as_secs_f64(), cpu: meter.per("run", done)? })
+}
+
+fn own_and_children() -> [(String, Part); 2] {
+    [("ours".to_owned(), Part::Own), ("the child's".to_owned(), Part::Children)]
+}
+
+/// The driver without claims and run log, in the raw loop's place.
+async fn driver_alone(amount: &Amount) -> anyhow::Result<Row> {
+    let time = Duration::from_secs(amount.seconds.min(10)) / 2;
+    let before = raw(time).await?;
+    let spy = Spy::new(&amount.quorate)?;
+    let job = Arc::new(stage::job(0, Duration::from_secs(1), stage::now())?);
+    let ours = repeat(time, move || run_one(spy.clone(), job.clone())).await?;
+    // Around it, since others use this machine too.
+    let after = raw(time).await?;
+    let ceiling = f64::midpoint(before.rate, after.rate);
+    Ok(Row {
+        bench: format!("shell: the driver alone, {CONCURRENCY} at a time"),
+        value: format!("{:.0} runs/s", ours.rate),
+        ceiling: format!("{ceiling:.0} raw spawns/s"),
+        ratio: Some(ours.rate / ceiling),
+        cpu: ours.cpu,
+        notes: format!("raw: {}", after.cpu),
+    })
+}
+
+async fn run_one(spy: Arc<Spy>, job: Arc<Job>) -> anyhow::Result<()> {
+    let spec = RunSpec {
+        job,
+        run: RunId::from_uuid(uuid::Uuid::now_v7()),
+        attempt: 1,
+        tick: Some(Tick::from_instant(stage::now())),
+        fence: 1,
+        worker: "bench".parse()?,
+    };
+    let output = Output::new(MAX_OUTPUT.0, Instant::now(), None);
+    let (_stop, never) = watch::channel(None);
+    let running = spy.start(&spec, output).await?;
+    anyhow::ensure!(running.wait(never).await == Exit::Code(0), "true failed");
+    Ok(())
+}
+
+/// Every-second jobs, as many as the raw loop does in a second: claimed, run, spooled, finished and shipped.
+async fn whole_way(amount: &Amount) -> anyhow::Result<Row> {
+    let mut servers = Servers::start().await?;
+    let raw_before = raw(Duration::from_secs(amount.seconds.min(5))).await?;
+    let jobs = amount.jobs.unwrap_or(raw_before.rate as usize).max(1);
+    let workers = amount.workers.unwrap_or(1);
+    let spy = Spy::new(&amount.quorate)?;
+    let started =
+        Workers::start(&servers, workers, &(spy.clone() as Arc<dyn Driver>), &stage::clock()?).await?;
+    let first = stage::second_in(chrono::Duration::seconds(2));
+    let all = (0..jobs).map(|n| stage::job(n, Duration::from_secs(1), first));
+    stage::put_jobs(&*servers.store().await?, &servers.keys, all, stage::now()).await?;
+    stage::until(first + chrono::Duration::milliseconds(500)).await;
+    let parts = servers.parts().into_iter().chain([("the child's".to_owned(), Part::Children)]);
+    let (meter, before, begun) = (Meter::start(parts)?, spy.ended(), Instant::now());
+    sleep(Duration::from_secs(amount.seconds)).await;
+    let (done, elapsed) = (spy.ended() - before, begun.elapsed());
+    let cpu = meter.per("run", done)?;
+    started.end().await?;
+    let raw_after = raw(Duration::from_secs(amount.seconds.min(5))).await?;
+    let (rate, ceiling) =
+        (done as f64 / elapsed.as_secs_f64(), f64::midpoint(raw_before.rate, raw_after.rate));
+    Ok(Row {
+        bench: format!("shell: the whole way, {jobs} every-second jobs, {workers} workers"),
+        value: format!("{rate:.0} runs/s"),
+        ceiling: format!("{ceiling:.0} raw spawns/s"),
+        ratio: Some(rate / ceiling),
+        cpu,
+        notes: "etcd, mongod and the workers share the cores with the children".to_owned(),
+    })
+}

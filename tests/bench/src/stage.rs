@@ -1,0 +1,312 @@
+//! What measurements stand on: real servers, workers in this process, and jobs put into the store at once.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use common::{
+    clock::{Clock, SystemClock},
+    job::{Command, Job, Shell, StoredJob, Trigger},
+    lock::Lock,
+    runlog::{
+        RunLog,
+        mongo::{MongoOptions, MongoRunLog},
+    },
+    span::Span,
+    store::{
+        Op, Store, Txn,
+        etcd::{EtcdConfig, EtcdStore},
+        key::Keys,
+        list_all,
+    },
+    tick::Tick,
+};
+use futures::{StreamExt, stream};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use test_support::servers::{Durability, EtcdCluster, Mongod, Room};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use worker::{
+    Worker, WorkerConfig, WorkerPorts,
+    driver::{Driver, Exit, RunSpec, Running, StartError, StopSignal},
+    output::Output,
+};
+
+use crate::cpu::Part;
+
+/// One etcd that writes to its disk, and one mongod.
+pub(crate) struct Servers {
+    etcd: EtcdCluster,
+    mongod: Mongod,
+    /// Under what all keys are.
+    pub(crate) keys: Keys,
+}
+
+impl Servers {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        let room = Room::temporary();
+        let etcd = EtcdCluster::start_in(&room, 1, Durability::Synced).await;
+        let mongod = Mongod::start_in(&room).await;
+        Ok(Self { etcd, mongod, keys: Keys::new("/quorate/")? })
+    }
+
+    fn etcd_pid(&mut self) -> Pid {
+        self.etcd.member(0).pid()
+    }
+
+    fn mongod_pid(&self) -> Pid {
+        self.mongod.pid()
+    }
+
+    /// Whose processor time is told: ours and the servers'.
+    pub(crate) fn parts(&mut self) -> Vec<(String, Part)> {
+        vec![
+            ("ours".to_owned(), Part::Own),
+            ("etcd".to_owned(), Part::Process(self.etcd_pid())),
+            ("mongod".to_owned(), Part::Process(self.mongod_pid())),
+        ]
+    }
+
+    /// A connection of its own to etcd.
+    pub(crate) async fn store(&self) -> anyhow::Result<Arc<dyn Store>> {
+        let config = EtcdConfig { endpoints: self.etcd.endpoints(), ..EtcdConfig::default() };
+        Ok(Arc::new(EtcdStore::connect(config).await?))
+    }
+
+    pub(crate) async fn runlog(&self) -> anyhow::Result<Arc<dyn RunLog>> {
+        Ok(Arc::new(MongoRunLog::connect(&self.mongod.uri(), MongoOptions::default()).await?))
+    }
+
+    /// The run log's database.
+    pub(crate) async fn database(&self) -> anyhow::Result<mongodb::Database> {
+        Ok(mongodb::Client::with_uri_str(self.mongod.uri()).await?.database("quorate"))
+    }
+
+    /// The records of runs in the run log.
+    pub(crate) async fn logged(&self) -> anyhow::Result<u64> {
+        let log = self.database().await?.collection::<mongodb::bson::Document>("log");
+        Ok(log.count_documents(mongodb::bson::doc! {}).await?)
+    }
+}
+
+/// Workers of this process, each with connections and a directory of its own.
+pub(crate) struct Workers {
+    shutdown: CancellationToken,
+    running: Vec<JoinHandle<Result<(), worker::WorkerError>>>,
+    _dirs: Vec<TempDir>,
+}
+
+impl Workers {
+    /// Starts them and waits until all are registered.
+    pub(crate) async fn start(
+        servers: &Servers,
+        count: usize,
+        driver: &Arc<dyn Driver>,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let mut workers = Self { shutdown: CancellationToken::new(), running: Vec::new(), _dirs: Vec::new() };
+        for n in 0..count {
+            let dir = tempfile::tempdir()?;
+            let ports = WorkerPorts {
+                store: servers.store().await?,
+                runlog: servers.runlog().await?,
+                clock: clock.clone(),
+            };
+            let worker = Worker::with_driver(config(n, &servers.keys, &dir), ports, driver.clone())?;
+            workers.running.push(tokio::spawn(worker.run(None, workers.shutdown.clone())));
+            workers._dirs.push(dir);
+        }
+        let store = servers.store().await?;
+        while list_all(&*store, &servers.keys.workers).await?.0.len() < count {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(workers)
+    }
+
+    /// Ends them as a service manager would.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        for worker in self.running {
+            worker.await??;
+        }
+        Ok(())
+    }
+}
+
+fn config(n: usize, keys: &Keys, dir: &TempDir) -> WorkerConfig {
+    WorkerConfig {
+        id: format!("worker-{n}").parse().expect("a good id"),
+        keys: keys.clone(),
+        labels: BTreeMap::new(),
+        slots: 20_000,
+        lease_ttl: Duration::from_secs(15),
+        hedge: Duration::from_millis(250),
+        data_dir: dir.path().to_owned(),
+        shell: "/bin/sh".into(),
+        self_exe: "/nowhere".into(),
+        address: String::new(),
+        host: "bench".into(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        retention: Duration::from_secs(86_400),
+    }
+}
+
+/// The machine's clock.
+pub(crate) fn clock() -> anyhow::Result<Arc<dyn Clock>> {
+    Ok(Arc::new(SystemClock::start().context("start the clock")?))
+}
+
+/// A job that does nothing, so often, from an instant on.
+pub(crate) fn job(n: usize, period: Duration, anchor: DateTime<Utc>) -> anyhow::Result<Job> {
+    every(n, period, anchor, "true")
+}
+
+/// A job that runs this, so often, from an instant on.
+pub(crate) fn every(n: usize, period: Duration, anchor: DateTime<Utc>, command: &str) -> anyhow::Result<Job> {
+    named(n, Trigger::Every { period: Span(period), anchor: Some(anchor) }, command)
+}
+
+/// A job as most are, and which is not due while anything is measured.
+pub(crate) fn idle(n: usize) -> anyhow::Result<Job> {
+    let new_year = Trigger::Cron {
+        expressions: vec!["0 0 1 1 *".to_owned()],
+        zone: Some("UTC".parse().map_err(anyhow::Error::msg)?),
+        anchor: None,
+    };
+    named(n, new_year, "/usr/local/bin/backup --full --level 9 /srv/data")
+}
+
+fn named(n: usize, trigger: Trigger, command: &str) -> anyhow::Result<Job> {
+    let command = Command::Shell(Shell { command: command.into(), ..Shell::default() });
+    Ok(Job::new(name(n).parse()?, trigger, command))
+}
+
+/// A job's name.
+pub(crate) fn name(n: usize) -> String {
+    format!("job-{n:07}")
+}
+
+/// Puts jobs and their locks into the store, many in a transaction. `jobs` are made as they are needed: a million
+/// at once would be a gigabyte.
+pub(crate) async fn put_jobs(
+    store: &dyn Store,
+    keys: &Keys,
+    jobs: impl IntoIterator<Item = anyhow::Result<Job>>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let fence = Lock::new(Tick::from_instant(now)).encode();
+    let puts = |job: anyhow::Result<Job>| {
+        let job = job?;
+        let lock = Op::Put(keys.lock(&job.name), fence.clone(), None);
+        let key = keys.job(&job.name);
+        anyhow::Ok([lock, Op::Put(key, StoredJob::new(job, now).encode(), None)])
+    };
+    let mut done = stream::iter(jobs.into_iter().map(puts))
+        .chunks(50)
+        .map(|batch| async {
+            let puts: Vec<[Op; 2]> = batch.into_iter().collect::<anyhow::Result<_>>()?;
+            anyhow::Ok(store.txn(Txn::when(Vec::new(), puts.concat())).await?)
+        })
+        .buffer_unordered(8);
+    while let Some(result) = done.next().await {
+        result?;
+    }
+    Ok(())
+}
+
+/// A driver whose runs end at once, and which keeps how late they started.
+#[derive(Default)]
+pub(crate) struct NoOp {
+    total: AtomicU64,
+    runs: AtomicU64,
+    late: Mutex<Vec<i64>>,
+}
+
+/// Runs and their lateness in microseconds, sorted by it.
+pub(crate) struct Seen {
+    pub(crate) runs: u64,
+    late: Vec<i64>,
+}
+
+impl NoOp {
+    /// All runs so far.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::SeqCst)
+    }
+
+    /// What has been seen since the last call.
+    pub(crate) fn take(&self) -> Seen {
+        let mut late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
+        late.sort_unstable();
+        Seen { runs: self.runs.swap(0, Ordering::SeqCst), late }
+    }
+}
+
+impl Seen {
+    /// So much of a thousand runs was at most so late.
+    pub(crate) fn late(&self, permille: usize) -> Duration {
+        let index = (self.late.len() * permille / 1000).min(self.late.len().saturating_sub(1));
+        let micros = self.late.get(index).copied().unwrap_or_default();
+        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+    }
+}
+
+struct Done;
+
+#[async_trait]
+impl Driver for NoOp {
+    async fn start(&self, spec: &RunSpec, _output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
+        self.total.fetch_add(1, Ordering::SeqCst);
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        if let Some(tick) = spec.tick {
+            let late = (now() - tick.instant()).num_microseconds().unwrap_or(i64::MAX);
+            self.late.lock().unwrap_or_else(PoisonError::into_inner).push(late);
+        }
+        Ok(Box::new(Done))
+    }
+}
+
+#[async_trait]
+impl Running for Done {
+    async fn wait(self: Box<Self>, _stop: StopSignal) -> Exit {
+        Exit::Code(0)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a measurement asks the machine itself")]
+pub(crate) fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// Waits for an instant.
+pub(crate) async fn until(instant: DateTime<Utc>) {
+    tokio::time::sleep((instant - now()).to_std().unwrap_or_default()).await;
+}
+
+/// The first whole second at least so far ahead.
+pub(crate) fn second_in(ahead: chrono::Duration) -> DateTime<Utc> {
+    DateTime::from_timestamp((now() + ahead).timestamp() + 1, 0).expect("a near instant")
+}
+
+/// The program as it was built with this one.
+pub(crate) fn beside_this_program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    // A test is one folder further down.
+    let mut places = own.ancestors().skip(1).take(2).map(|dir| dir.join("quorate"));
+    places.find(|path| path.is_file()).with_context(|| {
+        format!(
+            "there is no quorate beside {}: `cargo build` makes it, or give --quorate PATH",
+            own.display()
+        )
+    })
+}
