@@ -3,19 +3,22 @@
 //!
 //! A lone transaction is sent at once. While batches are in flight the next one fills. Each transaction has its
 //! own outcome. A batch whose answer was lost is sent again until the answer is definite: every transaction here
-//! recognises its own earlier success (see [`super::outcome`]). Not into a store that was restored meanwhile: what is
-//! compared there may be equal by chance, since its revisions were given before. A batch that is refused is halved, so that one bad
+//! recognises its own earlier success (see [`super::outcome`]). A batch that is refused is halved, so that one bad
 //! transaction does not fail its neighbours.
+//!
+//! Nothing that was asked for before a store was restored counts in the restored one: what is compared there may be
+//! equal by chance, since its revisions were given before, and its claims would be given fences that are older than
+//! what has run. Whoever meets the restored store first is told by it; the others find that the answer's revision is
+//! below one that they have seen, or that [`Load::restores`] has grown since they asked.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use common::store::{Compare, MAX_TXN_OPS, Op, OpOutcome, Store, StoreError, Txn, TxnOutcome, key::Keys};
+use common::store::{
+    Compare, MAX_TXN_OPS, Op, OpOutcome, Revision, Store, StoreError, Txn, TxnOutcome, key::Keys,
+};
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,6 +58,8 @@ pub enum BatchError {
 struct Request {
     txn: Txn,
     guard: Option<Session>,
+    /// How often the store had been restored when this was asked for.
+    restores: u64,
     answer: oneshot::Sender<Result<TxnOutcome, BatchError>>,
 }
 
@@ -62,6 +67,7 @@ struct Request {
 #[derive(Clone)]
 pub struct Batcher {
     sender: mpsc::Sender<Request>,
+    load: Arc<Load>,
 }
 
 impl Batcher {
@@ -77,13 +83,13 @@ impl Batcher {
         let sending = Sending {
             store,
             keys,
-            load,
+            load: load.clone(),
             seen: Arc::default(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
             tracker: tracker.clone(),
         };
         tracker.spawn(sending.run(receiver, shutdown));
-        Self { sender }
+        Self { sender, load }
     }
 
     /// Does a transaction only while the session lives.
@@ -98,9 +104,17 @@ impl Batcher {
 
     async fn send(&self, txn: Txn, guard: Option<Session>) -> Result<TxnOutcome, BatchError> {
         let (answer, received) = oneshot::channel();
-        self.sender.send(Request { txn, guard, answer }).await.map_err(|_| BatchError::Closed)?;
+        let restores = self.load.restores();
+        self.sender.send(Request { txn, guard, restores, answer }).await.map_err(|_| BatchError::Closed)?;
         received.await.unwrap_or(Err(BatchError::Closed))
     }
+}
+
+/// The highest revision of any answer since the store was restored so many times.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    revision: Revision,
+    restores: u64,
 }
 
 #[derive(Clone)]
@@ -108,8 +122,7 @@ struct Sending {
     store: Arc<dyn Store>,
     keys: Keys,
     load: Arc<Load>,
-    /// The highest revision of any answer.
-    seen: Arc<AtomicI64>,
+    seen: Arc<Mutex<Seen>>,
     in_flight: Arc<Semaphore>,
     tracker: TaskTracker,
 }
@@ -138,11 +151,14 @@ impl Sending {
 
     fn send(&self, batch: Vec<Request>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let batch = self.without_outdated(batch);
+            if batch.is_empty() {
+                return;
+            }
             let txn = self.nested(&batch);
             match self.until_definite(txn).await {
                 Ok(outcome) => answer(batch, &outcome),
-                Err(StoreError::WentBack { seen, now }) => {
-                    self.load.store_was_restored(seen, now);
+                Err(StoreError::WentBack { .. }) => {
                     for request in batch {
                         // Who no longer waits no longer cares.
                         let _ = request.answer.send(Err(BatchError::StoreRestored));
@@ -187,8 +203,22 @@ impl Sending {
         Txn::when(Vec::new(), then)
     }
 
+    /// Answers those that do not count any more: asked for before the store was restored, or claims in a restored store
+    /// to which nobody has seen yet.
+    fn without_outdated(&self, batch: Vec<Request>) -> Vec<Request> {
+        let (restores, unseen) = (self.load.restores(), self.load.is_store_restored());
+        let outdated =
+            |request: &mut Request| request.restores != restores || (unseen && request.guard.is_some());
+        let mut batch = batch;
+        for request in batch.extract_if(.., outdated) {
+            // Who no longer waits no longer cares.
+            let _ = request.answer.send(Err(BatchError::StoreRestored));
+        }
+        batch
+    }
+
     async fn until_definite(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        let restores = self.load.restores();
+        let before = self.seen();
         let mut answer = self.store.txn(txn.clone()).await;
         loop {
             match answer {
@@ -196,28 +226,51 @@ impl Sending {
                     tracing::debug!(error = error.chain(), "a batch was not answered; sending it again");
                 }
                 Ok(outcome) => {
-                    self.seen.fetch_max(outcome.revision, Ordering::SeqCst);
+                    self.still_the_same(before, outcome.revision)?;
                     return Ok(outcome);
                 }
+                Err(StoreError::WentBack { seen, now }) => return Err(self.went_back(seen, now)),
                 Err(definite) => return Err(definite),
             }
             tokio::time::sleep(RETRY_WAIT).await;
-            answer = match self.is_still_the_same(restores).await {
-                Ok(()) => self.store.txn(txn.clone()).await,
+            // Before it is sent again: the same store, or an error.
+            answer = match self.store.get(&self.keys.epoch()).await {
+                Ok((_, now)) => {
+                    self.still_the_same(before, now)?;
+                    self.store.txn(txn.clone()).await
+                }
                 Err(error) => Err(error),
             };
         }
     }
 
-    /// An error if the store was restored since there were so many restores: only the first request that meets a
-    /// restored store is told by it.
-    async fn is_still_the_same(&self, restores: u64) -> Result<(), StoreError> {
-        let seen = self.seen.load(Ordering::SeqCst);
-        let (_, now) = self.store.get(&self.keys.epoch()).await?;
-        if now < seen || self.load.restores() != restores {
-            // From here on it is taken as it is.
-            self.seen.store(now, Ordering::SeqCst);
-            return Err(StoreError::WentBack { seen, now });
+    fn seen(&self) -> Seen {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let restores = self.load.restores();
+        if seen.restores != restores {
+            // From here on the restored store is taken as it is.
+            *seen = Seen { revision: 0, restores };
+        }
+        *seen
+    }
+
+    fn went_back(&self, seen: Revision, now: Revision) -> StoreError {
+        self.load.store_was_restored(seen, now);
+        StoreError::WentBack { seen, now }
+    }
+
+    /// An error if the store was restored since that was seen: only the first request of all that meets a restored store
+    /// is told by it.
+    fn still_the_same(&self, before: Seen, now: Revision) -> Result<(), StoreError> {
+        if self.load.restores() != before.restores {
+            return Err(StoreError::WentBack { seen: before.revision, now });
+        }
+        if now < before.revision {
+            return Err(self.went_back(before.revision, now));
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.restores == before.restores {
+            seen.revision = seen.revision.max(now);
         }
         Ok(())
     }
@@ -272,6 +325,8 @@ mod tests {
         ToldToAnother(Arc<Load>),
         /// No answer, and then another store: nobody was told yet.
         Untold,
+        /// An answer of the restored store, after somebody else was told who has not passed it on yet.
+        Answered,
     }
 
     /// A store that is restored from the oldest possible copy.
@@ -313,6 +368,7 @@ mod tests {
             }
             *self.now.lock().unwrap() = Arc::new(EmbeddedStore::in_memory());
             match fault {
+                Fault::Answered => return self.store().txn(txn).await,
                 Fault::Told => return Err(StoreError::WentBack { seen: 1000, now: 10 }),
                 Fault::ToldToAnother(load) => load.store_was_restored(1000, 10),
                 Fault::None | Fault::Untold => {}
@@ -337,11 +393,17 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_batch_in_flight_does_not_land_in_a_restored_store() {
-        let load = Load::new(1);
-        for fault in [Fault::Told, Fault::ToldToAnother(load.clone()), Fault::Untold] {
-            let load = if let Fault::ToldToAnother(load) = &fault { load.clone() } else { Load::new(1) };
+    struct Bench {
+        store: Arc<Restored>,
+        load: Arc<Load>,
+        keys: Keys,
+        batcher: Batcher,
+        ending: CancellationToken,
+    }
+
+    impl Bench {
+        /// A batcher that has seen a few revisions.
+        async fn start(load: Arc<Load>) -> Self {
             let store = Arc::new(Restored {
                 now: Mutex::new(Arc::new(EmbeddedStore::in_memory())),
                 fault: Mutex::new(Fault::None),
@@ -349,19 +411,72 @@ mod tests {
             let keys = Keys::new("/quorate/").unwrap();
             let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
             let batcher = Batcher::start(store.clone(), keys.clone(), load.clone(), &tasks, ending.clone());
-            let put = |n: u8| Txn::when(Vec::new(), vec![Op::Put(keys.queue.key(n), vec![n], None)]);
+            let bench = Self { store, load, keys, batcher, ending };
             for n in 1..=5 {
-                batcher.plain(put(n)).await.unwrap();
+                bench.batcher.plain(bench.put(n)).await.unwrap();
             }
-            *store.fault.lock().unwrap() = fault;
-            let both = futures::join!(batcher.plain(put(6)), batcher.plain(put(7)));
+            bench
+        }
+
+        fn put(&self, n: u8) -> Txn {
+            Txn::when(Vec::new(), vec![Op::Put(self.keys.queue.key(n), vec![n], None)])
+        }
+
+        /// A session that the store has.
+        async fn session(&self) -> Session {
+            let worker: common::id::WorkerId = "w".parse().unwrap();
+            let put = vec![Op::Put(self.keys.worker(&worker), Vec::new(), None)];
+            self.store.txn(Txn::when(Vec::new(), put)).await.unwrap();
+            let (entry, _) = self.store.get(&self.keys.worker(&worker)).await.unwrap();
+            Session { worker, revision: entry.unwrap().create_revision }
+        }
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            self.ending.cancel();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_in_flight_does_not_land_in_a_restored_store() {
+        let load = Load::new(1);
+        for fault in [Fault::Told, Fault::ToldToAnother(load.clone()), Fault::Untold] {
+            let load = if let Fault::ToldToAnother(load) = &fault { load.clone() } else { Load::new(1) };
+            let bench = Bench::start(load).await;
+            *bench.store.fault.lock().unwrap() = fault;
+            let (first, second) = (bench.batcher.plain(bench.put(6)), bench.batcher.plain(bench.put(7)));
+            let both = futures::join!(first, second);
             for lost in [both.0, both.1] {
                 // The second may be in a batch of its own: then it was sent to the store as it is now.
                 assert!(matches!(lost, Err(BatchError::StoreRestored) | Ok(_)), "{lost:?}");
             }
-            assert_eq!(store.get(&keys.queue.key(6)).await.unwrap().0, None);
-            assert_eq!(load.readiness(), Readiness::StoreRestored);
-            ending.cancel();
+            assert_eq!(bench.store.get(&bench.keys.queue.key(6)).await.unwrap().0, None);
+            assert_eq!(bench.load.readiness(), Readiness::StoreRestored);
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_restored_store_answers_does_not_count() {
+        let bench = Bench::start(Load::new(1)).await;
+        *bench.store.fault.lock().unwrap() = Fault::Answered;
+        let answer = bench.batcher.plain(bench.put(6)).await;
+        assert!(matches!(answer, Err(BatchError::StoreRestored)), "{answer:?}");
+        assert_eq!(bench.load.readiness(), Readiness::StoreRestored);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_waited_while_the_store_was_restored_is_not_sent() {
+        let bench = Bench::start(Load::new(1)).await;
+        let session = bench.session().await;
+        bench.load.store_was_restored(1000, 10);
+        let answer = bench.batcher.guarded(bench.put(6), &session).await;
+        assert!(matches!(answer, Err(BatchError::StoreRestored)), "{answer:?}");
+        assert_eq!(bench.store.get(&bench.keys.queue.key(6)).await.unwrap().0, None);
+
+        bench.load.saw_epoch(common::epoch::Epoch::default());
+        bench.load.saw_epoch(common::epoch::Epoch::default().next());
+        bench.batcher.guarded(bench.put(6), &session).await.unwrap();
+        assert!(bench.store.get(&bench.keys.queue.key(6)).await.unwrap().0.is_some());
     }
 }
