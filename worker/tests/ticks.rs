@@ -4,7 +4,7 @@
 mod support;
 
 use common::{
-    job::{MisfirePolicy, Overlap, Trigger},
+    job::{Delivery, MisfirePolicy, Overlap, Trigger},
     lock::Lock,
     run::RunState,
     runlog::TickOutcome,
@@ -119,6 +119,23 @@ async fn ticks_that_are_to_be_skipped_when_missed_are_on_record_and_the_lock_is_
     assert!(bench.none_started());
     bench.move_to(103.0).await;
     assert_eq!(bench.started().await.spec.tick, Some(bench.tick(103)));
+}
+
+#[tokio::test]
+async fn an_at_least_once_run_that_its_own_worker_killed_for_lost_trust_is_repeated() {
+    let mut bench = Bench::start().await;
+    let mut again = job("a");
+    again.delivery = Delivery::AtLeastOnce;
+    again.trigger = Trigger::Every { period: Span::seconds(1000), anchor: Some(bench.instant(1.0)) };
+    bench.save(&again).await;
+    bench.move_to(1.0).await;
+    let first = bench.started().await;
+    bench.deregister().await;
+    let record = bench.until_ended("a").await;
+    assert_eq!((record.state, record.attempt), (RunState::Lost, 1));
+    let second = bench.started().await;
+    assert_eq!((second.spec.tick, second.spec.attempt), (Some(bench.tick(1)), 2));
+    assert!(second.spec.fence > first.spec.fence);
 }
 
 #[tokio::test]

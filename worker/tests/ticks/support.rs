@@ -166,6 +166,12 @@ impl Bench {
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("register");
     }
 
+    /// The worker's registration is taken away, as when its lease ends.
+    pub(crate) async fn deregister(&self) {
+        let delete = vec![Op::Delete(self.keys.worker(&"w".parse().expect("a good id")))];
+        self.store.txn(Txn::when(Vec::new(), delete)).await.expect("deregister");
+    }
+
     pub(crate) async fn delete(&self, name: &str) {
         let delete = vec![Op::Delete(self.keys.job(&self::name(name)))];
         self.store.txn(Txn::when(Vec::new(), delete)).await.expect("delete a job");
