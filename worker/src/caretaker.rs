@@ -101,7 +101,7 @@ impl Desk {
         let (runs, _) = list_all(&*self.store, &keys.runs).await?;
         for entry in runs {
             if let Ok(held) = Held::decode(&entry.value)
-                && first(&held.job, &Placement::default())
+                && (first(&held.job, &Placement::default()) || self.is_phantom_beside(&held))
             {
                 self.free_beside(&held, entry.mod_revision).await;
             }

@@ -138,6 +138,7 @@ impl Desk {
         if let Err(error) = self.batcher.plain(txn).await {
             tracing::warn!(job = %run.job, %error, "a run's record cannot be removed yet; its caretaker will");
         }
+        self.beside.leave(run.run);
     }
 
     /// The queue entry for the next attempt, if there is to be one.
@@ -246,9 +247,17 @@ impl Desk {
         }
     }
 
+    /// True for the record of a run beside a lock that says it is this process's, and is not: its claim was done after
+    /// it had been given up. What is said here is younger than the record, which was entered before it was sent.
+    pub fn is_phantom_beside(&self, held: &Held) -> bool {
+        let mine = |session: &Session| session.worker == held.worker && session.revision == held.session;
+        self.session().as_ref().is_some_and(mine) && !self.beside.has(held.run)
+    }
+
     /// Removes the record of a lost run that held no lock, once it is in the spool.
     pub async fn free_beside(&self, held: &Held, seen: Revision) {
-        if !self.is_gone(held).await {
+        let phantom = self.is_phantom_beside(held);
+        if !phantom && !self.is_gone(held).await {
             return;
         }
         let planned = self.planned(&held.job);
@@ -261,10 +270,10 @@ impl Desk {
         if let Some(job) = again {
             then.push(self.attempt_after_loss(job, held));
         }
-        let compares = vec![
-            Compare::ModRevision(key, seen),
-            Compare::CreateRevisionNot(self.config.keys.worker(&held.worker), held.session),
-        ];
+        let mut compares = vec![Compare::ModRevision(key, seen)];
+        if !phantom {
+            compares.push(Compare::CreateRevisionNot(self.config.keys.worker(&held.worker), held.session));
+        }
         match self.batcher.plain(Txn::when(compares, then)).await {
             Ok(outcome) if matches!(outcome.results.first(), Some(OpOutcome::Deleted(true))) => {
                 tracing::warn!(job = %held.job, run = %held.run, "a run was lost with its worker");

@@ -226,8 +226,8 @@ impl Desk {
             claim::claim(keys, &held, due.previous, planned.revision)
         };
         let sent = Instant::now();
-        let outcome = match self.batcher.guarded(txn, session).await {
-            Ok(outcome) => claim::outcome(&outcome, held.run, session),
+        let outcome = match self.send_claim(txn, &held, beside, session).await {
+            Ok(outcome) => outcome,
             Err(error) => return give_up(&error),
         };
         let took = sent.elapsed();
@@ -244,6 +244,25 @@ impl Desk {
             }
             Outcome::Lost(Some(seen)) => self.lost(&due, planned, post, holding, session, seen, slot).await,
         }
+    }
+
+    /// Sends the claim of a run, in the lock or beside it.
+    pub(crate) async fn send_claim(
+        &self,
+        txn: Txn,
+        held: &Held,
+        beside: bool,
+        session: &Session,
+    ) -> Result<Outcome, BatchError> {
+        if beside {
+            self.beside.enter(held.run);
+        }
+        let done = self.batcher.guarded(txn, session).await;
+        let outcome = done.map(|outcome| claim::outcome(&outcome, held.run, session));
+        if beside && !matches!(outcome, Ok(Outcome::Won(_))) {
+            self.beside.leave(held.run);
+        }
+        outcome
     }
 
     /// The lock of a scheduled run of this tick, held by this session.

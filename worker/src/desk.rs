@@ -2,9 +2,9 @@
 //! with. A post's lock makes sure that this process has one transaction on a job's lock in flight.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -152,6 +152,34 @@ pub struct Desk {
     pub closing: CancellationToken,
     /// The jobs that have been dealt with.
     pub posts: Mutex<HashMap<JobName, Arc<Post>>>,
+    /// The runs beside a lock that this process answers for.
+    pub beside: Beside,
+}
+
+/// Runs beside a lock, from before their claim is sent until their record is removed. One of this session that the
+/// store has and that is not here is nobody's: its claim was done after it had been given up.
+#[derive(Debug, Default)]
+pub struct Beside(Mutex<HashSet<RunId>>);
+
+impl Beside {
+    /// To be called before the claim is sent.
+    pub fn enter(&self, run: RunId) {
+        self.runs().insert(run);
+    }
+
+    /// It is not claimed, or has ended.
+    pub fn leave(&self, run: RunId) {
+        self.runs().remove(&run);
+    }
+
+    /// True when this process answers for the run.
+    pub fn has(&self, run: RunId) -> bool {
+        self.runs().contains(&run)
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashSet<RunId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Desk {

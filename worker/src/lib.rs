@@ -317,6 +317,7 @@ impl Worker {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             posts: std::sync::Mutex::default(),
+            beside: desk::Beside::default(),
         })
     }
 

@@ -53,16 +53,15 @@ impl Desk {
         let cause = if late > MISSED_AFTER { Cause::CatchUp } else { Cause::Schedule };
         let held = Held { cause, missed: missed.and_then(unqueued), ..self.held(planned, tick, session) };
         let txn = self.catch_up_txn(planned, &held, free, seen, queued);
-        match self.batcher.guarded(txn, session).await {
-            Ok(outcome) => match claim::outcome(&outcome, held.run, session) {
-                Outcome::Won(revision) => {
-                    // First: an end of the run removes what tells of these ticks.
-                    self.keep_ticks_of(&held).await;
-                    self.won(planned, post, holding, Holding { held, revision }, slot);
-                    Step::Decided
-                }
-                Outcome::Lost(_) => Step::Later,
-            },
+        let beside = planned.job.overlap == Overlap::Allow;
+        match self.send_claim(txn, &held, beside, session).await {
+            Ok(Outcome::Won(revision)) => {
+                // First: an end of the run removes what tells of these ticks.
+                self.keep_ticks_of(&held).await;
+                self.won(planned, post, holding, Holding { held, revision }, slot);
+                Step::Decided
+            }
+            Ok(Outcome::Lost(_)) => Step::Later,
             Err(error) => give_up(&error),
         }
     }

@@ -168,12 +168,12 @@ impl Desk {
             missed: None,
         };
         let txn = self.take(key, revision, &held, seen, free, planned);
-        match self.batcher.guarded(txn, &session).await {
-            Ok(outcome) => {
-                if let Outcome::Won(revision) = claim::outcome(&outcome, held.run, &session) {
-                    self.won(planned, post, &mut holding, Holding { held, revision }, slot);
-                }
+        let beside = planned.job.overlap == Overlap::Allow;
+        match self.send_claim(txn, &held, beside, &session).await {
+            Ok(Outcome::Won(revision)) => {
+                self.won(planned, post, &mut holding, Holding { held, revision }, slot);
             }
+            Ok(Outcome::Lost(_)) => {}
             Err(error) => tracing::debug!(%error, "a wanted run cannot be claimed yet"),
         }
         Step::Again

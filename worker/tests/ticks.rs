@@ -149,6 +149,24 @@ async fn the_lost_run_of_a_deleted_job_is_on_record_and_its_lock_goes() {
 }
 
 #[tokio::test]
+async fn a_run_beside_the_lock_that_its_worker_knows_nothing_of_goes_on_record_and_one_that_executes_stays() {
+    let mut bench = Bench::start().await;
+    let mut beside = job("a");
+    beside.overlap = Overlap::Allow;
+    bench.save(&beside).await;
+    bench.move_to(1.0).await;
+    let run = bench.started().await;
+    bench.leave_phantom_beside("a").await;
+    // The full pass comes with a change of the workers.
+    bench.register("another").await;
+    let record = bench.until_ended("a").await;
+    assert_eq!((record.state, record.tick), (RunState::Lost, Some(bench.tick(0))));
+    run.end();
+    bench.until_nothing_beside().await;
+    assert_eq!(bench.states("a").await, [RunState::Succeeded, RunState::Lost]);
+}
+
+#[tokio::test]
 async fn a_job_deleted_between_claim_and_instant_does_not_start() {
     let mut bench = Bench::start().await;
     bench.save(&job("a")).await;

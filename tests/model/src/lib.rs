@@ -12,7 +12,7 @@
 //! [`promises`]: a tick is claimed only by the definition that stands (P0), at most once (P1); two runs of a `skip`
 //! job never execute at the same time (P2); every decided tick is on record once nothing is left to happen by itself,
 //! and then no lock is held and no run is claimed or wanted (P3). The tests in `tests/check` show that they hold,
-//! that each rule of [`rules`] is needed, and which one the code does not keep yet (`shortcomings`).
+//! and that each rule of [`rules`] is needed.
 //!
 //! # What is covered
 //!

@@ -83,9 +83,6 @@ impl Rules {
     /// All of them.
     pub const ALL: Self = Self(u32::MAX);
 
-    /// Those that the worker's code keeps today: it lacks one, see the test in `shortcomings`.
-    pub const AS_IT_IS: Self = Self::ALL.without(Rule::PhantomBeside);
-
     /// All of these but one.
     #[must_use]
     pub const fn without(self, rule: Rule) -> Self {

@@ -9,7 +9,7 @@ use common::{
     id::{JobName, RunId},
     job::{Command, Exec, Job, StoredJob, Trigger},
     lock::{Held, Lock},
-    run::Cause,
+    run::{Cause, RunState},
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
     span::Span,
     store::{Event, Events, Op, Store, StoreError, Txn, embedded::EmbeddedStore, key::Keys, list_all},
@@ -137,7 +137,14 @@ impl Bench {
 
     /// A lock that a worker held which is gone, of a job that is gone too.
     pub(crate) async fn leave_lock_of_a_dead_worker(&self, job: &str) {
-        let held = Held {
+        let held = self.held(job);
+        let put = Op::Put(self.keys.lock(&held.job), Lock::Held(held).encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a lock");
+    }
+
+    /// The first tick's run, by a worker that is gone.
+    fn held(&self, job: &str) -> Held {
+        Held {
             job: name(job),
             fence: self.tick(0),
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().expect("a good id"),
@@ -151,9 +158,21 @@ impl Bench {
             skipped: 0,
             last_skip: None,
             missed: None,
-        };
-        let put = Op::Put(self.keys.lock(&held.job), Lock::Held(held).encode(), None);
-        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a lock");
+        }
+    }
+
+    /// A record of a run beside the lock in the worker's own name, of a claim that it has given up.
+    pub(crate) async fn leave_phantom_beside(&self, job: &str) {
+        let own = list_all(&*self.store, &self.keys.workers).await.expect("list").0.pop();
+        let session = own.expect("the worker is registered").create_revision;
+        let held = Held { worker: "w".parse().expect("a good id"), session, ..self.held(job) };
+        let put = Op::Put(self.keys.run(&held.run), held.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a record");
+    }
+
+    pub(crate) async fn until_nothing_beside(&self) {
+        let runs = async || list_all(&*self.store, &self.keys.runs).await.expect("list").0;
+        self.until("no run is beside a lock", async || runs().await.is_empty().then_some(())).await;
     }
 
     /// Another worker, which can be seen and does nothing. It is not the first choice for the jobs of these tests.
@@ -258,6 +277,12 @@ impl Bench {
     pub(crate) async fn until_ended(&self, job: &str) -> RunRecord {
         let log = async || self.runlog.log(job, 0, 10).await.expect("read the run log").pop();
         self.until("a run is on record", log).await
+    }
+
+    /// How the job's runs ended, the newest first.
+    pub(crate) async fn states(&self, job: &str) -> Vec<RunState> {
+        let log = self.runlog.log(job, 0, 10).await.expect("read the run log");
+        log.into_iter().map(|record| record.state).collect()
     }
 
     async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {

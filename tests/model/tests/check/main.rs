@@ -1,9 +1,8 @@
-//! The model, checked in all its states: the promises hold, each rule is needed, and what the worker lacks is known.
+//! The model, checked in all its states: the promises hold, and each rule is needed.
 //! Run with `--nocapture` to see the states explored and the traces.
 
 mod promises_hold;
 mod rules_are_needed;
-mod shortcomings;
 
 use std::{collections::BTreeSet, time::Instant};
 

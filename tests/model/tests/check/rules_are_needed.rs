@@ -125,6 +125,13 @@ fn a_catch_up_that_does_not_compare_the_job_runs_a_definition_that_no_longer_sta
     assert_breaks(STANDING, &model);
 }
 
+/// caretaker.rs, `is_phantom_beside`: a claim done after it was given up leaves a record of a session that lives.
+#[test]
+fn a_phantom_beside_the_lock_that_nobody_removes_stays_as_long_as_its_session() {
+    let model = without(Rule::PhantomBeside, Budget { copies: 1, ..Budget::default() });
+    assert_breaks(ON_RECORD, &Model { place: Place::Beside, ..model });
+}
+
 /// A resend queues a retry that was taken meanwhile.
 #[test]
 fn an_end_beside_the_lock_that_compares_nothing_queues_its_retry_twice() {
