@@ -113,8 +113,8 @@ impl Worker {
         let copies = lost::copies(&spill);
         let spool = Spool::open(&dir.join("spool"), load.clone()).map_err(bad_dir)?;
         let file = LifeFile::in_dir(dir);
-        let earlier = file.read();
-        let life = Life::new(guard::new_session_token());
+        let life = Life::new(guard::new_session_token(), dir);
+        let earlier = file.read().filter(|earlier| earlier.is_over(&life));
         let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
@@ -149,7 +149,7 @@ impl Worker {
         let load = Load::new(config.slots);
         let spool = Spool::open(&config.data_dir.join("spool"), load.clone()).map_err(bad_dir)?;
         let runner = Runner::new(ports.clock.clone(), Drivers::only(driver), spill, config.retention);
-        let (guard, life) = (GuardHandle::absent(), Life::new(guard::new_session_token()));
+        let (guard, life) = (GuardHandle::absent(), Life::new(guard::new_session_token(), &config.data_dir));
         let (earlier, copies) = (None, Vec::new());
         Ok(Self {
             config: Arc::new(config),
@@ -257,9 +257,7 @@ impl Worker {
     }
 
     async fn kill_leftovers(&self) {
-        let Some(earlier) = self.earlier.as_ref().filter(|earlier| earlier.boot == self.life.boot) else {
-            return;
-        };
+        let Some(earlier) = &self.earlier else { return };
         let token = earlier.token.clone();
         // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
         let killed = spawn_blocking(move || guard::kill_session(&token)).await.unwrap_or_default();
@@ -350,7 +348,10 @@ async fn end_runs_without_trust(
         let until = trust.borrow_and_update().as_ref().map(|trust| trust.until);
         match until {
             // The guard acts only when this worker did not: after the grace that it gives its runs.
-            Some(until) => guard.trust_until(until + grace),
+            Some(until) => {
+                guard.trust_until(until + grace);
+                runner.guarded_until(until + grace);
+            }
             None if trusted => runner.lease_lost(grace),
             None => {}
         }

@@ -1,9 +1,13 @@
 //! What tells a worker's lives apart on its own disk: the token in its children's environment and its lease. A
 //! returning worker first kills what is left of its earlier life, then revokes its lease: in that order, or
 //! another worker could start a run beside one that still executes.
+//!
+//! A data directory that was copied tells of a life that may go on elsewhere: of that nothing is killed and no lease is
+//! revoked. The copy waits for its id until that lease has ended.
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +22,9 @@ pub struct Life {
     pub lease: Option<i64>,
     /// The machine's boot: after another one there is nothing left to kill.
     pub boot: String,
+    /// The data directory itself, which a copy of it is not. Empty where it is not known.
+    #[serde(default)]
+    pub place: String,
 }
 
 /// Where lives are kept.
@@ -46,8 +53,35 @@ impl LifeFile {
 
 impl Life {
     /// A new one, in this boot of the machine.
-    pub fn new(token: String) -> Self {
+    pub fn new(token: String, dir: &Path) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { token, lease: None, boot: boot.trim().to_owned() }
+        let place = fs::metadata(dir).map(|dir| format!("{}:{}", dir.dev(), dir.ino())).unwrap_or_default();
+        Self { token, lease: None, boot: boot.trim().to_owned(), place }
+    }
+
+    /// True when this life is over for certain, `now` being a life that holds its data directory: it was lived in the
+    /// same one, which only one process can hold, on this machine.
+    pub fn is_over(&self, now: &Self) -> bool {
+        self.boot == now.boot && (self.place.is_empty() || self.place == now.place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_over_that_was_lived_in_the_same_directory_and_not_one_that_was_copied() {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let earlier = Life::new("a".into(), here.path());
+        LifeFile::in_dir(here.path()).write(&earlier).unwrap();
+        fs::copy(here.path().join("life.json"), there.path().join("life.json")).unwrap();
+        let read = |dir: &Path| LifeFile::in_dir(dir).read().unwrap();
+        assert!(read(here.path()).is_over(&Life::new("b".into(), here.path())));
+        assert!(!read(there.path()).is_over(&Life::new("b".into(), there.path())));
+        let elsewhere = Life { boot: "another".into(), ..read(here.path()) };
+        assert!(!elsewhere.is_over(&Life::new("b".into(), here.path())));
+        let of_old = Life { place: String::new(), ..read(here.path()) };
+        assert!(of_old.is_over(&Life::new("b".into(), here.path())));
     }
 }

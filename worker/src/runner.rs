@@ -20,6 +20,7 @@ use common::{
     runlog::{Author, RunRecord},
     store::Revision,
 };
+use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -73,6 +74,8 @@ pub struct Runner {
     spill: PathBuf,
     retention: Duration,
     active: Mutex<HashMap<RunId, Arc<Active>>>,
+    /// When the guard ends the runs unless it is told a later time, by the time since boot.
+    guarded_until: Mutex<Option<Duration>>,
 }
 
 /// One run that executes or is about to.
@@ -90,7 +93,14 @@ struct Active {
 impl Runner {
     /// A runner that executes nothing yet.
     pub fn new(clock: Arc<dyn Clock>, drivers: Drivers, spill: PathBuf, retention: Duration) -> Arc<Self> {
-        Arc::new(Self { clock, drivers, spill, retention, active: Mutex::default() })
+        Arc::new(Self {
+            clock,
+            drivers,
+            spill,
+            retention,
+            active: Mutex::default(),
+            guarded_until: Mutex::default(),
+        })
     }
 
     /// How many runs execute or wait for their instant.
@@ -176,7 +186,8 @@ impl Runner {
 
     fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
         let job = &claimed.planned.job;
-        let (state, err, reason) = judge(&end, active.why());
+        let why = active.why().or_else(|| self.is_guards_work(&end, active).then_some(Stop::LeaseLost));
+        let (state, err, reason) = judge(&end, why);
         let Collected { text, pieces, truncated } = active.output.finish();
         let millis = |at: DateTime<Utc>| at.timestamp_millis();
         let plan = millis(claimed.due);
@@ -231,6 +242,17 @@ impl Runner {
         if let Some(active) = active {
             active.stop(why, active.grace);
         }
+    }
+
+    /// Says until when the guard lets runs execute, by the time since boot.
+    pub fn guarded_until(&self, until: Duration) {
+        *self.guarded_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    /// True when a run that nobody here ended was ended by the guard: this process was stopped, or slow.
+    fn is_guards_work(&self, end: &End, active: &Active) -> bool {
+        let until = *self.guarded_until.lock().unwrap_or_else(PoisonError::into_inner);
+        !active.keep && was_guarded(end, until, self.clock.since_boot())
     }
 
     /// Ends all runs but those that are to be kept, with at most this grace.
@@ -295,6 +317,12 @@ async fn limits(active: &Active, timeout: Option<Duration>, silence: Option<Dura
 }
 
 /// State, GDTS's `err` and our reason of a run.
+/// The guard kills with KILL, when its time has come.
+fn was_guarded(end: &End, until: Option<Duration>, now: Duration) -> bool {
+    const KILL: i32 = Signal::SIGKILL as i32;
+    matches!(end, End::Exited(Exit::Signal(KILL))) && until.is_some_and(|until| now >= until)
+}
+
 fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
     let exited = match end {
         End::Exited(Exit::Code(0)) => String::new(),
@@ -344,5 +372,24 @@ fn signal_name(signal: i32) -> String {
         14 => "alarm clock".into(),
         15 => "terminated".into(),
         other => format!("signal {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_killed_when_the_guards_time_had_come_is_the_guards() {
+        let seconds = Duration::from_secs;
+        let killed = End::Exited(Exit::Signal(9));
+        assert!(was_guarded(&killed, Some(seconds(10)), seconds(10)));
+        assert!(!was_guarded(&killed, Some(seconds(10)), seconds(9)), "somebody else, such as the kernel");
+        assert!(!was_guarded(&killed, None, seconds(10)), "there is no lease yet");
+        for own in [End::Exited(Exit::Code(0)), End::Exited(Exit::Code(137)), End::Exited(Exit::Signal(15))] {
+            assert!(!was_guarded(&own, Some(seconds(10)), seconds(99)), "it ended before");
+        }
+        let (state, err, _) = judge(&killed, Some(Stop::LeaseLost));
+        assert_eq!((state, err.as_str()), (RunState::Lost, "signal: killed"));
     }
 }

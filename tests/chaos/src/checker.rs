@@ -18,6 +18,7 @@ pub use chronos::{ChronosJob, WindowCount};
 pub use expectation::{Expectation, Off};
 pub use history::{History, SeenLock};
 pub use kind::Kind;
+pub use misfire::Outage;
 pub use report::{Lateness, Report, Spread};
 pub use rules::{Fault, Punctuality, Rules};
 
@@ -25,6 +26,7 @@ mod chronos;
 mod expectation;
 mod history;
 mod kind;
+mod misfire;
 mod recovery;
 mod report;
 mod rules;
@@ -121,8 +123,7 @@ impl Found<'_> {
 
     /// The same of a tick and what became of it until then, which may have an excuse.
     fn say_of(&mut self, at: Tick, until_ms: i64, kind: Kind, what: impl std::fmt::Display) {
-        let broken = || self.rules.fault_in(at.millis(), until_ms).is_some();
-        if self.rules.excused.contains(&kind) && broken() {
+        if self.rules.excuse(kind, at.millis(), until_ms) {
             self.report.allow(kind);
         } else {
             self.say(kind, what);
@@ -172,6 +173,16 @@ impl Found<'_> {
             if let Some(tick) = row.tick {
                 logged.entry((tick, attempt(row.attempt))).or_default().insert(&row.run);
             }
+        }
+        let mut records: BTreeMap<(&str, u32), usize> = BTreeMap::new();
+        for row in &job.runs {
+            *records.entry((&row.run, row.attempt)).or_default() += 1;
+        }
+        for ((run, attempt), count) in records.iter().filter(|(_, count)| **count > 1) {
+            self.say(
+                Kind::Doubled,
+                format_args!("attempt {attempt} of run {run} is on record {count} times"),
+            );
         }
         for (key, lines) in starts.iter().filter(|(_, lines)| lines.len() > 1) {
             let by: Vec<_> = lines.iter().map(|line| format!("{} on {}", line.run, line.worker)).collect();
@@ -232,7 +243,9 @@ impl Found<'_> {
                     self.say(Kind::Contradiction, format_args!("{at} has a run and is {outcome:?}"));
                 }
                 (true, None) => {}
-                (false, Some(TickOutcome::Skipped)) => self.say(self.skipped(job, at), at),
+                (false, Some(TickOutcome::Skipped)) => {
+                    self.say_of(at, at.millis(), self.skipped(job, at), at);
+                }
                 (false, Some(TickOutcome::Missed)) if lost && self.rules.lost_jobs_may_miss => {
                     self.report.missed_of_lost += 1;
                 }

@@ -214,6 +214,11 @@ impl Cluster {
         &mut self.workers[n]
     }
 
+    /// A second process on a copy of a worker's data directory, with its id.
+    pub fn start_on_copy(&self, n: usize) -> WorkerProcess {
+        self.workers[n].start_on_copy(&Room::under(self.root.path.clone(), self.root.leftovers))
+    }
+
     /// The links of a worker, in a cluster that has them.
     pub fn links(&self, n: usize) -> &WorkerLinks {
         &self.links[n]

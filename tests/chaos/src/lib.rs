@@ -7,6 +7,7 @@
 pub mod api;
 pub mod checker;
 pub mod cluster;
+pub mod mounts;
 pub mod nemesis;
 pub mod options;
 pub mod plot;

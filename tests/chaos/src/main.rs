@@ -2,10 +2,15 @@
 
 use std::process::ExitCode;
 
-use chaos::{options::Options, scenarios};
+use anyhow::{Context as _, Result};
+use chaos::{mounts, options::Options, scenarios};
 use clap::Parser as _;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    if scenarios::run(&Options::parse()).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+fn main() -> Result<ExitCode> {
+    let options = Options::parse();
+    // Before there are threads.
+    mounts::take_own();
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    let all_is_well = runtime.block_on(scenarios::run(&options));
+    Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

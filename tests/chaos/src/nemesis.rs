@@ -22,6 +22,15 @@ pub enum Nemesis {
     WorkerStop,
     /// The leading member is stopped for longer than a lease, and goes on.
     EtcdLeaderStop,
+    /// A worker is stopped in the middle of a run, and killed with its guard after that has ended: what it would have
+    /// kept of it is lost.
+    KillBeforeSpool,
+    /// A worker's machine dies, and another worker is stopped just as it takes over, for longer than its lease.
+    CaretakerStop,
+    /// A second worker is started on a copy of a worker's data directory.
+    DataDirClone,
+    /// There is no room in a worker's data directory.
+    DataDirFull,
     /// A worker's links to etcd break or fall silent.
     PartitionWorker,
     /// The same for half of the workers.
@@ -32,6 +41,10 @@ pub enum Nemesis {
     MongodbSlow,
     /// A worker's clock is two seconds wrong.
     ClockSkew,
+    /// A worker's clock jumps while it works, and back.
+    ClockStep,
+    /// etcd says that it has no room, and writes nothing.
+    EtcdFull,
     /// etcd forgets its past while a worker does not hear it.
     Compaction,
     /// Jobs are edited, paused, deleted, made again and killed close to their ticks.
@@ -52,10 +65,18 @@ impl Nemesis {
             Self::WorkerKill | Self::WorkerMachineKill => (ttl_ms / 10, ttl_ms * 3 / 2),
             Self::EtcdMemberKill | Self::EtcdLeaderKill => (2_000, ttl_ms.max(3_000)),
             Self::WorkerStop => (1_000, (ttl_ms * 4).min(60_000)),
-            Self::EtcdLeaderStop => (ttl_ms + 1_000, ttl_ms + 4_000),
+            Self::EtcdLeaderStop | Self::CaretakerStop => (ttl_ms + 1_000, ttl_ms + 4_000),
+            Self::KillBeforeSpool => (1_000, ttl_ms),
+            Self::EtcdFull => (1_000, ttl_ms + 4_000),
             Self::PartitionWorker | Self::PartitionHalf => (1_000, ttl_ms * 2),
             Self::ManagerKill | Self::Compaction => (1_000, 5_000),
-            Self::MongodbKill | Self::MongodbSlow | Self::ClockSkew | Self::Edit => (4_000, 12_000),
+            Self::MongodbKill
+            | Self::MongodbSlow
+            | Self::ClockSkew
+            | Self::ClockStep
+            | Self::DataDirClone
+            | Self::DataDirFull
+            | Self::Edit => (4_000, 12_000),
             // As long as it takes.
             Self::RollingRestart => (0, 1),
         }

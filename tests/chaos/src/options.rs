@@ -82,12 +82,20 @@ pub enum Scenario {
     Skewed,
     /// A worker's machine dies, then comes back.
     WorkerKilled,
+    /// A worker is stopped for a minute in the middle of long runs, alone and then with its guard, and goes on.
+    WorkerStopped,
+    /// A worker is cut off from etcd for two leases in the middle of long runs.
+    WorkerCutOff,
+    /// All workers' machines die, and come back after ten minutes of ticks.
+    AllWorkersKilled,
     /// All of etcd is down for 30 s.
     EtcdStopped,
     /// All of etcd is frozen.
     EtcdFrozen,
     /// MongoDB is down for 60 s.
     MongodbStopped,
+    /// MongoDB is down for five minutes under 100 runs a second, and two workers' machines die meanwhile.
+    MongodbStoppedWorkersKilled,
     /// Rubbish among the stored jobs.
     BadJobs,
     /// Each worker is told to end and started again.

@@ -193,7 +193,7 @@ mod tests {
         let at = tick(3).millis();
         let lines = vec![line(Mark::Start, at + 5), line(Mark::End, at + 1005)];
         let observed = Observed { lines, until_ms: tick(9).millis(), ..Observed::default() };
-        let fault = Fault { name: "worker-kill of w1".into(), from_ms: at, to_ms: at + 2000, ahead_ms: 0 };
+        let fault = Fault::new("worker-kill of w1", at, at + 2000);
         let expected = [Expectation::new("a<b", 1, tick(0), tick(9))];
         let svg = Scene { expected: &expected, windows: &[], faults: &[fault], observed: &observed }.svg();
         for part in

@@ -44,7 +44,7 @@ fn watched(
     tokio::spawn(registry.clone().run(store.clone(), config.keys.clone(), shutdown.clone()));
     let keeper = Keeper {
         file: LifeFile::in_dir(&config.data_dir),
-        life: Life::new("token".into()),
+        life: Life::new("token".into(), &config.data_dir),
         removed: registry.removed(),
         stale: None,
         started: clock.now(),

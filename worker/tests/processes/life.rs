@@ -82,8 +82,8 @@ async fn earlier(world: &World, dir: &Path) -> (Life, LeaseId) {
     let key = world.keys.worker(&"w1".parse().expect("a name"));
     let put = vec![Op::Put(key, b"{}".to_vec(), Some(lease))];
     world.store.txn(Txn::when(Vec::new(), put)).await.expect("it is registered");
-    let life = Life { lease: Some(lease.0), ..Life::new(guard::new_session_token()) };
     std::fs::create_dir_all(dir).expect("a directory");
+    let life = Life { lease: Some(lease.0), ..Life::new(guard::new_session_token(), dir) };
     LifeFile::in_dir(dir).write(&life).expect("it is kept");
     (life, lease)
 }

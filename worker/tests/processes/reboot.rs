@@ -95,8 +95,8 @@ async fn a_worker_that_was_killed_on_the_way_goes_on_where_it_was() {
         world.save(job).await;
     }
     // It had registered in this boot, and had queued some of them.
-    let life = Life::new(guard::new_session_token());
     std::fs::create_dir_all(world.data_dir()).unwrap();
+    let life = Life::new(guard::new_session_token(), &world.data_dir());
     LifeFile::in_dir(&world.data_dir()).write(&life).unwrap();
     set_boot(&world, &Boot { boot: life.boot, through: Some(jobs[9].name.clone()) }).await;
     let living = Living::start(world.worker());
@@ -180,7 +180,7 @@ async fn a_run_of_another_workers_boot_is_not_taken_and_expires_at_its_deadline(
     let job = ranked(Some(0), &[other()], &jobs).remove(0);
     world.save(&job).await;
     // This one has dealt with its own boot.
-    let life = Life::new(guard::new_session_token());
+    let life = Life::new(guard::new_session_token(), &world.data_dir());
     set_boot(&world, &Boot { boot: life.boot, through: None }).await;
     let now = world.clock.now();
     let wanted = |deadline: Option<TimeDelta>| Wanted {

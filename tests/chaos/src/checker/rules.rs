@@ -34,6 +34,15 @@ pub struct Fault {
     pub to_ms: i64,
     /// Some worker's clock was so far ahead.
     pub ahead_ms: i64,
+    /// What may happen beside what every fault excuses, until it was mended and no longer.
+    pub excuses: BTreeSet<Kind>,
+}
+
+impl Fault {
+    /// One that excuses what every fault does.
+    pub fn new(name: impl Into<String>, from_ms: i64, to_ms: i64) -> Self {
+        Self { name: name.into(), from_ms, to_ms, ahead_ms: 0, excuses: BTreeSet::new() }
+    }
 }
 
 /// How punctual runs have to be.
@@ -71,6 +80,14 @@ impl Rules {
         let recovery = self.punctuality.map_or(0, |punctuality| punctuality.recovery_ms);
         let meets = |fault: &&Fault| fault.from_ms <= to_ms && from_ms <= fault.to_ms + recovery;
         self.faults.iter().filter(meets).max_by_key(|fault| fault.to_ms)
+    }
+
+    /// True when what was found in this time is due to a fault.
+    pub(super) fn excuse(&self, kind: Kind, from_ms: i64, to_ms: i64) -> bool {
+        let own =
+            |fault: &Fault| fault.excuses.contains(&kind) && fault.from_ms <= to_ms && from_ms <= fault.to_ms;
+        let all = self.excused.contains(&kind) && self.fault_in(from_ms, to_ms).is_some();
+        all || self.faults.iter().any(own)
     }
 
     /// How far a worker's clock may have been ahead at this instant.

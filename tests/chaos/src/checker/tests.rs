@@ -434,6 +434,6 @@ fn a_fence_that_goes_back_is_found_unless_its_job_was_made_again() {
 impl World {
     fn break_between(&mut self, from: i64, to: i64) {
         let (from_ms, to_ms) = (tick(from).millis(), tick(to).millis());
-        self.rules.faults = vec![Fault { name: "a fault".into(), from_ms, to_ms, ahead_ms: 0 }];
+        self.rules.faults = vec![Fault::new("a fault", from_ms, to_ms)];
     }
 }

@@ -1,35 +1,37 @@
 //! All kinds of jobs, on a cluster of which one thing after the other is broken and mended, by a plan that the seed
 //! gives. Between the faults everything has to be as without: punctual, once, and with an outcome for each tick.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use clap::ValueEnum as _;
 
-use super::SETTLE;
+use super::{CLAIM_MS, SETTLE, observer, punctuality};
 use crate::{
-    checker::{Fault, Kind, Punctuality},
+    checker::{Fault, Kind},
     cluster::{Layout, Wires},
+    mounts,
     nemesis::{Nemesis, Plan},
     options::Options,
     trial::{Trial, Verdict},
 };
 
 mod edits;
-mod observer;
 mod strike;
 mod workload;
 
-/// No claim takes longer where nothing is broken.
-const CLAIM_MS: i64 = 2_000;
-
-/// What a recovery may take beside two leases and the slack: a server has to come up, and clients have to come back.
-const RETURN_MS: i64 = 3_000;
+/// What the data directory of one worker can hold: more than it needs.
+const ROOM_BYTES: u64 = 64 << 20;
 
 pub(super) async fn run(options: &Options) -> Result<Verdict> {
     let nemeses = if options.nemesis.is_empty() { Nemesis::value_variants() } else { &options.nemesis };
     let plan = Plan::new(options.seed, options.duration(300), nemeses, options.lease_ttl);
-    let mut trial = Trial::start(&Layout { wires: Wires::Links, ..options.layout() }).await?;
+    let mut layout = Layout { wires: Wires::Links, ..options.layout() };
+    if nemeses.contains(&Nemesis::DataDirFull)
+        && mounts::can_be_had()
+        && let Some(last) = layout.workers.last_mut()
+    {
+        last.room_bytes = Some(ROOM_BYTES);
+    }
+    let mut trial = Trial::start(&layout).await?;
     trial.note(format_args!("the plan of seed {}:\n{plan}", options.seed));
     trial.picture.clone_from(&options.svg);
     trial.rules.punctuality = Some(punctuality(options));
@@ -42,9 +44,8 @@ pub(super) async fn run(options: &Options) -> Result<Verdict> {
         let name = strike::strike(&mut trial, step).await?;
         let to_ms = trial.now_ms();
         trial.note(format_args!("{name}: mended"));
-        let ahead_ms = if step.nemesis == Nemesis::ClockSkew { strike::SKEW_MS } else { 0 };
         // It may have met a tick that was just being claimed.
-        trial.rules.faults.push(Fault { name, from_ms: from_ms - CLAIM_MS, to_ms, ahead_ms });
+        trial.rules.faults.push(fault(step.nemesis, name, (from_ms - CLAIM_MS, to_ms)));
     }
     trial.run_for(plan.rest).await;
     trial.close_window();
@@ -52,8 +53,13 @@ pub(super) async fn run(options: &Options) -> Result<Verdict> {
     trial.finish(longest + SETTLE).await
 }
 
-fn punctuality(options: &Options) -> Punctuality {
-    let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
-    let (hedge, ttl, slack) = (ms(options.hedge), ms(options.lease_ttl), ms(options.slack));
-    Punctuality { late_ms: 2 * hedge + slack, recovery_ms: 2 * ttl + RETURN_MS + slack }
+fn fault(nemesis: Nemesis, name: String, (from_ms, to_ms): (i64, i64)) -> Fault {
+    let mut fault = Fault::new(name, from_ms, to_ms);
+    match nemesis {
+        Nemesis::ClockSkew | Nemesis::ClockStep => fault.ahead_ms = strike::SKEW_MS,
+        // A run's lock is held until there is room for its record.
+        Nemesis::DataDirFull | Nemesis::EtcdFull => fault.excuses.extend([Kind::SkippedIdle]),
+        _ => {}
+    }
+    fault
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use etcd_client::{AlarmAction, AlarmType, Client};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
@@ -11,6 +12,9 @@ use crate::{
     nemesis::{Nemesis, Step},
     trial::Trial,
 };
+
+mod data_dir;
+mod moment;
 
 /// How wrong a clock is made.
 pub(super) const SKEW_MS: i64 = 2_000;
@@ -32,9 +36,13 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
     let span = format!("{:.1} s", lasts.as_secs_f64());
     let id = trial.cluster.workers()[worker].id().to_owned();
     let what = match step.nemesis {
-        Nemesis::WorkerKill | Nemesis::WorkerMachineKill | Nemesis::WorkerStop | Nemesis::ClockSkew => {
-            format!("{name} of {id}, {span}")
-        }
+        Nemesis::WorkerKill
+        | Nemesis::WorkerMachineKill
+        | Nemesis::WorkerStop
+        | Nemesis::CaretakerStop
+        | Nemesis::DataDirClone
+        | Nemesis::ClockSkew
+        | Nemesis::ClockStep => format!("{name} of {id}, {span}"),
         _ => format!("{name}, {span}"),
     };
     trial.note(&what);
@@ -85,6 +93,12 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
             sleep(lasts).await;
             slow_down(trial, Duration::ZERO);
         }
+        Nemesis::KillBeforeSpool => moment::kill_before_spool(trial, step.dice, lasts).await?,
+        Nemesis::CaretakerStop => moment::stop_caretaker(trial, worker, lasts).await?,
+        Nemesis::DataDirClone => data_dir::copy(trial, worker, lasts).await?,
+        Nemesis::DataDirFull => data_dir::fill(trial, lasts).await?,
+        Nemesis::ClockStep => step_clock(trial, step, worker).await?,
+        Nemesis::EtcdFull => fill_etcd(trial, lasts).await?,
         Nemesis::ClockSkew => skew(trial, step, worker).await?,
         Nemesis::Compaction => compact(trial, worker, lasts).await?,
         Nemesis::Edit => {
@@ -154,8 +168,44 @@ fn slow_down(trial: &Trial, by: Duration) {
     (0..trial.cluster.workers().len()).for_each(|n| trial.cluster.links(n).mongodb().delay(by));
 }
 
+const fn wrong_ms(step: &Step) -> i64 {
+    if (step.dice / 16).is_multiple_of(2) { SKEW_MS } else { -SKEW_MS }
+}
+
+/// Restarted with a clock that can be set, it is right; then it jumps, and jumps back.
+async fn step_clock(trial: &mut Trial, step: &Step, n: usize) -> Result<()> {
+    let ahead = wrong_ms(step);
+    trial.note(format_args!("the clock jumps by {ahead:+} ms, and back"));
+    for settable in [true, false] {
+        let earlier = session(trial, n).await;
+        trial.cluster.worker(n).kill_9();
+        trial.cluster.worker(n).make_clock_settable(settable)?;
+        start_again(trial, n, earlier).await;
+        if settable {
+            for ahead in [ahead, 0] {
+                trial.cluster.workers()[n].step_clock(ahead)?;
+                sleep(step.lasts / 2).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As when its quota is used up.
+async fn fill_etcd(trial: &Trial, lasts: Duration) -> Result<()> {
+    let mut etcd = trial.cluster.etcd_client().await?;
+    set_alarm(&mut etcd, AlarmAction::Activate).await?;
+    sleep(lasts).await;
+    set_alarm(&mut etcd, AlarmAction::Deactivate).await
+}
+
+async fn set_alarm(etcd: &mut Client, action: AlarmAction) -> Result<()> {
+    etcd.alarm(action, AlarmType::Nospace, None).await?;
+    Ok(())
+}
+
 async fn skew(trial: &mut Trial, step: &Step, n: usize) -> Result<()> {
-    let ahead = if (step.dice / 16).is_multiple_of(2) { SKEW_MS } else { -SKEW_MS };
+    let ahead = wrong_ms(step);
     trial.note(format_args!("the clock is {ahead:+} ms off"));
     for ahead in [ahead, 0] {
         let earlier = session(trial, n).await;
