@@ -20,7 +20,7 @@ pub use policy::{
     Backoff, Delivery, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement, PlacementPolicy,
     Retry,
 };
-pub use stored::StoredJob;
+pub use stored::{Pause, StoredJob};
 pub use trigger::Trigger;
 
 mod command;

@@ -101,11 +101,10 @@ pub(crate) async fn save(
         let same_trigger = old.is_some_and(|old| old.trigger == new.trigger);
         check(&new, now, same_trigger)?;
         check_size(&new)?;
-        let mut stored = StoredJob::new(new, now);
-        if let Some(previous) = &previous {
-            stored.paused = previous.paused;
-            stored.created = previous.created.or(stored.created);
-        }
+        let stored = match previous {
+            Some(previous) => previous.replaced(new, now),
+            None => StoredJob::new(new, now),
+        };
         Ok(Some(Change { stored, from_now: !same_trigger }))
     })
     .await
@@ -145,7 +144,10 @@ pub(crate) async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Res
         if stored.paused == wanted {
             return Ok(None);
         }
-        stored.paused = wanted;
+        match paused {
+            Paused::Yes => stored.pause(app.now()),
+            Paused::No => stored.resume(app.now()),
+        }
         Ok(Some(Change { stored, from_now: !wanted }))
     })
     .await

@@ -31,6 +31,7 @@ mod routes;
 mod runs;
 mod state;
 mod surfaces;
+mod ticks;
 mod view;
 
 /// What the manager needs of the world.

@@ -172,6 +172,7 @@ impl<'a> Viewer<'a> {
                 view.worker = held.worker.to_string();
                 view.fence = run.token;
                 view.claimed = Some(instant(held.claimed));
+                view.started = started(active, self.now).map(instant);
             }
         }
         view.planned = instant_text(planned(active));
@@ -182,6 +183,15 @@ impl<'a> Viewer<'a> {
     pub(crate) fn active_run(&self, active: &Active) -> RunView {
         self.active(active, &self.cache.command_of(active.job()))
     }
+}
+
+/// When a run that executes was started, as closely as the store knows: at once when it was claimed, but not before
+/// its instant. Its record says when its command was.
+pub(crate) fn started(active: &Active, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let Active::Held(run) = active else { return None };
+    let tick = run.held.tick.map(common::tick::Tick::instant);
+    let from = tick.map_or(run.held.claimed, |tick| tick.max(run.held.claimed));
+    tick.is_none_or(|tick| tick <= now).then_some(from)
 }
 
 /// When a run that has not ended should have started, in milliseconds since 1970.

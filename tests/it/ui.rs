@@ -122,3 +122,65 @@ async fn a_job_is_deleted_only_after_its_name_was_shown() -> Result<()> {
     browser.text("[data-test=empty]", |text| text.contains("No jobs yet")).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn the_page_of_ticks_sets_what_happened_against_the_schedule() -> Result<()> {
+    let (dev, browser) = jobs(1300, 900).await?;
+    // Every third second finds the run of the one before: it is skipped.
+    make_job(
+        &browser,
+        "ticking",
+        "case $QUORATE_TICK in *[05]Z) exit 3;; *[369]Z) sleep 1.5;; esac",
+        "* * * * * * *",
+    )
+    .await?;
+    browser.click("[data-job=ticking] [data-test=to-ticks]").await?;
+    browser.text("[data-test=title]", |text| text == "Ticks of ticking").await?;
+    browser.count("[data-test=tick][data-outcome=succeeded]", |count| count >= 3).await?;
+    browser.count("[data-test=tick][data-outcome=failed]", |count| count >= 1).await?;
+    browser.count("[data-test=tick][data-outcome=skipped]", |count| count >= 2).await?;
+    browser.text("[data-test=expected]", |text| text.ends_with("expected")).await?;
+    browser
+        .text("[data-test=tick][data-outcome=succeeded] [data-test=late]", |text| text.ends_with('s'))
+        .await?;
+    browser.screenshot("ticks").await?;
+    browser.click("[data-test=unsuccessful]").await?;
+    browser.count("[data-test=tick][data-outcome=succeeded]", |count| count == 0).await?;
+    browser.count("[data-test=tick][data-outcome=failed]", |count| count >= 1).await?;
+    browser.screenshot("ticks-unsuccessful").await?;
+    browser.click("[data-test=tick][data-outcome=failed] [data-test=run-link]").await?;
+    browser.text("[data-test=fact-exit-code]", |text| text == "3").await?;
+    browser.click("[data-test=to-ticks]").await?;
+    browser.click("[data-test=count-skipped]").await?;
+    browser.count("[data-test=tick][data-outcome=succeeded]", |count| count == 0).await?;
+    browser.count("[data-test=tick][data-outcome=skipped]", |count| count >= 2).await?;
+    // A range in which nothing was expected, and one that makes no sense.
+    let url = |rest: &str| format!("{}/#/jobs/ticking/ticks?{rest}", dev.url());
+    browser.go(&url("from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z")).await?;
+    browser.text("[data-test=empty]", |text| text.contains("no ticks")).await?;
+    browser.go(&url("from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z")).await?;
+    browser.text("[data-test=ticks-error]", |text| text.contains("not before the end")).await?;
+    browser.screenshot("ticks-none").await
+}
+
+#[tokio::test]
+async fn a_pause_is_no_gap_in_the_ticks() -> Result<()> {
+    let (dev, browser) = jobs(500, 900).await?;
+    make_job(&browser, "paused", "true", "* * * * * * *").await?;
+    browser.text("[data-test=last]", |text| text == "succeeded").await?;
+    browser.click("[data-job=paused] [data-test=pause]").await?;
+    browser.text("[data-job=paused] [data-test=paused]", |text| text == "paused").await?;
+    browser.click("[data-job=paused] [data-test=to-ticks]").await?;
+    let before = browser.text("[data-test=expected]", |text| text.ends_with("expected")).await?;
+    browser.screenshot("ticks-phone").await?;
+    // Some ticks later, by the clock of another job.
+    browser.go(&format!("{}/#/jobs", dev.url())).await?;
+    make_job(&browser, "other", "true", "* * * * * * *").await?;
+    browser.go(&format!("{}/#/jobs/other/ticks", dev.url())).await?;
+    browser.count("[data-test=tick][data-outcome=succeeded]", |count| count >= 3).await?;
+    browser.go(&format!("{}/#/jobs/paused/ticks", dev.url())).await?;
+    browser.text("[data-test=title]", |text| text == "Ticks of paused").await?;
+    let after = browser.text("[data-test=expected]", |text| text.ends_with("expected")).await?;
+    assert_eq!(before, after);
+    Ok(())
+}

@@ -78,7 +78,7 @@ export const jobs = {
   remove: (name) => call(at("jobs", name), { method: "DELETE" }),
   // act: run, kill, pause or resume.
   act: (name, act) => call(at("jobs", name, `/${act}`), { method: "POST" }),
-  ticks: (name, signal) => call(at("jobs", name, "/ticks"), { signal }),
+  ticks: (name, fields, signal) => call(at("jobs", name, `/ticks${query(fields)}`), { signal }),
   preview: (cron, zone, signal) =>
     call("/preview", { method: "POST", body: { cron, ...(zone ? { zone } : {}), count: 5 }, signal }),
 };

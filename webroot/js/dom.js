@@ -69,6 +69,9 @@ const STATES = {
   expired: ["expired", "secondary"],
   skipped: ["skipped", "secondary"],
   missed: ["missed", "warning"],
+  no_record: ["no record", "dark"],
+  waiting: ["waiting", "info"],
+  upcoming: ["upcoming", "light"],
 };
 
 export const STATE_NAMES = ["running", "queued", "claimed", "succeeded", "failed", "timed_out", "killed", "lost", "expired"];
@@ -143,4 +146,5 @@ export function trouble(test) {
 
 export const jobHref = (name) => `#/jobs/${name === "new" ? "%6Eew" : encodeURIComponent(name)}`;
 export const runHref = (run) => `#/runs/${encodeURIComponent(run)}`;
+export const ticksOf = (name) => `${jobHref(name)}/ticks`;
 export const runsOf = (name) => `#/runs?job=${encodeURIComponent(name)}`;

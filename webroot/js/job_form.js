@@ -1,7 +1,7 @@
 // The form that makes and edits a job. What it does not show is kept as it was, and the JSON tab reaches everything.
 
 import { ApiError, jobs } from "./api.js";
-import { confirmed, el, icon, jobHref, notice, perform, runHref, runsOf, setHidden, setState, setText, stateBadge, trouble } from "./dom.js";
+import { confirmed, el, icon, jobHref, notice, perform, runHref, runsOf, setHidden, setState, setText, stateBadge, ticksOf, trouble } from "./dom.js";
 import { Field, FieldProblem, MORE, SIMPLE } from "./fields.js";
 import { absolute, bothZones, coming, setTime, timeElement } from "./time.js";
 
@@ -200,7 +200,8 @@ function standing(name, life) {
       el("span", {}, el("span", { class: "text-secondary" }, "Next run "), next),
       el("span", {}, el("span", { class: "text-secondary" }, "Last result "), last, " ", ended),
       running,
-      el("a", { href: runsOf(name), "data-test": "job-runs" }, "Its runs")),
+      el("a", { href: runsOf(name), "data-test": "job-runs" }, "Its runs"),
+      el("a", { href: ticksOf(name), "data-test": "to-ticks" }, "Its ticks")),
     warning);
   const poll = life.every(2000, async (signal) => {
     let status;

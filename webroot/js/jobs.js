@@ -2,7 +2,7 @@
 
 import { jobs, pages } from "./api.js";
 import {
-  confirmed, el, icon, jobHref, keyed, perform, runHref, runsOf, setAttribute, setHidden, setState, setText, stateBadge, trouble,
+  confirmed, el, icon, jobHref, keyed, perform, runHref, runsOf, setAttribute, setHidden, setState, setText, stateBadge, ticksOf, trouble,
 } from "./dom.js";
 import { coming, setTime, timeElement } from "./time.js";
 
@@ -45,6 +45,8 @@ function actions(name, refresh) {
     kill: button("kill", "outline-danger", "stop-fill", "Kill", kill),
     pause: button("pause", "outline-secondary", "pause-fill", "Pause", act("pause", `${name} is paused.`)),
     resume: button("resume", "outline-success", "play", "Resume", act("resume", `${name} is resumed.`)),
+    ticks: el("a", { class: "btn btn-sm btn-outline-secondary", href: ticksOf(name), title: "Ticks", "data-test": "to-ticks" },
+      icon("list-check"), el("span", { class: "tucked", text: "Ticks" })),
     edit: el("a", { class: "btn btn-sm btn-outline-secondary", href: jobHref(name), title: "Edit", "data-test": "edit" },
       icon("pencil"), el("span", { class: "tucked", text: "Edit" })),
     remove: button("delete", "outline-danger", "trash", "Delete", remove),

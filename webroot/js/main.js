@@ -6,6 +6,7 @@ import { showJobForm } from "./job_form.js";
 import { showJobs } from "./jobs.js";
 import { showRun } from "./run.js";
 import { showRuns } from "./runs.js";
+import { showTicks } from "./ticks.js";
 import { showWorkers } from "./workers.js";
 
 const view = document.getElementById("view");
@@ -61,7 +62,8 @@ function decoded(part) {
 }
 
 function pick({ parts, parameters }) {
-  const [kind, id] = parts;
+  const [kind, id, of] = parts;
+  if (kind === "jobs" && of === "ticks") return [`Ticks of ${decoded(id)}`, (root, life) => showTicks(root, life, decoded(id), parameters)];
   if (kind === "jobs" && id === "new") return ["New job", (root, life) => showJobForm(root, life, null)];
   if (kind === "jobs" && id) return [decoded(id), (root, life) => showJobForm(root, life, decoded(id))];
   if (kind === "jobs") return ["Jobs", showJobs];

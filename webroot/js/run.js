@@ -1,7 +1,7 @@
 // One run: what is known of it, and its output, followed while it executes.
 
 import { runs } from "./api.js";
-import { confirmed, el, icon, isFinal, jobHref, notice, perform, setHidden, setState, setText, stateBadge, trouble } from "./dom.js";
+import { confirmed, el, icon, isFinal, jobHref, notice, perform, setHidden, setState, setText, stateBadge, ticksOf, trouble } from "./dom.js";
 import { cause, late, took } from "./runs.js";
 import { bothZones, precise } from "./time.js";
 
@@ -150,6 +150,7 @@ export function showRun(root, life, id) {
   const wrong = trouble("run-error");
   const title = el("a", { class: "text-decoration-none text-break", "data-test": "run-job" });
   const badge = stateBadge();
+  const ticks = el("a", { class: "btn btn-outline-secondary", "data-test": "to-ticks" }, icon("list-check"), " Ticks");
   const command = el("pre", { class: "command", "data-test": "command" });
   const known = facts();
   const output = new Output();
@@ -174,6 +175,7 @@ export function showRun(root, life, id) {
     setHidden(page, false);
     document.title = `${run.job} · Quorate`;
     title.href = jobHref(run.job);
+    ticks.href = ticksOf(run.job);
     setText(title, run.job);
     setState(badge, run.state);
     setText(command, run.command || "");
@@ -189,7 +191,7 @@ export function showRun(root, life, id) {
     return true;
   });
   const page = el("div", { hidden: true },
-    el("div", { class: "heading" }, el("h1", { class: "h4 mb-0" }, title), badge, el("span", { class: "flex-grow-1" }), kill),
+    el("div", { class: "heading" }, el("h1", { class: "h4 mb-0" }, title), badge, el("span", { class: "flex-grow-1" }), ticks, kill),
     command, known.root, all.root, output.root);
   root.append(wrong.root, page);
   reread = follow(id, life, output);

@@ -1,8 +1,8 @@
-// The list of runs, newest first, and the ticks of a job that got none.
+// The list of runs, newest first.
 
-import { jobs, now, pages, runs } from "./api.js";
-import { el, jobHref, keyed, runHref, setAttribute, setHidden, setState, setText, stateBadge, stateWords, STATE_NAMES, trouble } from "./dom.js";
-import { absolute, between, bothZones, duration, setTime, timeElement } from "./time.js";
+import { now, pages, runs } from "./api.js";
+import { el, jobHref, keyed, runHref, setAttribute, setHidden, setState, setText, stateBadge, stateWords, STATE_NAMES, ticksOf, trouble } from "./dom.js";
+import { absolute, between, duration, setTime, timeElement } from "./time.js";
 
 const PAGE = 50;
 const REFRESH = 2000;
@@ -58,30 +58,6 @@ function row() {
   return { root, update };
 }
 
-// The stretches of ticks that no run came of.
-function gaps(job, life) {
-  const list = el("ul", { class: "list-unstyled small mb-0" });
-  const root = el("details", { class: "mb-3", "data-test": "ticks", hidden: true }, el("summary"), list);
-  life.every(10_000, async (signal) => {
-    let items;
-    try {
-      ({ items } = await jobs.ticks(job, signal));
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
-      return;
-    }
-    setHidden(root, items.length === 0);
-    setText(root.firstChild, `Times without a run (${items.length})`);
-    list.replaceChildren(...items.map((item) => {
-      const badge = stateBadge();
-      setState(badge, item.outcome);
-      const span = item.from === item.to ? absolute(item.from) : `${absolute(item.from)} to ${absolute(item.to)}`;
-      return el("li", {}, badge, " ", el("span", { title: bothZones(item.to) }, span), item.count > 1 ? ` (${item.count})` : "", ` ${item.reason}`);
-    }));
-  });
-  return root;
-}
-
 function filters(parameters, changed) {
   const job = el("input", { class: "form-control", type: "search", placeholder: "Any job", "aria-label": "Job", "data-test": "filter-job",
     value: parameters.get("job") || "" });
@@ -133,6 +109,8 @@ export function showRuns(root, life, parameters) {
   };
   root.append(el("div", { class: "heading" }, el("h1", { class: "h4 mb-0" }, "Runs"), filters(parameters, changed)));
   if (wanted.worker) root.append(el("p", { class: "small" }, `On ${wanted.worker}. `, el("a", { href: "#/runs" }, "On any worker")));
-  if (wanted.job) root.append(gaps(wanted.job, life));
+  if (wanted.job) {
+    root.append(el("p", { class: "small" }, el("a", { href: ticksOf(wanted.job), "data-test": "to-ticks" }, `Ticks of ${wanted.job}`), ": also those that no run came of."));
+  }
   root.append(wrong.root, table, none, more);
 }

@@ -99,6 +99,8 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 .into());
             }
             let job = Job::from_value(fields.remove("job").unwrap_or_default())?;
+            // What is wrong with them is no reason not to run the job.
+            let pauses = fields.remove("pauses").and_then(|pauses| serde_json::from_value(pauses).ok());
             let instant =
                 |field: &str| fields.get(field).cloned().and_then(|value| serde_json::from_value(value).ok());
             StoredJob {
@@ -107,9 +109,19 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 paused: fields.get("paused") == Some(&Value::Bool(true)),
                 created: instant("created"),
                 saved: instant("saved"),
+                since: instant("since"),
+                pauses: pauses.unwrap_or_default(),
             }
         }
-        bare => StoredJob { v: 1, job: Job::from_value(bare)?, paused: false, created: None, saved: None },
+        bare => StoredJob {
+            v: 1,
+            job: Job::from_value(bare)?,
+            paused: false,
+            created: None,
+            saved: None,
+            since: None,
+            pauses: Vec::new(),
+        },
     };
     if stored.job.name.as_str() != name {
         return Err(FieldError::new(

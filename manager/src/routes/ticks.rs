@@ -1,51 +1,219 @@
-//! `/api/v1/jobs/{job}/ticks`: the job's ticks that got no run, and why.
+//! `/api/v1/jobs/{job}/ticks`: every tick of a job, expected against happened.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use axum::{Json, extract::State};
-use common::{
-    api::List,
-    id::JobName,
-    runlog::{TickOutcome, TickQuery, TickRecord},
-    tick::Tick,
-};
+use chrono::{DateTime, TimeDelta, Utc};
+use common::{api::run::instant_text, id::JobName, job::FieldError, run::RunState, tick::Tick};
 use serde::Serialize;
 
 use crate::{
     input::{Named, Params},
     problem::ApiError,
     state::App,
+    ticks::{Attempt, Known, Outcome, Row, Rows, gather::gather},
     view::instant,
 };
 
-/// A stretch of ticks without a run.
+/// Without `from`: so long before `to`.
+const SPAN: TimeDelta = TimeDelta::hours(1);
+
+/// A page of ticks, newest first.
 #[derive(Serialize)]
-pub(crate) struct TickView {
-    job: String,
-    /// The first tick, RFC 3339 in UTC with milliseconds.
+pub(crate) struct TickPage {
+    items: Vec<TickView>,
+    /// Ask with `after=` this for the next page; null at the end.
+    next: Option<String>,
+    /// The range that was asked for, RFC 3339 in UTC with milliseconds.
     from: String,
-    /// The last tick.
     to: String,
-    /// How many, both included.
+    /// Since when it is known what was expected; null: nothing is expected.
+    since: Option<String>,
+    /// On the first page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+}
+
+/// How many ticks there are of each outcome.
+#[derive(Serialize)]
+struct Counts {
+    /// The counts are of the ticks from here on: there are too many records before.
+    from: String,
+    /// How many the schedule has.
+    expected: u64,
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
+/// A tick, or several next to each other with the same fate.
+#[derive(Serialize)]
+struct TickView {
+    tick: String,
+    /// The oldest of them; `tick` where it is one.
+    from: String,
     count: u64,
-    outcome: TickOutcome,
+    outcome: &'static str,
     reason: String,
+    /// Whether the schedule as it stands has it; null: it did not stand then.
+    expected: Option<bool>,
+    /// How long after its instant the first attempt started.
+    late_ms: Option<i64>,
+    /// The attempts of its run, in order.
+    runs: Vec<AttemptView>,
+    /// The record that tells of it, if it got no run.
+    stretch: Option<StretchView>,
+}
+
+#[derive(Serialize)]
+struct AttemptView {
+    run: String,
+    attempt: u32,
+    state: RunState,
+    worker: String,
+    started: Option<String>,
+    ended: Option<String>,
+    reason: String,
+}
+
+/// One record of many ticks.
+#[derive(Serialize)]
+struct StretchView {
+    from: String,
+    to: String,
+    count: u64,
     /// Who says so.
     worker: String,
 }
 
-impl From<TickRecord> for TickView {
-    fn from(record: TickRecord) -> Self {
-        let text = |tick: Tick| instant(tick.instant());
+fn text(second: i64) -> String {
+    instant_text(second.saturating_mul(1000)).unwrap_or_default()
+}
+
+impl From<Row> for TickView {
+    fn from(row: Row) -> Self {
+        let started = row.attempts.first().and_then(|first| first.started);
         Self {
-            job: record.job_name.to_string(),
-            from: text(record.from),
-            to: text(record.to),
-            count: record.count,
-            outcome: record.outcome,
-            reason: record.reason,
-            worker: record.worker.to_string(),
+            tick: text(row.to),
+            from: text(row.from),
+            count: row.count,
+            outcome: row.outcome.name(),
+            reason: row.reason,
+            expected: row.expected,
+            late_ms: started.map(|started| (started - row.to * 1000).max(0)),
+            runs: row.attempts.into_iter().map(AttemptView::from).collect(),
+            stretch: row.stretch.map(|record| StretchView {
+                from: text(record.from.seconds()),
+                to: text(record.to.seconds()),
+                count: record.count,
+                worker: record.worker.to_string(),
+            }),
         }
+    }
+}
+
+impl From<Attempt> for AttemptView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            run: attempt.run,
+            attempt: attempt.attempt,
+            state: attempt.state,
+            worker: attempt.worker,
+            started: attempt.started.and_then(instant_text),
+            ended: attempt.ended.and_then(instant_text),
+            reason: attempt.reason,
+        }
+    }
+}
+
+/// Which ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// Those that are over and were no success.
+    Unsuccessful,
+    One(Outcome),
+}
+
+impl FromStr for Wanted {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        use common::runlog::TickOutcome as T;
+        if text == "unsuccessful" {
+            return Ok(Self::Unsuccessful);
+        }
+        let others = [
+            Outcome::Without(T::Skipped),
+            Outcome::Without(T::Missed),
+            Outcome::Waiting,
+            Outcome::Upcoming,
+            Outcome::NoRecord,
+        ];
+        let mut all = others.into_iter().chain(RunState::ALL.into_iter().map(Outcome::Run));
+        all.find(|outcome| outcome.name() == text).map(Self::One).ok_or(())
+    }
+}
+
+impl Wanted {
+    fn fits(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Unsuccessful => outcome.is_unsuccessful(),
+            Self::One(wanted) => wanted == outcome,
+        }
+    }
+}
+
+/// What is asked for.
+struct Question {
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    after: Option<Tick>,
+    wanted: Option<Wanted>,
+    rows: Rows,
+    limit: usize,
+}
+
+impl Question {
+    fn read(mut params: Params, now: DateTime<Utc>) -> Result<Self, ApiError> {
+        let (from, to) = (params.instant("from"), params.instant("to"));
+        let to = to.unwrap_or(now);
+        let question = Self {
+            from: from.unwrap_or(to - SPAN),
+            to,
+            after: params.parsed(
+                "after",
+                "position in this list; use the page's \"next\"",
+                "2026-11-22T01:02:03Z",
+            ),
+            wanted: params.parsed(
+                "outcome",
+                "outcome of a tick; there are unsuccessful (all that is over but succeeded), succeeded, failed, \
+                 timed_out, killed, lost, expired, skipped, missed, no_record, waiting, queued, claimed, \
+                 running and upcoming",
+                "missed",
+            ),
+            rows: match params.parsed("fold", "true or false", "true") {
+                Some(true) => Rows::Folded,
+                _ => Rows::Each,
+            },
+            limit: params.limit(),
+        };
+        params.done()?;
+        if question.from >= question.to {
+            let problem = format!("is not before the end of the range, {}", instant(question.to));
+            let example = instant(question.to - SPAN);
+            return Err(ApiError::bad_field(FieldError::new(
+                "from",
+                instant(question.from),
+                problem,
+                example,
+            )));
+        }
+        Ok(question)
+    }
+
+    /// In whole seconds: at or after the first, before the second. A part of a second counts as the next tick.
+    fn range(&self) -> (i64, i64) {
+        let up = |at: DateTime<Utc>| at.timestamp() + i64::from(at.timestamp_subsec_nanos() > 0);
+        (up(self.from), up(self.to))
     }
 }
 
@@ -53,15 +221,70 @@ impl From<TickRecord> for TickView {
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Named(name): Named<JobName>,
-    mut params: Params,
-) -> Result<Json<List<TickView>>, ApiError> {
-    let query = TickQuery {
-        job: Some(name.to_string()),
-        from: params.instant("from"),
-        to: params.instant("to"),
-        limit: params.limit(),
-    };
-    params.done()?;
-    let records = app.ask_runlog(app.runlog.ticks(&query)).await?;
-    Ok(Json(List { items: records.into_iter().map(TickView::from).collect(), next: None }))
+    params: Params,
+) -> Result<Json<TickPage>, ApiError> {
+    let question = Question::read(params, app.now())?;
+    let (from, to) = question.range();
+    let end = question.after.map_or(to, |after| after.seconds().min(to));
+    let is_first = question.after.is_none();
+    if end <= from {
+        return Ok(Json(page(&question, Vec::new(), None, None, None)));
+    }
+    let enough = (!is_first && question.wanted.is_none()).then_some(question.limit);
+    let known = gather(&app, name.as_str(), (from, end), enough).await?;
+    // The walk visits each tick where it cannot count them: not on a thread that answers requests.
+    let answer = tokio::task::spawn_blocking(move || {
+        let counts = is_first.then(|| counts(&known));
+        let (rows, next) = rows(&known, &question, from);
+        let since = known.expectation.since;
+        page(&question, rows, next, Some(since).filter(|since| *since < i64::MAX), counts)
+    });
+    answer.await.map(Json).map_err(|error| {
+        tracing::error!(%error, "failed to go through a job's ticks");
+        ApiError::Internal
+    })
+}
+
+fn page(
+    question: &Question,
+    rows: Vec<Row>,
+    next: Option<i64>,
+    since: Option<i64>,
+    counts: Option<Counts>,
+) -> TickPage {
+    TickPage {
+        items: rows.into_iter().map(TickView::from).collect(),
+        next: next.map(|before| Tick::from_instant(crate::ticks::at(before)).to_string()),
+        from: instant(question.from),
+        to: instant(question.to),
+        since: since.map(text),
+        counts,
+    }
+}
+
+/// The rows that are wanted, and before which tick the next page goes on.
+fn rows(known: &Known, question: &Question, from: i64) -> (Vec<Row>, Option<i64>) {
+    let mut rows: Vec<Row> = Vec::new();
+    for row in known.walk(question.rows) {
+        if question.wanted.is_some_and(|wanted| !wanted.fits(row.outcome)) {
+            continue;
+        }
+        if rows.len() == question.limit {
+            let next = rows.last().map(|last| last.from);
+            return (rows, next);
+        }
+        rows.push(row);
+    }
+    (rows, Some(known.floor).filter(|floor| *floor > from))
+}
+
+fn counts(known: &Known) -> Counts {
+    let (mut expected, mut outcomes) = (0, BTreeMap::new());
+    for row in known.walk(Rows::Folded) {
+        if row.expected == Some(true) {
+            expected += row.count;
+        }
+        *outcomes.entry(row.outcome.name()).or_default() += row.count;
+    }
+    Counts { from: text(known.floor), expected, outcomes }
 }

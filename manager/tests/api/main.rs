@@ -10,3 +10,4 @@ mod restore;
 mod runs;
 mod serving;
 mod support;
+mod ticks;

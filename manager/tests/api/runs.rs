@@ -5,7 +5,7 @@ use common::{
     lock::Lock,
     queue::{Kill, Wanted},
     run::{Cause, RunState},
-    runlog::{Author, LogEntry, Piece, RunRecord, Stream, TickOutcome, TickRecord},
+    runlog::{Author, LogEntry, Piece, RunRecord, Stream},
 };
 use serde_json::json;
 
@@ -203,29 +203,4 @@ async fn the_output_of_a_running_run_comes_from_its_worker() {
     );
     let shown = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
     assert_eq!((&shown["state"], &shown["worker"]), (&json!("running"), &json!("w1")));
-}
-
-#[tokio::test]
-async fn ticks_without_a_run_are_listed_with_their_reason() {
-    let bench = Bench::start().await;
-    let ticks = TickRecord {
-        job_name: "a".parse().unwrap(),
-        from: "2026-11-22T09:00:00Z".parse().unwrap(),
-        to: "2026-11-22T09:05:00Z".parse().unwrap(),
-        count: 6,
-        outcome: TickOutcome::Missed,
-        reason: "no worker was there".to_owned(),
-        worker: "w1".parse().unwrap(),
-        expires: i64::MAX / 2,
-    };
-    bench.append(&[LogEntry::Ticks(ticks)]).await;
-    let list = bench.get("/api/v1/jobs/a/ticks").await.json();
-    assert_eq!(
-        list["items"],
-        json!([{
-            "job": "a", "from": "2026-11-22T09:00:00.000Z", "to": "2026-11-22T09:05:00.000Z", "count": 6,
-            "outcome": "missed", "reason": "no worker was there", "worker": "w1",
-        }])
-    );
-    assert_eq!(bench.get("/api/v1/jobs/b/ticks").await.json()["items"], json!([]));
 }

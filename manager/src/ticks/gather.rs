@@ -1,0 +1,215 @@
+//! Asks the cache and the run log for what is known of a job's ticks, newest first, as far as one answer goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use common::{
+    id::RunId,
+    lock::Stretch,
+    runlog::{Outputs, RunQuery, RunRecord, TickOutcome, TickQuery, TickRecord},
+    tick::Tick,
+};
+
+use super::{Attempt, Expectation, Known, ON_ITS_WAY, at};
+use crate::{
+    cache::{Active, JobSnapshot},
+    problem::ApiError,
+    state::App,
+    view::{Viewer, started},
+};
+
+/// So many records of each kind are read for one answer; what is older is left to the next page.
+const MOST_RECORDS: usize = 5_000;
+
+/// Records asked for at a time.
+const AT_A_TIME: usize = 500;
+
+/// What is known of the job's ticks at or after `from`, before `end`, as far down as one answer may read. `enough`
+/// ticks with a run will do, if given.
+pub(crate) async fn gather(
+    app: &App,
+    job: &str,
+    range: (i64, i64),
+    enough: Option<usize>,
+) -> Result<Known, ApiError> {
+    app.loaded().await?;
+    // Looked up before the run log: what ends in between is in the log by then, or on its way.
+    let snapshot = app.cache.job(job);
+    let now = app.now();
+    let (records, runs_floor) = runs(app, job, range, enough).await?;
+    let (mut stretches, stretches_floor) = stretches(app, job, range).await?;
+    let mut runs: BTreeMap<i64, Vec<Attempt>> = BTreeMap::new();
+    let mut recorded = BTreeSet::new();
+    for record in records {
+        let Some(tick) = record.tick else { continue };
+        recorded.insert((record.run, record.attempt));
+        runs.entry(tick.seconds()).or_default().push(Attempt::from(record));
+    }
+    if let Some(snapshot) = &snapshot {
+        for (tick, attempt) in active(app, snapshot, now, &recorded) {
+            runs.entry(tick.seconds()).or_default().push(attempt);
+        }
+        stretches.extend(untold(snapshot, &stretches));
+        stretches.sort_by_key(|stretch| std::cmp::Reverse(stretch.to));
+    }
+    if snapshot.is_none() && runs.is_empty() && stretches.is_empty() {
+        return Err(ApiError::NoSuchJob(job.to_owned()));
+    }
+    for attempts in runs.values_mut() {
+        attempts.sort_by(|a, b| (&a.run, a.attempt).cmp(&(&b.run, b.attempt)));
+    }
+    let floor = runs_floor.max(stretches_floor).min(range.1 - 1);
+    let is_bottom = floor == range.0;
+    let found = Known { floor, is_bottom, end: range.1, runs, stretches, ..Known::default() };
+    Ok(known(app, snapshot.as_ref(), found, now))
+}
+
+/// `known` with what the job and its lock say.
+fn known(app: &App, snapshot: Option<&JobSnapshot>, known: Known, now: DateTime<Utc>) -> Known {
+    let oldest = known.runs.keys().next().copied();
+    let stretches = known.stretches.iter().map(|stretch| stretch.from.seconds());
+    let oldest = stretches.chain(oldest).min();
+    let lock = snapshot.and_then(|snapshot| snapshot.lock.as_deref());
+    let ended = lock.and_then(|lock| lock.last.as_ref()).map(|last| last.ended);
+    let stored = snapshot.and_then(|snapshot| snapshot.job.stored.as_ref().ok());
+    let second = Tick::from_instant(now).seconds();
+    Known {
+        expectation: stored.map_or_else(
+            || Expectation { since: i64::MAX, ..Expectation::default() },
+            |stored| Expectation::new(stored, oldest, second),
+        ),
+        now: second,
+        fence: lock.and_then(|lock| lock.fence).map(Tick::seconds),
+        waiting: snapshot.map(|snapshot| waiting(app, snapshot, now)).unwrap_or_default(),
+        just_ended: ended.is_some_and(|ended| (now - ended).num_seconds() < ON_ITS_WAY),
+        ..known
+    }
+}
+
+fn waiting(app: &App, snapshot: &JobSnapshot, now: DateTime<Utc>) -> String {
+    let warning = Viewer::new(&app.cache, now).job(snapshot).map(|view| view.status.warning);
+    warning.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "nobody has decided it yet".to_owned())
+}
+
+/// The attempts that have not ended, by their ticks.
+fn active(
+    app: &App,
+    snapshot: &JobSnapshot,
+    now: DateTime<Utc>,
+    recorded: &BTreeSet<(RunId, u32)>,
+) -> Vec<(Tick, Attempt)> {
+    let viewer = Viewer::new(&app.cache, now);
+    let attempt = |active: &Active| {
+        let view = viewer.active(active, "");
+        let tick = match active {
+            Active::Wanted(wanted) => wanted.tick,
+            Active::Held(run) => run.held.tick,
+        };
+        let tick = tick.filter(|_| !recorded.contains(&(active.run(), view.attempt)))?;
+        let attempt = Attempt {
+            run: view.run,
+            attempt: view.attempt,
+            state: view.state,
+            worker: view.worker,
+            started: started(active, now).map(|at| at.timestamp_millis()),
+            ended: None,
+            reason: view.reason,
+        };
+        Some((tick, attempt))
+    };
+    snapshot.active.iter().filter_map(attempt).collect()
+}
+
+/// What the lock says of ticks without a run, as long as the run log does not.
+fn untold(snapshot: &JobSnapshot, told: &[TickRecord]) -> Vec<TickRecord> {
+    let Some(run) = snapshot.lock.as_ref().and_then(|lock| lock.held.as_ref()) else { return Vec::new() };
+    let record = |stretch: &Stretch, outcome, reason: &str| TickRecord {
+        job_name: run.held.job.clone(),
+        from: stretch.from,
+        to: stretch.to,
+        count: stretch.count,
+        outcome,
+        reason: reason.to_owned(),
+        worker: run.held.worker.clone(),
+        expires: 0,
+    };
+    let (skipped, missed) = (run.held.last_skip.iter(), run.held.missed.iter());
+    let skipped = skipped.map(|stretch| record(stretch, TickOutcome::Skipped, "the run before it executes"));
+    let missed = missed.map(|stretch| record(stretch, TickOutcome::Missed, "no worker could claim in time"));
+    skipped.chain(missed).filter(|record| told.iter().all(|told| told.id() != record.id())).collect()
+}
+
+impl From<RunRecord> for Attempt {
+    fn from(record: RunRecord) -> Self {
+        Self {
+            run: record.run.to_string(),
+            attempt: record.attempt,
+            state: record.state,
+            worker: record.worker.to_string(),
+            started: Some(record.start_time),
+            ended: Some(record.end_time),
+            reason: if record.reason.is_empty() { record.err } else { record.reason },
+        }
+    }
+}
+
+/// Runs planned in that time, newest first, and from which second on these are all.
+async fn runs(
+    app: &App,
+    job: &str,
+    (from, end): (i64, i64),
+    enough: Option<usize>,
+) -> Result<(Vec<RunRecord>, i64), ApiError> {
+    let mut query = RunQuery {
+        job: Some(job.to_owned()),
+        from: Some(at(from)),
+        to: Some(at(end)),
+        limit: AT_A_TIME,
+        ..RunQuery::default()
+    };
+    let (mut records, mut ticks) = (Vec::new(), BTreeSet::new());
+    loop {
+        let page = app.ask_runlog(app.runlog.runs(&query, Outputs::Without)).await?;
+        ticks.extend(page.records.iter().filter_map(|record| record.tick));
+        records.extend(page.records);
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok((records, from));
+        }
+        if records.len() >= MOST_RECORDS || enough.is_some_and(|enough| ticks.len() > enough) {
+            // Of the last second there may be more.
+            let floor = records.last().map_or(from, |last| last.plan_time.div_euclid(1000) + 1);
+            return Ok((records, floor));
+        }
+    }
+}
+
+/// Stretches that reach into that time, newest end first, and from which second on these are all.
+async fn stretches(
+    app: &App,
+    job: &str,
+    (from, end): (i64, i64),
+) -> Result<(Vec<TickRecord>, i64), ApiError> {
+    let mut all: BTreeMap<String, TickRecord> = BTreeMap::new();
+    let mut before = end;
+    loop {
+        let query = TickQuery {
+            job: Some(job.to_owned()),
+            from: Some(at(from)),
+            to: Some(at(before)),
+            limit: AT_A_TIME,
+        };
+        let page = app.ask_runlog(app.runlog.ticks(&query)).await?;
+        let (is_last, known) = (page.len() < AT_A_TIME, all.len());
+        let last = page.last().map_or(from, |last| last.to.seconds());
+        all.extend(page.into_iter().map(|record| (record.id(), record)));
+        let is_stuck = all.len() == known;
+        if is_last || is_stuck || all.len() >= MOST_RECORDS {
+            let mut all: Vec<TickRecord> = all.into_values().collect();
+            all.sort_by_key(|record| std::cmp::Reverse(record.to));
+            return Ok((all, if is_last { from } else { last + 1 }));
+        }
+        // The next page begins with those that begin before the end of the last one; some of them are known.
+        before = last + 1;
+    }
+}
