@@ -316,13 +316,13 @@ async fn limits(active: &Active, timeout: Option<Duration>, silence: Option<Dura
     }
 }
 
-/// State, GDTS's `err` and our reason of a run.
 /// The guard kills with KILL, when its time has come.
 fn was_guarded(end: &End, until: Option<Duration>, now: Duration) -> bool {
     const KILL: i32 = Signal::SIGKILL as i32;
     matches!(end, End::Exited(Exit::Signal(KILL))) && until.is_some_and(|until| now >= until)
 }
 
+/// State, GDTS's `err` and our reason of a run.
 fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
     let exited = match end {
         End::Exited(Exit::Code(0)) => String::new(),
