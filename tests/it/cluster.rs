@@ -17,9 +17,15 @@ use crate::support::wait::until;
 /// Long enough for a loaded machine; a healthy one needs a tenth of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A machine that is busy with other tests says nothing about punctuality.
+const PATIENT: [&str; 2] = ["--slack", "20s"];
+
 fn options(scenario: &str, others: &[&str]) -> Options {
-    let fixed = ["chaos", scenario, "--quorate", env!("CARGO_BIN_EXE_quorate"), "--members", "1"];
-    Options::parse_from(fixed.iter().chain(&["--managers", "1", "--workers", "2"]).chain(others))
+    let fixed = ["chaos", scenario, "--quorate", env!("CARGO_BIN_EXE_quorate")];
+    let has = |name: &str| others.contains(&name);
+    let few = [["--members", "1"], ["--managers", "1"], ["--workers", "2"]];
+    let few = few.iter().filter(|few| !has(few[0])).flatten();
+    Options::parse_from(fixed.iter().chain(few).chain(others))
 }
 
 #[track_caller]
@@ -75,12 +81,37 @@ async fn jobs_of_a_worker_whose_machine_died_go_on_elsewhere() -> Result<()> {
 }
 
 #[tokio::test]
-async fn jobs_of_many_sorts_survive_one_fault_after_the_other() -> Result<()> {
-    let plan =
-        ["--seed", "1", "--seconds", "45", "--nemesis", "worker-kill,worker-machine-kill,mongodb-kill"];
-    // A machine that is busy with other tests says nothing about punctuality.
-    let rest = ["--jobs", "12", "--lease-ttl", "5s", "--slack", "20s"];
-    let options = options("mixed", &[&plan[..], &rest].concat());
+async fn a_cluster_keeps_its_promises_while_one_thing_after_the_other_is_broken() -> Result<()> {
+    let plan = ["--seed", "3", "--minutes", "3", "--quiet", "6s", "--members", "3", "--workers", "3"];
+    let rest = ["--jobs", "16", "--lease-ttl", "5s"];
+    play("mixed", &[&plan[..], &rest, &PATIENT].concat()).await
+}
+
+#[tokio::test]
+async fn runs_of_a_worker_that_is_stopped_are_ended_before_others_start_them() -> Result<()> {
+    play("worker-stopped", &[&["--seconds", "10", "--jobs", "4", "--lease-ttl", "5s"], &PATIENT[..]].concat())
+        .await
+}
+
+#[tokio::test]
+async fn runs_of_a_worker_that_is_cut_off_are_ended_before_others_start_them() -> Result<()> {
+    play("worker-cut-off", &[&["--seconds", "10", "--jobs", "4", "--lease-ttl", "5s"], &PATIENT[..]].concat())
+        .await
+}
+
+#[tokio::test]
+async fn after_a_time_without_workers_each_job_follows_its_misfire_policy() -> Result<()> {
+    play("all-workers-killed", &[&["--seconds", "12", "--lease-ttl", "5s"], &PATIENT[..]].concat()).await
+}
+
+#[tokio::test]
+async fn no_run_is_missing_after_machines_died_while_mongodb_was_away() -> Result<()> {
+    let own = ["--seconds", "15", "--jobs", "20", "--lease-ttl", "5s"];
+    play("mongodb-stopped-workers-killed", &[&own, &PATIENT[..]].concat()).await
+}
+
+async fn play(scenario: &str, others: &[&str]) -> Result<()> {
+    let options = options(scenario, others);
     all_is_well(&scenarios::play(options.scenario, &options).await?);
     Ok(())
 }

@@ -47,11 +47,17 @@ impl Desk {
         let missed = self.missed_before(planned, free.fence, tick);
         let queued = self.queue_missed(planned, missed.as_ref(), free.fence);
         let unqueued = |missed: Stretch| {
+            let Some((oldest, _)) = queued.last() else { return Some(missed) };
+            // The newest are queued, so that the others are a stretch of their own.
+            let (schedule, before) =
+                (planned.schedule.as_ref()?, oldest.instant() - chrono::Duration::seconds(1));
+            let to = schedule.latest_in(free.fence.instant(), before).map(Tick::from_instant)?;
             let count = missed.count.saturating_sub(queued.len() as u64);
-            (count > 0).then_some(Stretch { count, ..missed })
+            (count > 0).then_some(Stretch { to, count, ..missed })
         };
         let cause = if late > MISSED_AFTER { Cause::CatchUp } else { Cause::Schedule };
         let held = Held { cause, missed: missed.and_then(unqueued), ..self.held(planned, tick, session) };
+        let queued = queued.into_iter().map(|(_, put)| put).collect();
         let txn = self.catch_up_txn(planned, &held, free, seen, queued);
         let beside = planned.job.overlap == Overlap::Allow;
         match self.send_claim(txn, &held, beside, session).await {
@@ -134,8 +140,8 @@ impl Desk {
         (from, schedule.count_in(fence.instant(), tick.instant(), 10_000_000).max(1))
     }
 
-    /// With misfire policy `all`: queue entries for the newest missed ticks within the deadline.
-    fn queue_missed(&self, planned: &Planned, missed: Option<&Stretch>, fence: Tick) -> Vec<Op> {
+    /// With misfire policy `all`: queue entries for the newest missed ticks within the deadline, the newest first.
+    fn queue_missed(&self, planned: &Planned, missed: Option<&Stretch>, fence: Tick) -> Vec<(Tick, Op)> {
         let (MisfirePolicy::All, Some(missed), Some(schedule)) =
             (planned.job.misfire.policy, missed, &planned.schedule)
         else {
@@ -163,7 +169,8 @@ impl Desk {
                 worker: None,
                 by: String::new(),
             };
-            ops.push(Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None));
+            let put = Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None);
+            ops.push((Tick::from_instant(instant), put));
             until = instant - chrono::Duration::seconds(1);
         }
         ops

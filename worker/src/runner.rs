@@ -316,10 +316,11 @@ async fn limits(active: &Active, timeout: Option<Duration>, silence: Option<Dura
     }
 }
 
-/// The guard kills with KILL, when its time has come.
+/// The guard kills with KILL when its time has come, and then nothing is started any more.
 fn was_guarded(end: &End, until: Option<Duration>, now: Duration) -> bool {
     const KILL: i32 = Signal::SIGKILL as i32;
-    matches!(end, End::Exited(Exit::Signal(KILL))) && until.is_some_and(|until| now >= until)
+    matches!(end, End::Exited(Exit::Signal(KILL)) | End::CannotStart(_))
+        && until.is_some_and(|until| now >= until)
 }
 
 /// State, GDTS's `err` and our reason of a run.

@@ -139,6 +139,22 @@ async fn an_at_least_once_run_that_its_own_worker_killed_for_lost_trust_is_repea
 }
 
 #[tokio::test]
+async fn of_ticks_that_were_missed_those_that_still_run_are_not_on_record_as_missed() {
+    let mut bench = Bench::start().await;
+    bench.move_to(100.0).await;
+    let mut all = job("a");
+    (all.misfire.policy, all.misfire.limit) = (MisfirePolicy::All, 3);
+    all.trigger = Trigger::Every { period: Span::seconds(10), anchor: Some(bench.instant(3.0)) };
+    bench.save_at(&all, 0.0).await;
+    bench.register("another").await;
+    // 3, 13, …, 93 are past: 93 runs, and 83 and 73 are queued.
+    let run = bench.started().await;
+    assert_eq!(run.spec.tick, Some(bench.tick(93)));
+    let missed = bench.until_ticks("a").await;
+    assert_eq!((missed.from, missed.to, missed.count), (bench.tick(3), bench.tick(63), 7));
+}
+
+#[tokio::test]
 async fn the_lost_run_of_a_deleted_job_is_on_record_and_its_lock_goes() {
     let bench = Bench::start().await;
     bench.leave_lock_of_a_dead_worker("gone").await;

@@ -25,6 +25,7 @@ pub(crate) async fn start(quorate: &Path, workers: usize) -> anyhow::Result<Clus
         workers,
         durability: Durability::Synced,
         wires: Wires::Direct,
+        compacts: false,
         leftovers: Leftovers::Remove,
         log: "error".to_owned(),
     })

@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use nix::unistd::Pid;
 use test_support::{
     link::Link,
     servers::{Durability, EtcdCluster, Leftovers, Mongod, Room, Server, free_port},
     wait::until,
 };
 
-pub use process::{descendants, resident_bytes};
+pub use process::{Usage, descendants, resident_bytes};
 pub use worker::{WorkerLayout, WorkerProcess};
 
 mod process;
@@ -25,6 +26,9 @@ pub const PREFIX: &str = "/quorate/";
 
 /// The database of the run log.
 pub const DATABASE: &str = "quorate";
+
+/// etcd forgets what is older than a minute.
+const COMPACTION: [&str; 2] = ["--auto-compaction-mode=periodic", "--auto-compaction-retention=1m"];
 
 /// How long a part of the cluster may take to start, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,6 +83,8 @@ pub struct Layout {
     pub wires: Wires,
     /// Whether etcd writes through to the disk.
     pub durability: Durability,
+    /// Whether etcd forgets its past by itself, as it has to where it runs for long.
+    pub compacts: bool,
     /// What becomes of the folders.
     pub leftovers: Leftovers,
     /// What the managers and workers log.
@@ -124,7 +130,8 @@ impl Cluster {
             .keep();
         let root = Root { path, leftovers: layout.leftovers };
         let room = Room::under(root.path.clone(), layout.leftovers);
-        let etcd = EtcdCluster::start_in(&room, layout.members, layout.durability).await;
+        let forget: &[&str] = if layout.compacts { &COMPACTION } else { &[] };
+        let etcd = EtcdCluster::start_with(&room, layout.members, layout.durability, forget).await;
         let mongod = Mongod::start_in(&room).await;
         let stores = |etcd: &[String], mongodb: &str| -> Vec<OsString> {
             let (etcd, mongodb) = (etcd.join(","), format!("mongodb://{mongodb}/{DATABASE}"));
@@ -202,6 +209,17 @@ impl Cluster {
     /// A manager's process.
     pub fn manager(&mut self, n: usize) -> &mut Server {
         &mut self.managers[n].1
+    }
+
+    /// All processes of ours, with names: managers, workers and their guards.
+    pub fn processes(&self) -> Vec<(String, Pid)> {
+        let managers = self.managers.iter().enumerate();
+        let managers = managers.map(|(n, (_, server))| (format!("m{}", n + 1), server.pid()));
+        let workers = self.workers.iter().flat_map(|worker| {
+            let guards = worker.guards().into_iter().map(|pid| (format!("{} guard", worker.id()), pid));
+            guards.chain([(worker.id().to_owned(), worker.server().pid())])
+        });
+        managers.chain(workers).collect()
     }
 
     /// The workers.

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod checker;
 pub mod cluster;
+pub mod growth;
 pub mod mounts;
 pub mod nemesis;
 pub mod options;

@@ -106,8 +106,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan that a seed gives for so much time. All of the nemeses come by turns, each turn in another order.
-    pub fn new(seed: u64, time: Duration, nemeses: &[Nemesis], ttl: Duration) -> Self {
+    /// The plan that a seed gives for so much time. All of the nemeses come by turns, each turn in another order; between
+    /// two of them nothing is done for `quiet` at most, else for three leases.
+    pub fn new(
+        seed: u64,
+        time: Duration,
+        nemeses: &[Nemesis],
+        ttl: Duration,
+        quiet: Option<Duration>,
+    ) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).clamp(1_000, 60_000);
         let (mut steps, mut bag) = (Vec::new(), Vec::new());
@@ -121,7 +128,8 @@ impl Plan {
             }
             let Some(nemesis) = bag.pop() else { break };
             let (least, most) = nemesis.lasts_ms(ttl_ms);
-            let quiet = Duration::from_millis(chance.random_range(ttl_ms..=ttl_ms * 3));
+            let pause = Duration::from_millis(chance.random_range(ttl_ms..=ttl_ms * 3));
+            let quiet = quiet.map_or(pause, |most| pause.mul_f64(most.div_duration_f64(ttl * 3)));
             let lasts = Duration::from_millis(chance.random_range(least..=most.max(least)));
             let dice = usize::from(chance.random::<u16>());
             if passed + quiet + lasts > last {
@@ -151,7 +159,7 @@ mod tests {
     #[test]
     fn a_seed_gives_the_same_plan_every_time_and_another_seed_another() {
         let (time, ttl) = (Duration::from_secs(1800), Duration::from_secs(15));
-        let plan = |seed| Plan::new(seed, time, Nemesis::value_variants(), ttl);
+        let plan = |seed| Plan::new(seed, time, Nemesis::value_variants(), ttl, None);
         assert_eq!(plan(7), plan(7));
         assert_ne!(plan(7), plan(8));
         let planned = plan(7);

@@ -28,10 +28,13 @@ pub struct Options {
     /// The sorts of jobs that `mixed` has, by the first part of their names [default: all].
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub sort: Vec<String>,
-    /// How much later than without other work runs may start where nothing is broken (`mixed`).
+    /// How much later than without other work runs may start where nothing is broken.
     #[arg(long, value_name = "SPAN", default_value = "2s", value_parser = humantime::parse_duration)]
     pub slack: Duration,
-    /// Draw each job's windows and runs, and the faults (`mixed`).
+    /// How long nothing is broken between two faults, at most (`mixed`) [default: three leases].
+    #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+    pub quiet: Option<Duration>,
+    /// Draw each job's windows and runs, and the faults, where a scenario has such.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// How many jobs [default: the scenario's].
@@ -55,6 +58,9 @@ pub struct Options {
     /// What chance goes by.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Write what was sampled (`soak`).
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<PathBuf>,
     /// Let etcd write through to the disk.
     #[arg(long)]
     pub fsync: bool,
@@ -92,6 +98,8 @@ pub enum Scenario {
     EtcdStopped,
     /// All of etcd is frozen.
     EtcdFrozen,
+    /// etcd is restored from a copy that is a minute old.
+    SnapshotRestored,
     /// MongoDB is down for 60 s.
     MongodbStopped,
     /// MongoDB is down for five minutes under 100 runs a second, and two workers' machines die meanwhile.
@@ -104,6 +112,8 @@ pub enum Scenario {
     BigOutput,
     /// A GDTS client's calls.
     Gdts,
+    /// Nothing is broken, for half an hour: what every process uses has to stay as it is.
+    Soak,
     /// All kinds of jobs, and one thing broken and mended after the other by a plan that the seed gives.
     Mixed,
 }
@@ -132,6 +142,7 @@ impl Options {
             workers: workers.into_iter().map(with).collect(),
             wires: Wires::Direct,
             durability: if self.fsync { Durability::Synced } else { Durability::Unsynced },
+            compacts: false,
             leftovers: if self.keep { Leftovers::Keep } else { Leftovers::Remove },
             log: self.log.clone(),
         }

@@ -15,9 +15,29 @@ use crate::{
 
 const ROW: i64 = 14;
 const NAMES: i64 = 120;
-const HEAD: i64 = 30;
-/// One second is so wide.
-const SECOND: i64 = 20;
+const HEAD: i64 = 66;
+/// The names of faults take so many lines by turns, so that neighbours do not cover each other.
+const TURNS: i64 = 3;
+/// One second is so wide at most, and at least; between, so that all fits into the width.
+const SECOND: (i64, i64) = (4, 20);
+const WIDTH: i64 = 6_000;
+
+/// What colours mean, in the order of the legend.
+const LEGEND: [(&str, &str); 7] = [
+    (SUCCEEDED, "succeeded"),
+    (LOST, "lost"),
+    (OTHERWISE, "ended otherwise"),
+    (UNKNOWN, "not in the log"),
+    (SKIPPED, "tick skipped"),
+    (MISSED, "tick missed"),
+    ("#f4c7c7", "a fault, named above"),
+];
+const SUCCEEDED: &str = "#3a5";
+const LOST: &str = "#d22";
+const OTHERWISE: &str = "#e70";
+const UNKNOWN: &str = "#999";
+const SKIPPED: &str = "#ec0";
+const MISSED: &str = "#d0d";
 
 /// What is drawn.
 pub struct Scene<'a> {
@@ -43,7 +63,8 @@ impl Scene<'_> {
     pub fn svg(&self) -> String {
         let from_ms = self.expected.iter().map(|one| one.from.millis()).min().unwrap_or_default() - 1_000;
         let to_ms = self.observed.until_ms.max(from_ms + 1_000);
-        let x = |at_ms: i64| NAMES + (at_ms.clamp(from_ms, to_ms) - from_ms) * SECOND / 1000;
+        let second = (WIDTH * 1000 / (to_ms - from_ms)).clamp(SECOND.0, SECOND.1);
+        let x = |at_ms: i64| NAMES + (at_ms.clamp(from_ms, to_ms) - from_ms) * second / 1000;
         let mut jobs: Vec<&Expectation> = self.expected.iter().collect();
         jobs.sort_by(|a, b| a.job.cmp(&b.job));
         let height = HEAD + ROW * i64::try_from(jobs.len()).unwrap_or_default() + ROW;
@@ -58,16 +79,18 @@ impl Scene<'_> {
             put(&mut svg, format_args!("<path d='M{at} {HEAD}V{height}' stroke='#ddd'/>"));
             put(&mut svg, format_args!("<text x='{at}' y='{}' fill='#888'>{seconds} s</text>", HEAD - 3));
         }
-        for fault in self.faults {
+        put_legend(&mut svg);
+        for (n, fault) in (0..).zip(self.faults) {
             let (at, wide) = (x(fault.from_ms), (x(fault.to_ms) - x(fault.from_ms)).max(2));
             let name = escape(&fault.name);
             put(
                 &mut svg,
                 format_args!(
-                    "<rect x='{at}' y='0' width='{wide}' height='{height}' fill='#d33' opacity='.12'/>"
+                    "<rect x='{at}' y='18' width='{wide}' height='{height}' fill='#d33' opacity='.12'/>"
                 ),
             );
-            put(&mut svg, format_args!("<text x='{at}' y='12' fill='#a00'>{name}</text>"));
+            let y = 27 + n % TURNS * 11;
+            put(&mut svg, format_args!("<text x='{at}' y='{y}' fill='#a00'>{name}</text>"));
         }
         let bars = bars(&self.observed.lines);
         let rows: HashMap<(&str, u32), &RunRow> =
@@ -106,7 +129,7 @@ impl Scene<'_> {
     /// Ticks that got no run: skipped ones yellow, missed ones magenta.
     fn outcomes_of(&self, svg: &mut String, job: &Expectation, y: i64, x: impl Fn(i64) -> i64) {
         for row in self.observed.records.ticks.iter().filter(|row| row.job == job.job) {
-            let colour = if row.outcome == TickOutcome::Skipped { "#ea0" } else { "#d0d" };
+            let colour = if row.outcome == TickOutcome::Skipped { SKIPPED } else { MISSED };
             for second in job.ticks_in(row.from.seconds(), row.to.seconds()) {
                 let title = format!("{:?}: {} to {}", row.outcome, row.from, row.to);
                 let at = x(second * 1000);
@@ -119,6 +142,14 @@ impl Scene<'_> {
                 );
             }
         }
+    }
+}
+
+fn put_legend(svg: &mut String) {
+    for (n, (colour, meaning)) in (0..).zip(LEGEND) {
+        let at = NAMES + n * 110;
+        put(svg, format_args!("<rect x='{at}' y='5' width='9' height='9' fill='{colour}'/>"));
+        put(svg, format_args!("<text x='{}' y='13'>{meaning}</text>", at + 13));
     }
 }
 
@@ -141,10 +172,10 @@ fn bars(lines: &[Line]) -> BTreeMap<&str, Vec<Bar<'_>>> {
 fn draw(svg: &mut String, bar: &Bar<'_>, row: Option<&RunRow>, y: i64, x: impl Fn(i64) -> i64) {
     let (at, wide) = (x(bar.begin_ms), (x(bar.end_ms) - x(bar.begin_ms)).max(2));
     let colour = match row.map(|row| row.state) {
-        None => "#999",
-        Some(RunState::Succeeded) => "#3a5",
-        Some(RunState::Lost) => "#d22",
-        Some(_) => "#e70",
+        None => UNKNOWN,
+        Some(RunState::Succeeded) => SUCCEEDED,
+        Some(RunState::Lost) => LOST,
+        Some(_) => OTHERWISE,
     };
     let state = row
         .map_or_else(|| "not in the log".to_owned(), |row| format!("{}, {}", row.state, escape(&row.reason)));

@@ -100,6 +100,13 @@ impl RecordReader {
         runs.count_documents(doc! {}).await.context("count the run log")
     }
 
+    /// Bytes of all files of the database.
+    pub async fn stored_bytes(&self) -> Result<f64> {
+        let stats = self.0.run_command(doc! { "dbStats": 1 }).await.context("ask for the database's size")?;
+        let size = stats.get("totalSize").context("a size")?;
+        size.as_f64().or_else(|| size.as_i64().map(|size| size as f64)).context("the size is a number")
+    }
+
     /// Everything.
     pub async fn read(&self) -> Result<Records> {
         // What jobs printed is not needed, and may be large.

@@ -28,6 +28,8 @@ mod mongodb_stopped_workers_killed;
 mod observer;
 mod sigterm;
 mod skewed;
+mod snapshot_restored;
+mod soak;
 mod succession;
 mod worker_cut_off;
 mod worker_killed;
@@ -101,6 +103,8 @@ pub async fn play(scenario: Scenario, options: &Options) -> Result<Verdict> {
         Scenario::Sigterm => sigterm::run(options).await,
         Scenario::BigOutput => big_output::run(options).await,
         Scenario::Gdts => gdts::run(options).await,
+        Scenario::SnapshotRestored => snapshot_restored::run(options).await,
+        Scenario::Soak => soak::run(options).await,
         Scenario::Mixed => mixed::run(options).await,
     }
 }

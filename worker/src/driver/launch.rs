@@ -109,11 +109,15 @@ impl Shared {
         let (capture, out, err) = Capture::open().map_err(failed)?;
         let input = environment.stdin.as_deref().map_or_else(|| Ok(Stdio::null()), standard_input);
         command.stdin(input.map_err(failed)?).stdout(out).stderr(err).process_group(0);
+        let kept = spec.job.on_lease_loss == OnLeaseLoss::Keep;
+        // A last time, since the start had to wait for its turn: this process may have been stopped meanwhile.
+        if !kept && self.config.guard.is_past() {
+            return Err(StartError::retryable("its worker's lease could no longer be trusted"));
+        }
         let child = command.spawn().map_err(failed)?;
         // Our copies of the writing ends, or the output would never end.
         drop(command);
 
-        let kept = spec.job.on_lease_loss == OnLeaseLoss::Keep;
         let process = Process::new(child, capture, spec.run, output, self.config.guard.clone(), &self.trees);
         process.tell_guard(kept);
         Ok(process)

@@ -110,6 +110,12 @@ impl GuardHandle {
         });
     }
 
+    /// True when that time is over: what would be started now would be killed at once.
+    pub fn is_past(&self) -> bool {
+        let trust = self.0.as_ref().and_then(|owner| owner.0.lock().trust);
+        trust.is_some_and(|until| super::since_boot() >= until)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         if let Some(owner) = &self.0 {
             change(&mut owner.0.lock());

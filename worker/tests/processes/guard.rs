@@ -154,3 +154,22 @@ async fn a_guard_that_dies_is_replaced() {
     until("all runs are gone", || living(&runs), HashSet::is_empty).await;
     until("the guard is gone", || name(second[0]), Option::is_none).await;
 }
+
+#[tokio::test]
+async fn nothing_is_started_when_the_guards_time_has_come_but_for_what_is_to_be_kept() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let session = worker::guard::new_session_token();
+    let guard = GuardHandle::spawn(own_binary(dir.path()), &session).expect("a guard");
+    let bench = Bench::with(guard.clone(), session, |_| {});
+    let spec = |on_lease_loss| {
+        let mut spec = spec(shell("true"));
+        Arc::get_mut(&mut spec.job).expect("nobody shares it").on_lease_loss = on_lease_loss;
+        spec
+    };
+    guard.trust_until(since_boot());
+    let refused = bench.start_spec(&spec(OnLeaseLoss::Kill)).await.map(|_| ());
+    assert!(refused.is_err_and(|error| error.to_string().contains("lease")));
+    bench.start_spec(&spec(OnLeaseLoss::Keep)).await.expect("it starts").end().await;
+    guard.trust_until(since_boot() + Duration::from_secs(600));
+    bench.start_spec(&spec(OnLeaseLoss::Kill)).await.expect("it starts").end().await;
+}

@@ -52,3 +52,23 @@ pub fn resident_bytes(pid: Pid) -> Option<(u64, u64)> {
     };
     Some((kibibytes("VmRSS:")? * 1024, kibibytes("VmHWM:")? * 1024))
 }
+
+/// What a process uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes in memory.
+    pub resident_bytes: u64,
+    /// Open files, sockets and the like.
+    pub handles: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl Usage {
+    /// Now, if the process lives.
+    pub fn of(pid: Pid) -> Option<Self> {
+        let count = |what: &str| Some(std::fs::read_dir(format!("/proc/{pid}/{what}")).ok()?.count());
+        let (resident_bytes, _) = resident_bytes(pid)?;
+        Some(Self { resident_bytes, handles: count("fd")?, threads: count("task")? })
+    }
+}

@@ -161,10 +161,14 @@ impl WorkerProcess {
     /// Sends a signal to it and to its guard, and to none of its runs.
     pub fn signal_with_guard(&self, signal: Signal) {
         let worker = self.server.pid();
-        let guards = descendants(worker).into_iter().filter(|pid| is_guard(*pid));
-        for pid in guards.chain([worker]) {
+        for pid in self.guards().into_iter().chain([worker]) {
             kill(pid, signal).ok();
         }
+    }
+
+    /// Its guard.
+    pub fn guards(&self) -> Vec<Pid> {
+        descendants(self.server.pid()).into_iter().filter(|pid| is_guard(*pid)).collect()
     }
 
     /// Tells it to end in good order.

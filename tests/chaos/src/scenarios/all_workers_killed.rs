@@ -16,7 +16,7 @@ use common::{
 use serde_json::{Value, json};
 use test_support::wait::until;
 
-use super::{CLAIM_MS, SETTLE, millis, punctuality};
+use super::{CLAIM_MS, SETTLE, punctuality};
 use crate::{
     checker::{Expectation, Fault, Kind, Outage},
     cluster::PATIENCE,
@@ -29,6 +29,9 @@ const RARE_SECONDS: i64 = 20;
 
 /// The workers come back so long after one of its ticks, and before the next.
 const BETWEEN_SECONDS: i64 = 10;
+
+/// No tick is claimed longer before its instant.
+const AHEAD_MS: i64 = 1_000;
 
 /// The most items that the API gives at once.
 const PAGE: usize = 500;
@@ -83,6 +86,7 @@ pub(super) async fn run(options: &Options) -> Result<Verdict> {
     let killed_ms = trial.now_ms();
     let processes: usize =
         (0..trial.cluster.workers().len()).map(|n| trial.cluster.worker(n).kill_machine()).sum();
+    let dead_ms = trial.now_ms();
     trial.note(format!(
         "all workers' machines died: {processes} processes; they are away for {} s",
         down.as_secs()
@@ -103,10 +107,10 @@ pub(super) async fn run(options: &Options) -> Result<Verdict> {
     trial.run_for(options.lease_ttl + Duration::from_secs(10)).await;
     trial.close_window();
     trial.settle(SETTLE).await?;
-    // A run that was being claimed at the death is lost: that tick is not the policy's.
-    let first_ms = killed_ms + millis(options.hedge) * 2;
+    // Before that, a tick may have been claimed ahead: its run is lost, and none of the policy's.
+    let first_ms = dead_ms + AHEAD_MS;
     for own in &jobs {
-        follows_its_policy(&mut trial, own, first_ms, (started_ms, back_ms)).await?;
+        follows_its_policy(&mut trial, own, first_ms, started_ms).await?;
     }
     for own in &jobs {
         is_accounted_for(&mut trial, own, (killed_ms, started_ms)).await?;
@@ -132,12 +136,14 @@ async fn all_run_again(trial: &Trial, jobs: &[Policed], started_ms: i64) -> i64 
     trial.now_ms()
 }
 
-async fn follows_its_policy(trial: &mut Trial, own: &Policed, first_ms: i64, back: (i64, i64)) -> Result<()> {
+async fn follows_its_policy(trial: &mut Trial, own: &Policed, first_ms: i64, started_ms: i64) -> Result<()> {
     let records = trial.records().await?;
     let of_job = records.runs.iter().filter(|row| row.job == own.job.name);
     let ran: BTreeMap<i64, i64> =
         of_job.filter_map(|row| Some((row.tick?.millis(), row.claimed_ms))).collect();
-    let ticks: Vec<i64> = ticks_of(own, first_ms, back.0);
+    let ticks: Vec<i64> = ticks_of(own, first_ms, started_ms);
+    let first = ran.values().copied().filter(|claimed| *claimed >= started_ms).min();
+    let back = (started_ms, first.with_context(|| format!("{} did not run again", own.job.name))?);
     let outage = Outage { misfire: own.misfire, ticks: &ticks, back, ran: &ran };
     let wrong = outage.check();
     let count = ticks.iter().filter(|tick| ran.contains_key(tick)).count();

@@ -23,7 +23,7 @@ const ROOM_BYTES: u64 = 64 << 20;
 
 pub(super) async fn run(options: &Options) -> Result<Verdict> {
     let nemeses = if options.nemesis.is_empty() { Nemesis::value_variants() } else { &options.nemesis };
-    let plan = Plan::new(options.seed, options.duration(300), nemeses, options.lease_ttl);
+    let plan = Plan::new(options.seed, options.duration(300), nemeses, options.lease_ttl, options.quiet);
     let mut layout = Layout { wires: Wires::Links, ..options.layout() };
     if nemeses.contains(&Nemesis::DataDirFull)
         && mounts::can_be_had()

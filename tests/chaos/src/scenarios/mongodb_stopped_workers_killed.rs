@@ -58,8 +58,6 @@ pub(super) async fn run(options: &Options) -> Result<Verdict> {
     ));
     trial.run_for(Duration::from_secs(5)).await;
     trial.close_window();
-    trial.delete(&short).await?;
-    trial.delete(&longer).await?;
     trial.settle(SETTLE).await?;
     lost_only_in_the_last_moment(&mut trial, &deaths).await?;
     trial.finish(SETTLE).await

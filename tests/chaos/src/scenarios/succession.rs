@@ -48,6 +48,7 @@ pub(super) struct Succession {
     /// The runs that were cut short.
     broken: Vec<Handover>,
     ttl_ms: i64,
+    slack_ms: i64,
 }
 
 impl Succession {
@@ -75,8 +76,8 @@ impl Succession {
         })
         .await;
         let observer = Observer::start(&trial).await?;
-        let ttl_ms = millis(options.lease_ttl);
-        let own = Self { trial, long, observer, broken: Vec::new(), ttl_ms };
+        let (ttl_ms, slack_ms) = (millis(options.lease_ttl), millis(options.slack));
+        let own = Self { trial, long, observer, broken: Vec::new(), ttl_ms, slack_ms };
         // Whoever starts last has none of the jobs that were saved before; a round of runs spreads them.
         own.trial.run_for(Duration::from_secs(2)).await;
         Ok(own)
@@ -125,9 +126,9 @@ impl Succession {
         let job = &found.run.job;
         let newer = found.next.as_ref().is_some_and(|next| next.fence > found.run.fence);
         let is_well = match without {
-            Without::Overlap => ended <= self.ttl_ms && found.last_ms < from_ms + next,
+            Without::Overlap => ended <= self.ttl_ms + self.slack_ms && ended < next,
             // Its guard goes on with it, and has to see at once that it is late.
-            Without::Anybody => found.last_ms <= to_ms + 2_000,
+            Without::Anybody => found.last_ms <= to_ms + self.slack_ms,
         };
         let text = format!("last line after {ended} ms, the next run's first after {next} ms on {by}");
         self.trial.require(is_well && newer, format!("{what}: {job}"), text);

@@ -194,7 +194,13 @@ impl EtcdCluster {
 
     /// The same with folders elsewhere.
     pub async fn start_in(room: &Room, size: usize, durability: Durability) -> Self {
-        let arguments: &[&str] = if durability == Durability::Unsynced { &[UNSYNCED] } else { &[] };
+        Self::start_with(room, size, durability, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub async fn start_with(room: &Room, size: usize, durability: Durability, arguments: &[&str]) -> Self {
+        let unsynced: &[&str] = if durability == Durability::Unsynced { &[UNSYNCED] } else { &[] };
+        let arguments = &[unsynced, arguments].concat();
         let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"), "http")).collect();
         let cluster = addresses.iter().map(Addresses::as_peer).collect::<Vec<_>>().join(",");
         let members: Vec<_> = addresses

@@ -36,6 +36,8 @@ pub(super) async fn fill(trial: &Trial, lasts: Duration) -> Result<()> {
         anyhow::ensure!(said || begun.elapsed() < PATIENCE, "{id} does not say that it has no room");
         sleep(FILL_EVERY).await;
     }
+    // Its room is free when nobody has it open.
+    drop(file);
     std::fs::remove_file(&ballast).context("remove the ballast")?;
     until(&format!("{id} claims again"), PATIENCE, || async {
         readiness(trial, id).await.filter(|readiness| readiness == "ready")

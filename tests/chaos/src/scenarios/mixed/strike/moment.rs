@@ -47,9 +47,9 @@ async fn begins(trial: &Trial, dice: usize) -> Result<Option<(usize, Line)>> {
         let lines = trial.truth.read()?;
         let new = lines.into_iter().skip(from).filter(|line| line.mark == Mark::Start);
         for line in new.filter(|line| line.job.starts_with("second")) {
-            let fresh = trial.now_ms() - line.at_ms < 300;
+            let fresh = trial.now_ms() - line.at_ms < 500;
             let n = trial.cluster.workers().iter().position(|worker| worker.id() == line.worker);
-            if let Some(n) = n.filter(|n| fresh && (*n == liked || begun.elapsed() > BEGINS_WITHIN / 2)) {
+            if let Some(n) = n.filter(|n| fresh && (*n == liked || begun.elapsed() > BEGINS_WITHIN / 4)) {
                 return Ok(Some((n, line)));
             }
         }
