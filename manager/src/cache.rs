@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use common::{
@@ -20,7 +20,7 @@ use common::{
     worker::Registration,
 };
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{Instant, timeout_at},
 };
 
@@ -135,11 +135,16 @@ struct Progress {
 pub(crate) struct Cache {
     content: RwLock<Content>,
     progress: watch::Sender<Progress>,
+    /// Who waits until a place shows a revision. Woken one by one: each news would wake all who watch the progress.
+    waiting: [Mutex<Waiting>; Place::ALL.len()],
 }
+
+type Waiting = BTreeMap<Revision, Vec<oneshot::Sender<()>>>;
 
 impl Default for Cache {
     fn default() -> Self {
-        Self { content: RwLock::default(), progress: watch::Sender::new(Progress::default()) }
+        let progress = watch::Sender::new(Progress::default());
+        Self { content: RwLock::default(), progress, waiting: Default::default() }
     }
 }
 
@@ -185,9 +190,30 @@ impl Cache {
 
     /// Waits until `place` shows `revision`; false: not by `deadline`.
     pub(crate) async fn shows(&self, place: Place, revision: Revision, deadline: Instant) -> bool {
-        let mut progress = self.progress.subscribe();
-        let reached = progress.wait_for(|progress| progress.revision[place as usize] >= Some(revision));
-        timeout_at(deadline, reached).await.is_ok_and(|seen| seen.is_ok())
+        // Registered before the look, so that no news falls between.
+        let (reached, news) = oneshot::channel();
+        {
+            let mut waiting = self.waiting[place as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let same = waiting.entry(revision).or_default();
+            same.retain(|other| !other.is_closed());
+            same.push(reached);
+        }
+        let shown = || self.progress.borrow().revision[place as usize] >= Some(revision);
+        shown() || (timeout_at(deadline, news).await.is_ok_and(|seen| seen.is_ok()) || shown())
+    }
+
+    /// Wakes who waits for what is now shown.
+    fn wake(&self, place: Place) {
+        let Some(shown) = self.progress.borrow().revision[place as usize] else { return };
+        let reached = {
+            let mut waiting = self.waiting[place as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let later = waiting.split_off(&(shown + 1));
+            std::mem::replace(&mut *waiting, later)
+        };
+        for waiter in reached.into_values().flatten() {
+            // Who no longer waits no longer cares.
+            let _ = waiter.send(());
+        }
     }
 
     /// A job by its name.
@@ -198,6 +224,12 @@ impl Cache {
             let active = content.active(|of| of == name);
             Some(JobSnapshot { name: name.to_owned(), job, lock, active })
         })
+    }
+
+    /// True: what is shown is current as far as is known, and neither a job nor a lock has this name.
+    pub(crate) fn knows_nothing_of(&self, name: &str) -> bool {
+        let current = self.is_loaded() && self.stale().is_none();
+        current && self.read(|content| !content.jobs.contains_key(name) && !content.locks.contains_key(name))
     }
 
     /// A page of jobs by name, broken ones left out, and whether there are more.

@@ -16,6 +16,9 @@ use crate::problem::ApiError;
 /// A larger body is refused unread.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
+/// The same for a request that brings many jobs.
+pub(crate) const MAX_BULK_BODY: usize = 8 << 20;
+
 /// A page's length when none is asked for, and at most.
 const PAGE: (usize, usize) = (100, 500);
 
@@ -140,17 +143,30 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        let kind = request.headers().get(header::CONTENT_TYPE);
-        let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned()).unwrap_or_default();
-        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if essence != "application/json" && !essence.ends_with("+json") {
-            return Err(ApiError::ContentType(kind.chars().take(80).collect()));
-        }
-        let bytes = to_bytes(request.into_body(), MAX_BODY)
-            .await
-            .map_err(|_| ApiError::TooLarge { limit: MAX_BODY })?;
-        let value = serde_json::from_slice(&bytes)
-            .map_err(|error| ApiError::bad_request(format!("the body is no JSON: {error}")))?;
-        Ok(Self(value))
+        json(request, MAX_BODY).await.map(Self)
     }
+}
+
+/// The JSON body of a request that brings many jobs.
+pub(crate) struct BulkBody(pub(crate) Value);
+
+impl<S: Send + Sync> FromRequest<S> for BulkBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        json(request, MAX_BULK_BODY).await.map(Self)
+    }
+}
+
+async fn json(request: Request, limit: usize) -> Result<Value, ApiError> {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence != "application/json" && !essence.ends_with("+json") {
+        return Err(ApiError::ContentType(kind.chars().take(80).collect()));
+    }
+    let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| ApiError::TooLarge { limit })?;
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is no JSON: {error}")))?;
+    Ok(value)
 }

@@ -9,13 +9,14 @@ use common::{
     id::JobName,
     job::{Job, JobError, MAX_JOB_BYTES, StoredJob, fence_at_save},
     lock::{Free, Held, Lock},
-    store::{Compare, Entry, Op, OpOutcome, Revision, StoreError, Txn},
+    store::{Compare, Entry, Op, OpOutcome, Revision, StoreError, Txn, TxnOutcome},
     tick::Fence,
 };
 use tokio::time::Instant;
 
 use crate::{cache::Place, problem::ApiError, state::App};
 
+pub(crate) mod bulk;
 mod delete;
 pub(crate) mod fence;
 
@@ -47,6 +48,7 @@ pub(crate) struct Saved {
 }
 
 /// What stands under a job's name in the store.
+#[derive(Default)]
 struct Current {
     job: Option<Entry>,
     lock: Option<Entry>,
@@ -54,10 +56,23 @@ struct Current {
 
 impl Current {
     async fn read(app: &App, name: &JobName, deadline: Instant) -> Result<Self, StoreError> {
-        let keys = &app.config.keys;
-        let both = Txn::when(Vec::new(), vec![Op::Get(keys.job(name)), Op::Get(keys.lock(name))]);
-        let outcome = app.read_store(deadline, app.store.txn(both)).await?;
-        Ok(Self { job: outcome.got(0).cloned(), lock: outcome.got(1).cloned() })
+        let read = Txn::when(Vec::new(), Self::gets(app, name));
+        let outcome = app.read_store(deadline, app.writes.txn(app.config.keys.job(name), read)).await;
+        // A question that shared its way with writes has lost nothing but time.
+        let outcome = outcome.map_err(|error| match error {
+            StoreError::Ambiguous(cause) => StoreError::Unavailable(cause),
+            other => other,
+        })?;
+        Ok(Self::of(&outcome))
+    }
+
+    fn gets(app: &App, name: &JobName) -> Vec<Op> {
+        vec![Op::Get(app.config.keys.job(name)), Op::Get(app.config.keys.lock(name))]
+    }
+
+    /// What [`Current::gets`] got.
+    fn of(outcome: &TxnOutcome) -> Self {
+        Self { job: outcome.got(0).cloned(), lock: outcome.got(1).cloned() }
     }
 
     fn job_revision(&self) -> Revision {
@@ -168,32 +183,52 @@ async fn change(
     decide: impl Fn(&Current) -> Result<Option<Change>, ApiError> + Sync,
 ) -> Result<Saved, ApiError> {
     let deadline = App::deadline();
+    // Where the lists know of nothing there most likely is nothing: the write itself finds out. A refusal is never
+    // given on that account.
+    let mut known = Some(Current::default()).filter(|_| app.cache.knows_nothing_of(name.as_str()));
+    if known.as_ref().is_some_and(|nothing| !matches!(decide(nothing), Ok(Some(_)))) {
+        known = None;
+    }
     for _ in 0..TRIES {
-        let current = Current::read(app, name, deadline).await?;
+        let current = match known.take() {
+            Some(current) => current,
+            None => Current::read(app, name, deadline).await?,
+        };
         let previous = current.stored(name).and_then(Result::ok);
         let created = current.job.is_none();
+        let mut next = None;
         let revision = match decide(&current)? {
-            Some(change) => {
-                let written = write(app, name, &current, &change, deadline).await?;
-                written.map(|revision| (change.stored, revision))
-            }
+            Some(change) => match write(app, name, &current, &change, deadline).await? {
+                Written::At(revision) => Some((change.stored, revision)),
+                Written::Not(found) => {
+                    next = found;
+                    None
+                }
+            },
             None => previous.clone().map(|stored| (stored, current.job_revision())),
         };
         if let Some((stored, revision)) = revision {
             return Ok(Saved { stored, revision, previous, created });
         }
+        known = next;
     }
     Err(ApiError::Contended)
 }
 
-/// `None`: another writer was first.
+/// What became of a write.
+enum Written {
+    At(Revision),
+    /// Another writer was first, and this is what it left, if that is known.
+    Not(Option<Current>),
+}
+
 async fn write(
     app: &App,
     name: &JobName,
     current: &Current,
     change: &Change,
     deadline: Instant,
-) -> Result<Option<Revision>, ApiError> {
+) -> Result<Written, ApiError> {
     let job_key = app.config.keys.job(name);
     let value = change.stored.encode();
     let mut compares = vec![Compare::ModRevision(job_key.clone(), current.job_revision())];
@@ -206,9 +241,10 @@ async fn write(
         compares.push(Compare::ModRevision(key.clone(), current.lock_revision()));
         ops.push(Op::Put(key, lock.encode(), lease));
     }
-    let revision = match app.write_store(deadline, app.store.txn(Txn::when(compares, ops))).await {
+    let txn = Txn { compares, then: ops, otherwise: Current::gets(app, name) };
+    let revision = match app.write_store(deadline, app.writes.txn(job_key.clone(), txn)).await {
         Ok(outcome) if outcome.succeeded => outcome.revision,
-        Ok(_) => return Ok(None),
+        Ok(outcome) => return Ok(Written::Not(Some(Current::of(&outcome)))),
         Err(StoreError::Ambiguous(cause)) => {
             // Nobody else writes these very bytes, which carry the instant of saving.
             let (now, _) = app.read_store(deadline, app.store.get(&job_key)).await.map_err(|error| {
@@ -219,7 +255,7 @@ async fn write(
                 Some(entry) if *entry.value == *value && entry.mod_revision > current.job_revision() => {
                     entry.mod_revision
                 }
-                _ => return Ok(None),
+                _ => return Ok(Written::Not(None)),
             }
         }
         Err(error) => return Err(error.into()),
@@ -229,7 +265,7 @@ async fn write(
     if !shown {
         tracing::warn!(job = %name, revision, "the job is stored, but the lists do not show it yet");
     }
-    Ok(Some(revision))
+    Ok(Written::At(revision))
 }
 
 /// The lock that has to be written beside the job; `None`: it stays as it is.

@@ -33,6 +33,7 @@ mod state;
 mod surfaces;
 mod ticks;
 mod view;
+mod writes;
 
 /// What the manager needs of the world.
 pub struct ManagerPorts {
@@ -94,7 +95,8 @@ impl Manager {
             () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
         };
         shutdown.cancel();
-        if timeout(DRAIN, tasks.wait()).await.is_err() {
+        let ended = async { tokio::join!(tasks.wait(), self.app.writes.idle()) };
+        if timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("the manager's registration could not be taken back; it ends with its lease");
         }
         served

@@ -11,7 +11,13 @@ use axum::{
     routing::{any, get, post},
 };
 use tokio::time::timeout;
-use tower_http::{catch_panic::CatchPanicLayer, compression::CompressionLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{DefaultPredicate, Predicate, SizeAbove},
+    },
+};
 
 use crate::{
     input::MAX_BODY,
@@ -32,6 +38,9 @@ const AT_MOST_WAITING: Duration = Duration::from_secs(40);
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
                               form-action 'self'; frame-ancestors 'none'";
 
+/// A smaller answer costs more to compress than to send.
+const SMALL: u16 = 4096;
+
 const STALE: HeaderName = HeaderName::from_static("quorate-stale");
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -44,6 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/jobs/{job}/resume", post(jobs::resume))
         .route("/jobs/{job}/reset-fence", post(jobs::reset_fence))
         .route("/jobs/{job}/ticks", get(ticks::list))
+        .route("/save", post(jobs::save_all))
         .route("/validate", post(preview::validate))
         .route("/preview", post(preview::preview))
         .route("/runs", get(runs::list))
@@ -70,7 +80,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(SMALL))))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(limit_time))
         .layer(from_fn_with_state(app.clone(), origin::guard))

@@ -12,7 +12,7 @@ use common::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Asset, ManagerConfig, ManagerPorts, cache::Cache, problem::ApiError};
+use crate::{Asset, ManagerConfig, ManagerPorts, cache::Cache, problem::ApiError, writes::Writes};
 
 /// Every request is answered within five seconds, whatever the servers behind do; this leaves time to say so.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
@@ -30,6 +30,8 @@ pub(crate) struct App {
     pub(crate) assets: fn(&str) -> Option<Asset>,
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) cache: Cache,
+    /// Sends what saves jobs.
+    pub(crate) writes: Writes,
     /// Cancelled when the manager ends: answers that wait for something stop waiting.
     pub(crate) ending: CancellationToken,
 }
@@ -38,6 +40,7 @@ impl App {
     pub(crate) fn new(config: ManagerConfig, ports: ManagerPorts) -> Self {
         Self {
             config,
+            writes: Writes::new(ports.store.clone()),
             store: ports.store,
             runlog: ports.runlog,
             live: ports.live,

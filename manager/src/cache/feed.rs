@@ -115,6 +115,7 @@ impl Cache {
                 tracing::info!(?place, "the store is back");
             }
         });
+        self.wake(place);
     }
 
     pub(super) fn mark_stale(&self, place: Place, reason: &str) {

@@ -1,6 +1,6 @@
 //! `/api/v1/jobs`.
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use axum::{
     Json,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use common::{
-    api::{JobView, RunRequested},
+    api::{JobView, Problem, RunRequested},
     id::{JobName, RunId},
     job::{FieldError, Job, JobError},
     store::Revision,
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::By;
 use crate::{
     cache::JobFilter,
-    input::{Body, Named, NoParams, Params},
+    input::{Body, BulkBody, Named, NoParams, Params},
     jobs::{self, Expect, Paused, Saved},
     kills,
     problem::ApiError,
@@ -116,6 +116,73 @@ pub(crate) async fn create(
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
+}
+
+/// What `/save` gives.
+#[derive(Serialize)]
+pub(crate) struct SaveReport {
+    /// In the order of the request.
+    results: Vec<SaveResult>,
+    created: usize,
+    replaced: usize,
+    refused: usize,
+}
+
+/// What became of one job.
+#[derive(Serialize)]
+struct SaveResult {
+    /// Null where none was given.
+    job: Option<String>,
+    result: &'static str,
+    revision: Option<Revision>,
+    problem: Option<Problem>,
+}
+
+/// Many jobs, each by itself: a job that is refused stops no other.
+pub(crate) async fn save_all(
+    State(app): State<Arc<App>>,
+    mut params: Params,
+    BulkBody(body): BulkBody,
+) -> Result<Json<SaveReport>, ApiError> {
+    let expect =
+        match params.parsed("existing", "way with jobs that exist; there are replace and refuse", "refuse") {
+            Some(Existing::Refuse) => Expect::Absent,
+            Some(Existing::Replace) | None => Expect::Any,
+        };
+    params.done()?;
+    let saved = jobs::bulk::save_all(&app, jobs::bulk::jobs(body)?, &expect).await;
+    let mut report =
+        SaveReport { results: Vec::with_capacity(saved.len()), created: 0, replaced: 0, refused: 0 };
+    for (job, saved) in saved {
+        let (result, count) = match &saved {
+            Ok(saved) if saved.created => ("created", &mut report.created),
+            Ok(_) => ("replaced", &mut report.replaced),
+            Err(_) => ("refused", &mut report.refused),
+        };
+        *count += 1;
+        let revision = saved.as_ref().ok().map(|saved| saved.revision);
+        let problem = saved.err().map(|error| error.problem());
+        report.results.push(SaveResult { job, result, revision, problem });
+    }
+    Ok(Json(report))
+}
+
+/// What `/save` does about a job that exists.
+enum Existing {
+    Replace,
+    Refuse,
+}
+
+impl FromStr for Existing {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "replace" => Ok(Self::Replace),
+            "refuse" => Ok(Self::Refuse),
+            _ => Err(()),
+        }
+    }
 }
 
 pub(crate) async fn replace(

@@ -265,3 +265,74 @@ async fn an_edit_of_a_job_whose_instant_has_passed_is_no_mistake() {
     let refused = bench.send_json("PUT", "/api/v1/jobs/b", body).await;
     assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (422, &json!("trigger.at")));
 }
+
+fn minutely(name: &str) -> String {
+    format!(
+        r#"{{"name": "{name}", "trigger": {{"cron": ["* * * * *"]}}, "driver": {{"shell": {{"command": "date"}}}}}}"#
+    )
+}
+
+#[tokio::test]
+async fn many_jobs_are_saved_at_once_and_a_bad_one_stops_no_other() {
+    let bench = Bench::start().await;
+    bench.save("there").await;
+    bench.post("/api/v1/jobs/there/pause").await;
+    let bad =
+        r#"{"name": "bad", "trigger": {"cron": ["61 * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
+    let mut jobs: Vec<String> = (0..300).map(|n| minutely(&format!("many-{n:03}"))).collect();
+    jobs.extend([bad.to_owned(), minutely("there"), minutely("many-000"), "7".to_owned()]);
+    let answer = bench.send_json("POST", "/api/v1/save", &format!("[{}]", jobs.join(","))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let report = answer.json();
+    assert_eq!(
+        (&report["created"], &report["replaced"], &report["refused"]),
+        (&300.into(), &1.into(), &3.into())
+    );
+    let results = report["results"].as_array().unwrap();
+    assert_eq!((&results[0]["job"], &results[0]["result"]), (&"many-000".into(), &"created".into()));
+    assert!(results[0]["revision"].as_i64().unwrap() > 0 && results[0]["problem"].is_null());
+    assert_eq!(results[300]["problem"]["errors"][0]["field"], "trigger.cron[0]", "{}", results[300]);
+    assert_eq!((&results[301]["job"], &results[301]["result"]), (&"there".into(), &"replaced".into()));
+    assert_eq!(results[302]["problem"]["errors"][0]["field"], "name", "{}", results[302]);
+    assert_eq!((&results[303]["job"], &results[303]["result"]), (&json!(null), &"refused".into()));
+    // Each is whole: its definition is shown, its lock is there, and what it was before is kept.
+    assert_eq!(bench.get("/api/v1/jobs?limit=500").await.names("name").len(), 301);
+    let (Lock::Free(free), _) = bench.lock("many-299").await.unwrap() else { panic!("it is held") };
+    assert_eq!(free.fence.to_string(), "2026-11-22T10:00:00Z");
+    assert_eq!(bench.get("/api/v1/jobs/there").await.json()["status"]["paused"], true);
+    let jobs = format!("{{\"jobs\": [{}, {}]}}", minutely("there"), minutely("new"));
+    let report = bench.send_json("POST", "/api/v1/save?existing=refuse", &jobs).await.json();
+    assert_eq!(report["results"][0]["problem"]["type"], "job-exists", "{report}");
+    assert_eq!(report["results"][1]["result"], "created");
+}
+
+#[tokio::test]
+async fn a_request_of_many_jobs_is_bounded_and_says_what_it_takes() {
+    let bench = Bench::start().await;
+    let too_many = format!("[{}1]", "1,".repeat(5_000));
+    for body in ["[]", "{}", "7", r#"{"jobs": 7}"#, r#"{"jobs": [1], "other": 1}"#, &too_many] {
+        let answer = bench.send_json("POST", "/api/v1/save", body).await;
+        assert_eq!(
+            (answer.status, &answer.json()["errors"][0]["field"]),
+            (400, &json!("jobs")),
+            "{body:.40}"
+        );
+    }
+    let answer = bench.send_json("POST", "/api/v1/save?existing=perhaps", "[1]").await;
+    assert_eq!((answer.status, &answer.json()["errors"][0]["field"]), (400, &json!("existing")));
+    let large = format!("[\"{}\"]", "x".repeat(9 << 20));
+    assert_eq!(bench.send_json("POST", "/api/v1/save", &large).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_save_that_the_lists_know_nothing_of_yet_replaces_nothing_blindly() {
+    let bench = Bench::start().await;
+    bench.get("/api/v1/jobs").await;
+    // Somebody else's job, a moment ago: whether the lists show it already makes no difference.
+    bench.put(bench.keys.jobs.key("other"), minutely("other")).await;
+    let create = bench.send_json("POST", "/api/v1/jobs", &minutely("other")).await;
+    assert_eq!((create.status, &create.json()["type"]), (409, &json!("job-exists")));
+    bench.put(bench.keys.jobs.key("third"), minutely("third")).await;
+    let replaced = bench.send_json("PUT", "/api/v1/jobs/third", &minutely("third")).await;
+    assert_eq!(replaced.status, 200, "{replaced:?}");
+}
