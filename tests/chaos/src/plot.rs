@@ -73,9 +73,8 @@ impl Scene<'_> {
             "<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' font-family='sans-serif' \
              font-size='9'>\n<rect width='100%' height='100%' fill='white'/>\n"
         );
-        for second in (from_ms.div_euclid(10_000) + 1..=to_ms.div_euclid(10_000)).map(|n| n * 10_000) {
-            let at = x(second);
-            let seconds = (second - from_ms) / 1000;
+        for seconds in (0..=(to_ms - from_ms) / 1000).step_by(10) {
+            let at = x(from_ms + seconds * 1000);
             put(&mut svg, format_args!("<path d='M{at} {HEAD}V{height}' stroke='#ddd'/>"));
             put(&mut svg, format_args!("<text x='{at}' y='{}' fill='#888'>{seconds} s</text>", HEAD - 3));
         }

@@ -9,7 +9,7 @@ use common::{
 use futures::TryStreamExt as _;
 use mongodb::{
     Client, Database,
-    bson::{Document, doc},
+    bson::{Bson, Document, doc},
 };
 use serde::Deserialize;
 
@@ -103,8 +103,12 @@ impl RecordReader {
     /// Bytes of all files of the database.
     pub async fn stored_bytes(&self) -> Result<f64> {
         let stats = self.0.run_command(doc! { "dbStats": 1 }).await.context("ask for the database's size")?;
-        let size = stats.get("totalSize").context("a size")?;
-        size.as_f64().or_else(|| size.as_i64().map(|size| size as f64)).context("the size is a number")
+        match stats.get("totalSize") {
+            Some(Bson::Double(size)) => Ok(*size),
+            Some(Bson::Int64(size)) => Ok(*size as f64),
+            Some(Bson::Int32(size)) => Ok(f64::from(*size)),
+            other => anyhow::bail!("MongoDB says that the database's size is {other:?}"),
+        }
     }
 
     /// Everything.

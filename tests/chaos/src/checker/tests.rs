@@ -135,6 +135,30 @@ fn a_tick_with_two_runs_in_the_log_is_found() {
 }
 
 #[test]
+fn a_run_that_is_on_record_twice_is_found() {
+    let mut world = World::well();
+    world.records.runs.push(row(4));
+    world.finds_only(Kind::Doubled);
+}
+
+#[test]
+fn a_fault_excuses_what_is_its_own_until_it_is_mended() {
+    for (mended, found) in [(5, false), (3, true)] {
+        let mut world = World::without(4);
+        let mut fault = Fault::new("a restored store", NOON * 1000, tick(mended).millis());
+        fault.excuses.insert(Kind::Gap);
+        world.rules.faults = vec![fault];
+        let Report { findings, .. } = check(
+            &world.expected,
+            &[],
+            &Observed { lines: world.lines, records: world.records, ..Observed::default() },
+            &world.rules,
+        );
+        assert_eq!(findings.contains_key(&Kind::Gap), found, "{findings:?}");
+    }
+}
+
+#[test]
 fn a_tick_without_run_and_outcome_is_found() {
     World::without(4).finds_only(Kind::Gap);
 }

@@ -142,9 +142,7 @@ async fn follows_its_policy(trial: &mut Trial, own: &Policed, first_ms: i64, sta
     let ran: BTreeMap<i64, i64> =
         of_job.filter_map(|row| Some((row.tick?.millis(), row.claimed_ms))).collect();
     let ticks: Vec<i64> = ticks_of(own, first_ms, started_ms);
-    let first = ran.values().copied().filter(|claimed| *claimed >= started_ms).min();
-    let back = (started_ms, first.with_context(|| format!("{} did not run again", own.job.name))?);
-    let outage = Outage { misfire: own.misfire, ticks: &ticks, back, ran: &ran };
+    let outage = Outage { misfire: own.misfire, ticks: &ticks, back_ms: started_ms, ran: &ran };
     let wrong = outage.check();
     let count = ticks.iter().filter(|tick| ran.contains_key(tick)).count();
     let Misfire { policy, limit, deadline } = own.misfire;

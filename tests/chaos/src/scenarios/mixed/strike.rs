@@ -191,10 +191,12 @@ async fn step_clock(trial: &mut Trial, step: &Step, n: usize) -> Result<()> {
     Ok(())
 }
 
-/// As when its quota is used up.
-async fn fill_etcd(trial: &Trial, lasts: Duration) -> Result<()> {
+/// As when its quota is used up. Claims go on all the same: etcd does not count what is nested in a transaction.
+async fn fill_etcd(trial: &mut Trial, lasts: Duration) -> Result<()> {
     let mut etcd = trial.cluster.etcd_client().await?;
     set_alarm(&mut etcd, AlarmAction::Activate).await?;
+    let refused = etcd.put("full", "", None).await.is_err();
+    trial.require(refused, "etcd without room refuses a put", refused);
     sleep(lasts).await;
     set_alarm(&mut etcd, AlarmAction::Deactivate).await
 }

@@ -123,17 +123,17 @@ pub(super) async fn save(trial: &mut Trial, options: &Options) -> Result<Duratio
     trial.expected.extend(saved);
     let few = jobs.div_ceil(20);
     for n in (1..=few).filter(|_| is_wanted("chronos")) {
-        save_chronos(trial, n, options.lease_ttl).await?;
+        save_chronos(trial, n, options.lease_ttl * 2 + options.slack).await?;
     }
     super::edits::save(trial, few).await?;
     trial.note(format_args!("saved {} jobs", trial.expected.len()));
     Ok(Duration::from_millis(u64::from(LONG) * 500))
 }
 
-/// A job of Chronos: its window is as long as two leases and a return, so that no fault may keep it from being met.
-async fn save_chronos(trial: &mut Trial, n: usize, ttl: Duration) -> Result<()> {
+/// A job of Chronos: its window is as long as a recovery takes, so that no fault may keep it from being met.
+async fn save_chronos(trial: &mut Trial, n: usize, recovery: Duration) -> Result<()> {
     let name = format!("chronos-{n:03}");
-    let epsilon = i64::try_from(ttl.as_secs() * 2).unwrap_or(30) + 5;
+    let epsilon = i64::try_from(recovery.as_secs()).unwrap_or(30) + 3;
     let duration = i64::from(CHRONOS) / 2;
     let interval = epsilon + duration + 3;
     let start = trial.now_ms() / 1000 + 3 + i64::try_from(n).unwrap_or(0);
