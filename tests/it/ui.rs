@@ -188,8 +188,8 @@ async fn a_pause_is_no_gap_in_the_ticks() -> Result<()> {
 #[tokio::test]
 async fn jobs_can_be_put_into_another_order() -> Result<()> {
     let (_dev, browser) = jobs(1300, 800).await?;
-    make_job(&browser, "a-fine", "true", "0 0 1 1 *").await?;
     make_job(&browser, "b-bad", "false", "0 0 1 1 *").await?;
+    make_job(&browser, "a-fine", "true", "0 0 1 1 *").await?;
     for (name, state) in [("a-fine", "succeeded"), ("b-bad", "failed")] {
         browser.click(&format!("[data-job={name}] [data-test=run-now]")).await?;
         browser.text(&format!("[data-job={name}] [data-test=last]"), |text| text == state).await?;
