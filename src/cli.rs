@@ -226,9 +226,9 @@ pub(crate) struct JobArgs {
 pub(crate) enum JobCommand {
     /// Create or replace jobs: one, a list, or one a line; JSON or YAML.
     Save {
-        /// The file; - is standard input.
-        #[arg(value_name = "FILE|-")]
-        file: PathBuf,
+        /// The files; - is standard input.
+        #[arg(value_name = "FILE|-", required = true)]
+        files: Vec<PathBuf>,
     },
     /// List all jobs.
     List,

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use common::api::{JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
 use common::span::Span;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -63,6 +63,11 @@ impl ClientError {
         matches!(self, Self::Refused(problem) if [400, 413, 415, 422].contains(&problem.status))
     }
 
+    /// True: there is one of that name.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.kind == "job-exists")
+    }
+
     /// True: there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused(problem) if problem.status == 404)
@@ -92,6 +97,65 @@ impl fmt::Display for Refusal<'_> {
 pub(crate) enum Saved {
     Created,
     Replaced,
+}
+
+/// What to do about a job that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Existing {
+    Replace,
+    Refuse,
+}
+
+impl Existing {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// The answer to a request to save many jobs.
+#[derive(Debug, Deserialize)]
+struct SaveReport {
+    results: Vec<SaveResult>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SaveResult {
+    result: String,
+    problem: Option<Box<Problem>>,
+}
+
+impl SaveResult {
+    fn outcome(self) -> Result<Saved, ClientError> {
+        match self.problem {
+            Some(problem) => Err(ClientError::Refused(problem)),
+            None if self.result == "created" => Ok(Saved::Created),
+            None => Ok(Saved::Replaced),
+        }
+    }
+}
+
+/// Jobs in one request, and their bytes: a manager takes more of both.
+const SAVE_JOBS: usize = 1_000;
+const SAVE_BYTES: usize = 1 << 20;
+
+/// Where to cut jobs into requests.
+pub(crate) fn in_requests(jobs: &[Value]) -> Vec<&[Value]> {
+    let (mut requests, mut begin, mut bytes) = (Vec::new(), 0, 0);
+    for (n, job) in jobs.iter().enumerate() {
+        let size = job.to_string().len();
+        if n > begin && (n - begin == SAVE_JOBS || bytes + size > SAVE_BYTES) {
+            requests.push(&jobs[begin..n]);
+            (begin, bytes) = (n, 0);
+        }
+        bytes += size;
+    }
+    if begin < jobs.len() {
+        requests.push(&jobs[begin..]);
+    }
+    requests
 }
 
 impl Client {
@@ -133,6 +197,29 @@ impl Client {
         let request = self.http.request(Method::PUT, self.url(&["jobs", name])).json(job);
         let response = self.send(request).await?;
         Ok(if response.status() == StatusCode::CREATED { Saved::Created } else { Saved::Replaced })
+    }
+
+    /// Saves many jobs, each by itself, and says of each what became of it, in their order. An error: of this and
+    /// those behind it nothing is known.
+    pub(crate) async fn save_jobs(
+        &self,
+        jobs: &[Value],
+        existing: Existing,
+    ) -> Result<Vec<Result<Saved, ClientError>>, ClientError> {
+        let mut url = self.url(&["save"]);
+        url.query_pairs_mut().append_pair("existing", existing.name());
+        let items: Vec<String> = jobs.iter().map(Value::to_string).collect();
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json");
+        let sent = self.send(request.body(format!("[{}]", items.join(",")))).await;
+        let report: SaveReport = match sent {
+            Ok(response) => self.decode(response).await?,
+            // The request as a whole, and so each of its jobs.
+            Err(ClientError::Refused(problem)) => {
+                return Ok(jobs.iter().map(|_| Err(ClientError::Refused(problem.clone()))).collect());
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(report.results.into_iter().map(SaveResult::outcome).collect())
     }
 
     pub(crate) async fn delete_job(&self, name: &str) -> Result<(), ClientError> {
@@ -260,4 +347,19 @@ fn page(url: &mut Url, limit: u32, after: Option<&str>) {
 /// What a command sends when it sends a job of its own making.
 pub(crate) fn to_value(job: &impl Serialize) -> anyhow::Result<Value> {
     Ok(serde_json::to_value(job)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_jobs_go_in_requests_of_bounded_count_and_size() {
+        let lengths = |jobs: &[Value]| in_requests(jobs).iter().map(|jobs| jobs.len()).collect::<Vec<_>>();
+        assert_eq!(lengths(&vec![Value::from(7); 2_500]), [1_000, 1_000, 500]);
+        let large = Value::from("x".repeat(SAVE_BYTES / 2));
+        assert_eq!(lengths(&vec![large; 3]), [1, 1, 1]);
+        assert_eq!(lengths(&[Value::from("x".repeat(2 * SAVE_BYTES)), Value::from(7)]), [1, 1]);
+        assert!(lengths(&[]).is_empty());
+    }
 }

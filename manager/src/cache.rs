@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    ops::Bound,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
@@ -24,10 +23,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::view::JobState;
+use list::{JobRow, LockRow};
 
 mod decode;
 pub(crate) mod feed;
+pub(crate) mod list;
 #[cfg(test)]
 mod tests;
 
@@ -112,9 +112,9 @@ pub(crate) struct JobSnapshot {
 
 #[derive(Default)]
 struct Content {
-    jobs: BTreeMap<Box<str>, Arc<CachedJob>>,
+    jobs: BTreeMap<Box<str>, JobRow>,
     broken: BTreeSet<Box<str>>,
-    locks: HashMap<Box<str>, Arc<CachedLock>>,
+    locks: BTreeMap<Box<str>, LockRow>,
     /// The names under `locks` that are held: few, where the locks are many.
     held: BTreeSet<Box<str>>,
     workers: BTreeMap<Box<str>, Arc<Registration>>,
@@ -146,18 +146,6 @@ impl Default for Cache {
         let progress = watch::Sender::new(Progress::default());
         Self { content: RwLock::default(), progress, waiting: Default::default() }
     }
-}
-
-/// Which jobs, for a page of them.
-#[derive(Debug, Default)]
-pub(crate) struct JobFilter {
-    /// Only names that contain this.
-    pub(crate) contains: Option<String>,
-    /// Only those in this state.
-    pub(crate) state: Option<JobState>,
-    /// Behind this name.
-    pub(crate) after: Option<String>,
-    pub(crate) limit: usize,
 }
 
 impl Cache {
@@ -219,9 +207,9 @@ impl Cache {
     /// A job by its name.
     pub(crate) fn job(&self, name: &str) -> Option<JobSnapshot> {
         self.read(|content| {
-            let job = content.jobs.get(name)?.clone();
-            let lock = content.locks.get(name).cloned();
-            let active = content.active(|of| of == name);
+            let job = content.jobs.get(name)?.job.clone();
+            let lock = content.locks.get(name).map(|row| row.lock.clone());
+            let active = content.active_of(name);
             Some(JobSnapshot { name: name.to_owned(), job, lock, active })
         })
     }
@@ -232,50 +220,19 @@ impl Cache {
         current && self.read(|content| !content.jobs.contains_key(name) && !content.locks.contains_key(name))
     }
 
-    /// A page of jobs by name, broken ones left out, and whether there are more.
-    pub(crate) fn jobs(&self, filter: &JobFilter) -> (Vec<JobSnapshot>, bool) {
-        self.read(|content| {
-            let beside: HashSet<&str> = content.runs.values().map(|run| run.held.job.as_str()).collect();
-            let from = filter.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut page: Vec<JobSnapshot> = content
-                .jobs
-                .range::<str, _>((from, Bound::Unbounded))
-                .filter(|(name, _)| filter.contains.as_deref().is_none_or(|part| name.contains(part)))
-                .filter_map(|(name, job)| {
-                    let stored = job.stored.as_ref().ok()?;
-                    let lock = content.locks.get(name);
-                    let fits = |state: JobState| {
-                        let held = lock.is_some_and(|lock| lock.held.is_some());
-                        let last = lock.and_then(|lock| lock.last.as_ref());
-                        state.is_of(stored, last, held || beside.contains(&**name))
-                    };
-                    filter.state.is_none_or(fits).then(|| JobSnapshot {
-                        name: name.to_string(),
-                        job: job.clone(),
-                        lock: lock.cloned(),
-                        active: Vec::new(),
-                    })
-                })
-                .take(filter.limit + 1)
-                .collect();
-            let more = page.len() > filter.limit;
-            page.truncate(filter.limit);
-            content.fill_active(&mut page);
-            (page, more)
-        })
-    }
-
     /// Every job, by name, broken ones included.
     pub(crate) fn all_jobs(&self) -> Vec<(String, Arc<CachedJob>)> {
-        self.read(|content| content.jobs.iter().map(|(name, job)| (name.to_string(), job.clone())).collect())
+        self.read(|content| {
+            content.jobs.iter().map(|(name, row)| (name.to_string(), row.job.clone())).collect()
+        })
     }
 
     /// At most `limit` jobs whose stored value does not decode.
     pub(crate) fn broken(&self, contains: Option<&str>, limit: usize) -> Vec<(String, Arc<CachedJob>)> {
         self.read(|content| {
-            let fits = |name: &str| contains.is_none_or(|part| name.contains(part));
+            let fits = |name: &str| contains.is_none_or(|part| list::contains(name, part));
             let names = content.broken.iter().filter(|name| fits(name)).take(limit);
-            names.filter_map(|name| Some((name.to_string(), content.jobs.get(name)?.clone()))).collect()
+            names.filter_map(|name| Some((name.to_string(), content.jobs.get(name)?.job.clone()))).collect()
         })
     }
 
@@ -324,7 +281,7 @@ impl Cache {
     /// A job's command in one line, "" when it is not known.
     pub(crate) fn command_of(&self, job: &str) -> String {
         self.read(|content| {
-            let stored = content.jobs.get(job).and_then(|job| job.stored.as_ref().ok());
+            let stored = content.jobs.get(job).and_then(|row| row.job.stored.as_ref().ok());
             stored.map(|stored| stored.job.driver.text()).unwrap_or_default()
         })
     }
@@ -334,10 +291,19 @@ impl Content {
     /// Held ones first, so that the newest attempt of a run comes last.
     fn active(&self, fits: impl Fn(&str) -> bool) -> Vec<Active> {
         let locked = self.held.iter().filter(|job| fits(job)).filter_map(|job| self.locks.get(job));
-        let locked = locked.filter_map(|lock| lock.held.clone()).map(Active::Held);
+        let locked = locked.filter_map(|row| row.lock.held.clone()).map(Active::Held);
         let free = self.runs.values().filter(|run| fits(run.held.job.as_str()));
         let wanted = self.queue.values().filter(|wanted| fits(wanted.job.as_str()));
         locked.chain(free.cloned().map(Active::Held)).chain(wanted.cloned().map(Active::Wanted)).collect()
+    }
+
+    /// As [`Content::active`], without a look at what runs of other jobs hold.
+    fn active_of(&self, name: &str) -> Vec<Active> {
+        let locked = self.locks.get(name).and_then(|row| row.lock.held.clone()).map(Active::Held);
+        let free = self.runs.values().filter(|run| run.held.job.as_str() == name);
+        let wanted = self.queue.values().filter(|wanted| wanted.job.as_str() == name);
+        let beside = free.cloned().map(Active::Held).chain(wanted.cloned().map(Active::Wanted));
+        locked.into_iter().chain(beside).collect()
     }
 
     fn fill_active(&self, page: &mut [JobSnapshot]) {

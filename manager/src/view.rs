@@ -6,7 +6,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use common::{
     api::{JobStatus, JobView, RunView, WorkerView, run::instant_text},
     job::{Job, StoredJob},
-    lock::LastRun,
     run::RunState,
     schedule::Schedule,
     store::Revision,
@@ -30,17 +29,6 @@ pub(crate) enum JobState {
     Running,
     /// How its last run ended.
     Last(RunState),
-}
-
-impl JobState {
-    pub(crate) fn is_of(self, stored: &StoredJob, last: Option<&LastRun>, running: bool) -> bool {
-        match self {
-            Self::Active => !stored.paused,
-            Self::Paused => stored.paused,
-            Self::Running => running,
-            Self::Last(state) => last.is_some_and(|last| last.state == state),
-        }
-    }
 }
 
 impl FromStr for JobState {

@@ -12,16 +12,12 @@ use common::{
     id::JobName,
     job::Job,
 };
-use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::{
-    job::{SAVES_AT_A_TIME, word},
-    job_file,
-};
+use super::{job::word, job_file};
 use crate::{
     cli::ImportCrontab,
-    client::{Client, ClientError, to_value},
+    client::{Client, ClientError, Existing, in_requests, to_value},
     config::ClientSettings,
     exit::{BadInput, Exit},
     output::Output,
@@ -153,57 +149,55 @@ fn refuse_names_of_two_files(imports: &mut [Import]) {
     }
 }
 
-/// Saves the jobs, several at a time. Ends at the first request that gets no answer.
+/// Saves the jobs. Ends at the first request that gets no answer.
 async fn save(imports: &mut [Import], client: &Client, replace: bool) -> anyhow::Result<()> {
+    let existing = if replace { Existing::Replace } else { Existing::Refuse };
     for import in imports {
         let Import { crontab, savings, .. } = import;
-        let jobs: Vec<(usize, &Job)> =
-            crontab.jobs().filter(|(line, _)| !savings.contains_key(line)).collect();
-        let mut saves = stream::iter(
-            jobs.into_iter().map(|(line, job)| async move { (line, save_one(client, job, replace).await) }),
-        )
-        .buffered(SAVES_AT_A_TIME);
-        let mut unanswered = None;
-        while let Some((line, saving)) = saves.next().await {
-            match saving {
-                Ok(saving) => savings.insert(line, saving),
-                Err(error) => {
-                    savings.insert(line, Err("no answer".to_owned()));
-                    unanswered = Some(error);
-                    break;
-                }
-            };
+        let (mut lines, mut jobs, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        for (line, job) in crontab.jobs().filter(|(line, _)| !savings.contains_key(line)) {
+            lines.push(line);
+            jobs.push(job);
+            values.push(to_value(job)?);
         }
-        drop(saves);
-        if let Some(error) = unanswered {
-            return Err(error);
+        let mut given = lines.iter().zip(&jobs);
+        for request in in_requests(&values) {
+            let saves = client.save_jobs(request, existing).await;
+            for (n, (line, job)) in given.by_ref().take(request.len()).enumerate() {
+                let saving = match saves.as_ref().map(|saves| saves.get(n)) {
+                    Ok(Some(Ok(saved))) => Ok(word(*saved)),
+                    Ok(Some(Err(error))) if error.is_taken() => save_over(client, job).await?,
+                    Ok(Some(Err(error))) => Err(error.to_string()),
+                    Ok(None) | Err(_) => Err("no answer".to_owned()),
+                };
+                savings.insert(*line, saving);
+            }
+            saves?;
         }
     }
     Ok(())
 }
 
-/// Saves a job, unless its name is that of one with another origin.
-async fn save_one(client: &Client, job: &Job, replace: bool) -> anyhow::Result<Saving> {
+/// Replaces a job, unless it has another origin.
+async fn save_over(client: &Client, job: &Job) -> anyhow::Result<Saving> {
     let name = job.name.as_str();
     let lost = |error: ClientError| match error {
         ClientError::Unreachable { .. } => Err(error.into()),
         error => Ok(Err(error.to_string())),
     };
-    if !replace {
-        match client.job(name).await {
-            Ok(there) if there.job.labels.get(SOURCE_LABEL) != job.labels.get(SOURCE_LABEL) => {
-                let origin = there.job.labels.get(SOURCE_LABEL).map_or_else(
-                    || "was not imported".to_owned(),
-                    |source| format!("was imported from {source}"),
-                );
-                return Ok(Err(format!(
-                    "there is a job of this name that {origin}: --prefix-name gives these another, --replace replaces it"
-                )));
-            }
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return lost(error),
+    match client.job(name).await {
+        Ok(there) if there.job.labels.get(SOURCE_LABEL) != job.labels.get(SOURCE_LABEL) => {
+            let origin = there.job.labels.get(SOURCE_LABEL).map_or_else(
+                || "was not imported".to_owned(),
+                |source| format!("was imported from {source}"),
+            );
+            return Ok(Err(format!(
+                "there is a job of this name that {origin}: --prefix-name gives these another, --replace replaces it"
+            )));
         }
+        Ok(_) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return lost(error),
     }
     match client.save_job(name, &to_value(job)?).await {
         Ok(saved) => Ok(Ok(word(saved))),

@@ -1,6 +1,6 @@
 //! `quorate job`: definitions of jobs, and what can be asked of them.
 
-use std::path::Path;
+use std::{collections::HashSet, path::PathBuf};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -9,23 +9,19 @@ use common::{
     clock::{Clock as _, SystemClock},
     run::RunState,
 };
-use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::{failed, job_file};
 use crate::{
     cli::{JobCommand, RunFilter},
-    client::{Client, ClientError, Saved},
-    exit::Exit,
+    client::{Client, Existing, Saved, in_requests},
+    exit::{BadInput, Exit},
     output::{Output, Table, relative, visible},
 };
 
-/// Saves under way at a time: each waits for the manager to have seen its own.
-pub(super) const SAVES_AT_A_TIME: usize = 16;
-
 pub(super) async fn run(command: JobCommand, client: Client, mut output: Output) -> anyhow::Result<Exit> {
     let exit = match command {
-        JobCommand::Save { file } => save(&client, &file, &mut output).await?,
+        JobCommand::Save { files } => save(&client, &files, &mut output).await?,
         JobCommand::List => list(&client, &mut output).await?,
         JobCommand::Show { name } => {
             let view = client.job(&name).await.map_err(failed)?;
@@ -91,32 +87,40 @@ async fn run_now(client: &Client, name: &str, follow: bool, output: &mut Output)
     Ok(if view.state == RunState::Succeeded { Exit::Done } else { Exit::Failed })
 }
 
-async fn save(client: &Client, file: &Path, output: &mut Output) -> anyhow::Result<Exit> {
-    let jobs = job_file::jobs(file, &job_file::read(file)?)?;
-    let total = jobs.len();
-    let mut saves = stream::iter(jobs.into_iter().map(|(name, job)| async move {
-        let saved = client.save_job(&name, &job).await;
-        (name, saved)
-    }))
-    .buffered(SAVES_AT_A_TIME);
-    let (mut exit, mut reports) = (Exit::Done, Vec::new());
-    while let Some((name, saved)) = saves.next().await {
-        let report = match saved {
-            Ok(saved) => json!({"job": name, "result": word(saved)}),
-            Err(error @ ClientError::Unreachable { .. }) => {
-                return Err(error).with_context(|| {
-                    format!("{} of {total} jobs were not saved", total - count_saved(&reports))
-                });
-            }
-            Err(error) => {
-                exit = exit.and(if error.is_bad_input() { Exit::BadInput } else { Exit::Failed });
-                json!({"job": name, "result": "refused", "error": error.to_string()})
-            }
-        };
-        if !output.is_json() {
-            say(output, &report)?;
+async fn save(client: &Client, files: &[PathBuf], output: &mut Output) -> anyhow::Result<Exit> {
+    let (mut names, mut jobs) = (Vec::new(), Vec::new());
+    for file in files {
+        for (name, job) in job_file::jobs(file, &job_file::read(file)?)? {
+            names.push(name);
+            jobs.push(job);
         }
-        reports.push(report);
+    }
+    let mut seen = HashSet::new();
+    if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+        return Err(
+            BadInput(format!("{name:?} is in two of these files: only one of them can be saved")).into()
+        );
+    }
+    let total = jobs.len();
+    let (mut exit, mut reports, mut names) = (Exit::Done, Vec::new(), names.into_iter());
+    for request in in_requests(&jobs) {
+        let saves = client
+            .save_jobs(request, Existing::Replace)
+            .await
+            .with_context(|| format!("{} of {total} jobs were not saved", total - count_saved(&reports)))?;
+        for (name, saved) in names.by_ref().take(request.len()).zip(saves) {
+            let report = match saved {
+                Ok(saved) => json!({"job": name, "result": word(saved)}),
+                Err(error) => {
+                    exit = exit.and(if error.is_bad_input() { Exit::BadInput } else { Exit::Failed });
+                    json!({"job": name, "result": "refused", "error": error.to_string()})
+                }
+            };
+            if !output.is_json() {
+                say(output, &report)?;
+            }
+            reports.push(report);
+        }
     }
     if output.is_json() {
         output.json(&reports)?;

@@ -184,3 +184,22 @@ async fn a_pause_is_no_gap_in_the_ticks() -> Result<()> {
     assert_eq!(before, after);
     Ok(())
 }
+
+#[tokio::test]
+async fn jobs_can_be_put_into_another_order() -> Result<()> {
+    let (_dev, browser) = jobs(1300, 800).await?;
+    make_job(&browser, "b-bad", "false", "0 0 1 1 *").await?;
+    make_job(&browser, "a-fine", "true", "0 0 1 1 *").await?;
+    for (name, state) in [("a-fine", "succeeded"), ("b-bad", "failed")] {
+        browser.click(&format!("[data-job={name}] [data-test=run-now]")).await?;
+        browser.text(&format!("[data-job={name}] [data-test=last]"), |text| text == state).await?;
+    }
+    browser.text("[data-test=job-name]", |text| text == "a-fine").await?;
+    browser.click("[data-test=sort] option[value=result]").await?;
+    browser.text("[data-test=job-name]", |text| text == "b-bad").await?;
+    browser.screenshot("jobs-sorted").await?;
+    browser.fill("[data-test=search]", "FINE").await?;
+    browser.count("[data-test=job]", |count| count == 1).await?;
+    browser.text("[data-test=job-name]", |text| text == "a-fine").await?;
+    Ok(())
+}

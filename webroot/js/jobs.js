@@ -9,6 +9,8 @@ import { coming, setTime, timeElement } from "./time.js";
 const PAGE = 100;
 const REFRESH = 2000;
 
+const ORDERS = [["", "By name"], ["next", "Next first"], ["-ended", "Last ended first"], ["result", "Worst result first"]];
+
 // What stands below the words: the expressions themselves.
 function triggerText(trigger) {
   if (trigger.cron) return [trigger.cron].flat().join("\n");
@@ -140,6 +142,8 @@ export function showJobs(root, life) {
   const search = el("input", {
     class: "form-control search", type: "search", placeholder: "Search jobs", "aria-label": "Search jobs", "data-test": "search",
   });
+  const sort = el("select", { class: "form-select sort", "aria-label": "Order", "data-test": "sort" },
+    ...ORDERS.map(([value, text]) => el("option", { value, text })));
   const body = el("tbody");
   const head = ["Job", "Schedule", "Next run", "Last result"].map((text) => el("th", { scope: "col", text }));
   const table = el("table", { class: "table align-middle cards", "data-test": "jobs", hidden: true },
@@ -155,7 +159,7 @@ export function showJobs(root, life) {
     const q = search.value.trim();
     let page;
     try {
-      page = await pages(jobs.list, { q }, count, signal);
+      page = await pages(jobs.list, { q, sort: sort.value }, count, signal);
     } catch (error) {
       if (error.name === "AbortError") throw error;
       wrong.say(error.away ? "" : error.message);
@@ -175,13 +179,17 @@ export function showJobs(root, life) {
     clearTimeout(timer);
     timer = setTimeout(refresh, 200);
   });
+  sort.addEventListener("change", () => {
+    count = PAGE;
+    refresh();
+  });
   more.addEventListener("click", () => {
     count += PAGE;
     refresh();
   });
   root.append(
     el("div", { class: "heading" },
-      el("h1", { class: "h4 mb-0" }, "Jobs"), search,
+      el("h1", { class: "h4 mb-0" }, "Jobs"), search, sort,
       el("a", { class: "btn btn-primary", href: "#/jobs/new", "data-test": "new-job" }, icon("plus-lg"), " New job")),
     wrong.root, broken.root, found, table, none, more,
   );

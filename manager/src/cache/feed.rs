@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Cache, Content, Place,
     decode::{Value, decode},
+    list::{JobRow, LockRow},
 };
 use crate::state::App;
 
@@ -143,13 +144,13 @@ impl Content {
                 if job.stored.is_err() {
                     self.broken.insert(name.clone());
                 }
-                self.jobs.insert(name, job);
+                self.jobs.insert(name, JobRow::new(job));
             }
             Some(Value::Lock(lock)) => {
                 if lock.held.is_some() {
                     self.held.insert(name.clone());
                 }
-                self.locks.insert(name, lock);
+                self.locks.insert(name, LockRow::new(lock));
             }
             Some(Value::Worker(worker)) => {
                 self.workers.insert(name, worker);

@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use common::{
     lock::Lock,
+    run::RunState,
     store::{Entry, Key, key::Keys},
 };
 use tokio::time::Instant;
 
-use super::{decode::decode, *};
+use super::{
+    decode::decode,
+    list::{JobFilter, Position, Sort},
+    *,
+};
+use crate::view::JobState;
 
 fn keys() -> Keys {
     Keys::new("/q/").unwrap()
@@ -29,7 +36,7 @@ fn all() -> JobFilter {
 }
 
 fn names(cache: &Cache) -> Vec<String> {
-    cache.jobs(&all()).0.into_iter().map(|job| job.name).collect()
+    cache.jobs(&all(), DateTime::UNIX_EPOCH).0.into_iter().map(|job| job.name).collect()
 }
 
 #[test]
@@ -93,4 +100,65 @@ async fn what_was_never_read_is_not_an_empty_list() {
     }
     assert!(cache.loaded(Instant::now()).await);
     assert_eq!(cache.stale(), None);
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+/// A job of a cron expression, with a free lock that says how its last run ended.
+fn with_last(cache: &Cache, name: &str, cron: &str, last: Option<(&str, &str)>) {
+    let value = format!(r#"{{"name": "{name}", "command": "date", "cronExpr": "{cron}"}}"#);
+    let job = entry(keys().jobs.key(name), value.as_bytes(), 1);
+    cache.change(Place::Jobs, vec![(name.into(), decode(Place::Jobs, name, &job))], 1);
+    let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
+    let last = last.map_or_else(
+        || "{}".to_owned(),
+        |(state, ended)| format!(r#"{{"run":"{run}","state":"{state}","ended":"{ended}","worker":"w"}}"#),
+    );
+    let lock = entry(keys().locks.key(name), format!("2026-11-22T01:02:03Z {last}").as_bytes(), 1);
+    cache.change(Place::Locks, vec![(name.into(), decode(Place::Locks, name, &lock))], 1);
+}
+
+/// All pages of two jobs each.
+fn paged(cache: &Cache, sort: &str, q: Option<&str>, state: Option<JobState>) -> Vec<String> {
+    let sort: Sort = sort.parse().unwrap();
+    let (mut names, mut after) = (Vec::new(), None);
+    loop {
+        let contains = q.map(str::to_owned);
+        let filter = JobFilter { contains, state, sort, after, limit: 2 };
+        let (page, next) = cache.jobs(&filter, at("2026-11-22T10:00:00Z"));
+        names.extend(page.into_iter().map(|job| job.name));
+        let Some(next) = next else { return names };
+        after = Some(Position::parse(&next, sort).unwrap());
+    }
+}
+
+#[test]
+fn jobs_are_sorted_searched_and_filtered_page_by_page() {
+    let cache = Cache::default();
+    for (name, cron, last) in [
+        ("Alpha", "0 12 * * *", Some(("succeeded", "2026-11-22T09:00:00Z"))),
+        ("beta", "0 11 * * *", Some(("failed", "2026-11-22T08:00:00Z"))),
+        ("gamma", "0 13 * * *", None),
+        ("delta", "0 11 * * *", Some(("lost", "2026-11-22T07:00:00Z"))),
+        ("none alpha", "0 0 1 1 * 1999", None),
+    ] {
+        with_last(&cache, name, cron, last);
+    }
+    // A lock without a job, in the middle of the others.
+    let orphan = entry(keys().locks.key("c"), b"2026-11-22T01:02:03Z {}", 1);
+    cache.change(Place::Locks, vec![("c".into(), decode(Place::Locks, "c", &orphan))], 1);
+    let by = |sort: &str| paged(&cache, sort, None, None);
+    assert_eq!(by("name"), ["Alpha", "beta", "delta", "gamma", "none alpha"]);
+    assert_eq!(by("-name"), ["none alpha", "gamma", "delta", "beta", "Alpha"]);
+    assert_eq!(by("next"), ["beta", "delta", "Alpha", "gamma", "none alpha"]);
+    assert_eq!(by("-ended"), ["Alpha", "beta", "delta", "none alpha", "gamma"]);
+    assert_eq!(by("result"), ["delta", "beta", "Alpha", "gamma", "none alpha"]);
+    assert_eq!(paged(&cache, "name", Some("ALPHA"), None), ["Alpha", "none alpha"]);
+    assert_eq!(paged(&cache, "-next", Some("a"), None).len(), 5);
+    let failed = Some(JobState::Last(RunState::Failed));
+    assert_eq!(paged(&cache, "name", None, failed), ["beta"]);
+    assert_eq!(paged(&cache, "next", Some("gam"), failed), [""; 0]);
+    assert!("colour".parse::<Sort>().is_err() && Position::parse("beta", "next".parse().unwrap()).is_none());
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::By;
 use crate::{
-    cache::JobFilter,
+    cache::list::{JobFilter, Position},
     input::{Body, BulkBody, Named, NoParams, Params},
     jobs::{self, Expect, Paused, Saved},
     kills,
@@ -58,6 +58,14 @@ pub(crate) struct KillRequested {
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Result<Json<JobPage>, ApiError> {
+    let sort = params
+        .parsed(
+            "sort",
+            "order of jobs; there are name, next, ended and result, and each with a minus before it",
+            "-ended",
+        )
+        .unwrap_or_default();
+    let after = params.text("after");
     let filter = JobFilter {
         contains: params.text("q"),
         state: params.parsed(
@@ -66,17 +74,35 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Res
              timed_out, killed, lost and expired",
             "paused",
         ),
-        after: params.text("after"),
+        sort,
+        after: after.as_deref().and_then(|text| Position::parse(text, sort)),
         limit: params.limit(),
     };
     params.done()?;
+    if let Some(text) = after.filter(|_| filter.after.is_none()) {
+        let problem = "is no position in a list of this order";
+        return Err(ApiError::bad_field(FieldError::new(
+            "after",
+            text,
+            problem,
+            "the \"next\" of the page before",
+        )));
+    }
     app.loaded().await?;
-    let (page, more) = app.cache.jobs(&filter);
-    let viewer = Viewer::new(&app.cache, app.now());
-    let items = page.iter().map(|job| viewer.job(job)).collect::<Result<_, _>>()?;
-    let next = page.last().filter(|_| more).map(|job| job.name.clone());
+    let now = app.now();
     let first_and_any = filter.after.is_none() && filter.state.is_none();
     let broken = if first_and_any { broken(&app, filter.contains.as_deref()) } else { Vec::new() };
+    // A walk through all jobs, and at first a schedule to read for each: not on a thread that answers requests.
+    let walk = {
+        let app = app.clone();
+        tokio::task::spawn_blocking(move || app.cache.jobs(&filter, now))
+    };
+    let (page, next) = walk.await.map_err(|error| {
+        tracing::error!(%error, "failed to go through the jobs");
+        ApiError::Internal
+    })?;
+    let viewer = Viewer::new(&app.cache, now);
+    let items = page.iter().map(|job| viewer.job(job)).collect::<Result<_, _>>()?;
     Ok(Json(JobPage { items, next, broken }))
 }
 

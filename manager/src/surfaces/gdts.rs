@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use axum::{
     Form, Json,
+    body::Body,
     extract::{FromRequest, Query, Request, State},
-    http::Method,
+    http::{Method, header},
     response::{IntoResponse, Response},
 };
 use common::{
@@ -140,14 +141,29 @@ pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Respo
     answer(do_save(&app, request).await)
 }
 
-async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
+/// The job that is posted, by name, and what of it is given.
+async fn posted_job(request: Request) -> Result<(JobName, Map<String, Value>), ApiError> {
     let fields = Fields::posted(request).await?;
     let text = fields.required("job")?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
         ApiError::bad_request(format!("job is no JSON: {error}; right is {}", translate::EXAMPLE))
     })?;
-    let given: Map<String, Value> = translate::given(value)?;
-    let name: JobName = translate::name(&given)?;
+    let given = translate::given(value)?;
+    Ok((translate::name(&given)?, given))
+}
+
+/// Reads what is posted to `/job/save` over `previous`; why not, in words.
+pub(crate) async fn read_form(body: &[u8], previous: Option<&Job>) -> Result<Job, String> {
+    let request = Request::post("/job/save")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(body.to_vec()))
+        .map_err(|error| error.to_string())?;
+    let (_, given) = posted_job(request).await.map_err(|error| error.to_string())?;
+    translate::job(&given, previous).map_err(|error| error.to_string())
+}
+
+async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
+    let (name, given) = posted_job(request).await?;
     let saved = jobs::save(app, &name, &Expect::Any, |previous| {
         translate::job(&given, previous).map_err(|error: JobError| error.into())
     })

@@ -144,3 +144,17 @@ async fn a_form_that_is_too_large_is_refused() {
     let job = format!(r#"{{"name":"a","command":"{long}","cronExpr":"@daily"}}"#);
     refuses(&save(&bench, &job).await, "larger than");
 }
+
+#[tokio::test]
+async fn every_form_that_the_fuzzer_starts_from_is_read_or_refused_and_stays_as_it_was() {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/seeds/gdts");
+    let mut read = 0;
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        let body = std::fs::read(seed.unwrap().path()).unwrap();
+        let Ok(job) = manager::read_gdts_form(&body, None).await else { continue };
+        let over = manager::read_gdts_form(&body, Some(&job)).await.unwrap();
+        assert_eq!(over, job);
+        read += 1;
+    }
+    assert!(read >= 3, "only {read} were read");
+}

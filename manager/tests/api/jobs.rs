@@ -336,3 +336,26 @@ async fn a_save_that_the_lists_know_nothing_of_yet_replaces_nothing_blindly() {
     let replaced = bench.send_json("PUT", "/api/v1/jobs/third", &minutely("third")).await;
     assert_eq!(replaced.status, 200, "{replaced:?}");
 }
+
+#[tokio::test]
+async fn jobs_are_listed_in_the_order_that_is_asked_for() {
+    let bench = Bench::start().await;
+    for (name, cron) in [("a", "0 13 * * *"), ("b", "0 12 * * *"), ("C", "0 14 * * *")] {
+        let body = format!(
+            r#"{{"name": "{name}", "trigger": {{"cron": ["{cron}"]}}, "driver": {{"shell": {{"command": "date"}}}}}}"#
+        );
+        assert_eq!(bench.send_json("POST", "/api/v1/jobs", &body).await.status, 201);
+    }
+    let first = bench.get("/api/v1/jobs?sort=next&limit=2").await;
+    assert_eq!(first.names("name"), ["b", "a"]);
+    let next = first.json()["next"].as_str().unwrap().to_owned();
+    let rest = bench.get(&format!("/api/v1/jobs?sort=next&limit=2&after={next}")).await;
+    assert_eq!((rest.names("name"), &rest.json()["next"]), (vec!["C".to_owned()], &json!(null)));
+    assert_eq!(bench.get("/api/v1/jobs?sort=-name&q=c").await.names("name"), ["C"]);
+    bench.post("/api/v1/jobs/b/pause").await;
+    assert_eq!(bench.get("/api/v1/jobs?sort=next").await.names("name"), ["a", "C", "b"]);
+    for (query, field) in [("sort=colour", "sort"), ("sort=next&after=b", "after")] {
+        let answer = bench.get(&format!("/api/v1/jobs?{query}")).await;
+        assert_eq!((answer.status, &answer.json()["errors"][0]["field"]), (400, &json!(field)), "{query}");
+    }
+}

@@ -16,18 +16,18 @@ const RUN: &str = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
 
 fn of_tick(n: u8, tick: &str, state: RunState) -> RunRecord {
     let record = record("a", &format!("01935d2e-7b1c-7c3e-9a51-0000000000{n:02x}"), tick, state);
-    RunRecord { tick: Some(tick.parse().unwrap()), ..record }
+    RunRecord { tick: Some(tick.parse().expect("a literal of the test")), ..record }
 }
 
 fn stretch(from: &str, to: &str, count: u64) -> TickRecord {
     TickRecord {
-        job_name: "a".parse().unwrap(),
-        from: from.parse().unwrap(),
-        to: to.parse().unwrap(),
+        job_name: "a".parse().expect("a literal of the test"),
+        from: from.parse().expect("a literal of the test"),
+        to: to.parse().expect("a literal of the test"),
         count,
         outcome: TickOutcome::Missed,
         reason: "no worker was there".to_owned(),
-        worker: "w1".parse().unwrap(),
+        worker: "w1".parse().expect("a literal of the test"),
         expires: i64::MAX / 2,
     }
 }
@@ -41,7 +41,12 @@ async fn minutely(bench: &Bench) {
             "driver": {"shell": {"command": "date"}},
         },
     });
-    bench.put(bench.keys.locks.key("a"), Lock::new("2026-11-22T10:00:00Z".parse().unwrap()).encode()).await;
+    bench
+        .put(
+            bench.keys.locks.key("a"),
+            Lock::new("2026-11-22T10:00:00Z".parse().expect("a literal of the test")).encode(),
+        )
+        .await;
     bench.put(bench.keys.jobs.key("a"), stored.to_string()).await;
     bench.until("/api/v1/jobs/a", |answer| answer.status == 200).await;
 }
@@ -49,7 +54,8 @@ async fn minutely(bench: &Bench) {
 fn short(page: &Value) -> Vec<String> {
     let items = page["items"].as_array().unwrap_or_else(|| panic!("{page}"));
     let text = |item: &Value| {
-        let (tick, outcome) = (item["tick"].as_str().unwrap(), item["outcome"].as_str().unwrap());
+        let (tick, outcome) =
+            (item["tick"].as_str().expect("a tick"), item["outcome"].as_str().expect("an outcome"));
         format!("{} {outcome} {}", &tick[11..19], item["count"])
     };
     items.iter().map(text).collect()
