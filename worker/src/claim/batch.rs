@@ -128,6 +128,7 @@ impl Sending {
             let (sending, ending) = (self.clone(), shutdown.clone());
             self.tracker.spawn(async move {
                 tokio::select! {
+                    biased;
                     () = sending.send(batch) => {}
                     () = ending.cancelled() => {}
                 }
