@@ -116,7 +116,8 @@ impl Running for SimRun {
                 }
                 () = sleep_until(at) => {
                     let complete = at == self.ends;
-                    self.end(if complete { End::Complete } else { End::Stopped });
+                    // Who was told to end and does so by itself meanwhile counts as told.
+                    self.end(if kill.is_none() { End::Complete } else { End::Stopped });
                     return if complete { Exit::Code(0) } else { Exit::Signal(15) };
                 }
                 Ok(()) = stop.changed() => {

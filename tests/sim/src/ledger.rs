@@ -116,7 +116,8 @@ struct JobFacts {
 #[derive(Default)]
 struct TickFacts {
     runs: Vec<RunFacts>,
-    outcome: Option<TickOutcome>,
+    /// What it is, and when that was first told.
+    outcome: Option<(TickOutcome, i64)>,
 }
 
 struct RunFacts {
@@ -302,7 +303,9 @@ impl State {
         while second <= to {
             count += 1;
             if second > job.judged {
-                job.ticks.entry(second).or_default().outcome = Some(record.outcome);
+                let outcome = &mut job.ticks.entry(second).or_default().outcome;
+                let first = outcome.map_or(now, |(_, first)| first);
+                *outcome = Some((record.outcome, first));
             }
             second = job.plan.next_after(second);
         }

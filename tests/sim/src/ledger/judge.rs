@@ -55,11 +55,17 @@ impl State {
         }
         match (facts.runs.last(), facts.outcome) {
             (Some(run), _) => self.judge_run(&what, at_ms, run),
-            (None, Some(TickOutcome::Skipped)) if job.executed_at(at_ms) => self.report.skipped += 1,
-            (None, Some(TickOutcome::Skipped)) => {
+            (None, Some((TickOutcome::Skipped, _))) if job.executed(at_ms, at_ms) => self.report.skipped += 1,
+            // Whoever looks at it late may find a run that began meanwhile.
+            (None, Some((TickOutcome::Skipped, told)))
+                if job.executed(at_ms, told) && self.faults_in(at_ms, at_ms).next().is_some() =>
+            {
+                self.report.skipped += 1;
+            }
+            (None, Some((TickOutcome::Skipped, _))) => {
                 self.report.add(Finding::SkippedIdle, format!("{what} was skipped, and its job did not run"));
             }
-            (None, Some(TickOutcome::Missed)) => self.excused(Finding::Missed, &what, at_ms, at_ms),
+            (None, Some((TickOutcome::Missed, _))) => self.excused(Finding::Missed, &what, at_ms, at_ms),
             (None, None) => self.report.add(Finding::Gap, format!("{what} has no outcome")),
         }
     }
@@ -113,10 +119,10 @@ impl JobFacts {
         self.ticks.get(&second).is_none_or(|facts| facts.runs.iter().all(ended))
     }
 
-    /// True when a run executed at this instant, or had just done so.
-    fn executed_at(&self, at_ms: i64) -> bool {
+    /// True when a run executed in this time, or had just done so.
+    fn executed(&self, from_ms: i64, to_ms: i64) -> bool {
         let meets = |(start, end): &(i64, Option<i64>)| {
-            *start <= at_ms + SLACK_MS && end.is_none_or(|end| at_ms <= end + RELEASE_MS)
+            *start <= to_ms + SLACK_MS && end.is_none_or(|end| from_ms <= end + RELEASE_MS)
         };
         self.spans.iter().any(meets)
     }
