@@ -46,6 +46,7 @@ impl Desk {
             candidates.replace(self.registry.view().candidates.view());
             loop {
                 tokio::select! {
+                    biased;
                     () = self.closing.cancelled() => return,
                     () = sleep_until(next) => break,
                     changed = changes.changed() => {
@@ -81,7 +82,10 @@ impl Desk {
             let planned = self.planned(&job);
             let anywhere = Placement::default();
             let placement = planned.as_ref().map_or(&anywhere, |planned| &planned.job.placement);
-            if let Some(seen) = claim::seen(entry).filter(|_| first(&job, placement)) {
+            // Most locks are others' to look after: only the own ones are decoded.
+            if first(&job, placement)
+                && let Some(seen) = claim::seen(entry)
+            {
                 match planned {
                     Some(planned) => self.look_after(&planned, seen).await,
                     None => self.look_after_gone(&job, seen).await,
@@ -89,10 +93,11 @@ impl Desk {
             }
             with_lock.insert(job);
         }
-        let without: Vec<Arc<Planned>> = {
+        let mut without: Vec<Arc<Planned>> = {
             let agenda = self.agenda.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             agenda.jobs().filter(|planned| !with_lock.contains(&planned.job.name)).cloned().collect()
         };
+        without.sort_by(|one, other| one.job.name.cmp(&other.job.name));
         for planned in without {
             if first(&planned.job.name, &planned.job.placement) {
                 self.create_lock(&planned).await;

@@ -158,7 +158,7 @@ impl Desk {
         let doubled = job.retry.backoff.first.saturating_mul(1 << (record.attempt - 1).min(20));
         let longest = doubled.min(job.retry.backoff.most);
         // Between half of it and all: jobs that failed together do not all come back together.
-        let wait = longest.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        let wait = longest.mul_f64(0.5 + self.chance.fraction() / 2.0);
         let only = reboot::bound(job, record.trigger, &record.worker, self.clock.now());
         vec![self.next_attempt(record.run, record.attempt, &job.name, record.tick, wait, only)]
     }

@@ -64,10 +64,12 @@ impl Desk {
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
                 Step::WhenFreed => tokio::select! {
+                    biased;
                     () = freed => {}
                     () = sleep(LONGEST_WAIT) => {}
                 },
                 Step::AtInstant => tokio::select! {
+                    biased;
                     () = freed => {}
                     () = self.clock.sleep_until(due.tick.instant()) => {}
                 },

@@ -18,12 +18,12 @@ use common::{
     store::{Revision, Store},
     tick::Tick,
 };
-use rand::RngCore as _;
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agenda::{Agenda, Planned},
+    chance::Chance,
     claim::{Seen, Session, batch::Batcher, lead::Lead},
     config::WorkerConfig,
     lease::Trust,
@@ -124,6 +124,8 @@ pub struct Desk {
     pub config: Arc<WorkerConfig>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub chance: Chance,
     /// The store, for reads.
     pub store: Arc<dyn Store>,
     /// The store, for transactions on locks.
@@ -138,6 +140,8 @@ pub struct Desk {
     pub spool: Spool,
     /// This worker's session, while it may be trusted.
     pub trust: watch::Receiver<Option<Trust>>,
+    /// Who waits for a session waits here: they go on in the order in which they came.
+    pub turn: tokio::sync::Mutex<()>,
     /// The jobs.
     pub agenda: Mutex<Agenda>,
     /// The wanted runs, by their key's name.
@@ -218,12 +222,17 @@ impl Desk {
 
     /// Waits for a session that may be trusted. Cancel safe; `None` when the worker is closing.
     pub async fn trusted(&self) -> Option<Session> {
+        if let Some(session) = self.session() {
+            return Some(session);
+        }
+        let _turn = self.turn.lock().await;
         let mut trust = self.trust.clone();
         loop {
             if let Some(session) = self.session() {
                 return Some(session);
             }
             tokio::select! {
+                biased;
                 () = self.closing.cancelled() => return None,
                 changed = trust.changed() => changed.ok()?,
             }
@@ -232,8 +241,7 @@ impl Desk {
 
     /// A new run's id.
     pub fn new_run(&self) -> RunId {
-        let mut random = [0; 10];
-        rand::rng().fill_bytes(&mut random);
+        let random = self.chance.bytes();
         let millis = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
         RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }

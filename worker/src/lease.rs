@@ -79,6 +79,7 @@ impl Keeper {
     pub async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let begun = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 trust = self.begin() => trust,
             };
@@ -86,6 +87,7 @@ impl Keeper {
             tracing::info!(worker = %self.config.id, session = begun.session.revision, "registered");
             self.trust.send_replace(Some(begun.clone()));
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {
                     self.end(lease).await;
                     return;
@@ -192,6 +194,7 @@ impl Keeper {
                 return "the store has not answered a renewal in time";
             }
             tokio::select! {
+                biased;
                 // Removals of earlier lives, our own revocations among them, are older than this session.
                 Ok(_) = removed.wait_for(|at| *at > session) => {
                     return "the registration was removed from the store";

@@ -15,6 +15,7 @@ use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    chance::Chance,
     claim::batch::Batcher,
     desk::Desk,
     driver::{DriverConfig, Drivers},
@@ -32,6 +33,7 @@ pub use config::WorkerConfig;
 pub mod agenda;
 pub mod caretaker;
 pub mod carry_out;
+pub mod chance;
 pub mod claim;
 mod config;
 pub mod decide;
@@ -65,6 +67,17 @@ pub struct WorkerPorts {
     pub clock: Arc<dyn Clock>,
 }
 
+/// What a simulated worker is given besides.
+#[cfg(feature = "test-support")]
+pub struct Simulated {
+    /// It runs all commands.
+    pub driver: Arc<dyn driver::Driver>,
+    /// Its spool, with what an earlier life left in it.
+    pub spool: Arc<spool::Memory>,
+    /// What its chance comes from.
+    pub seed: u64,
+}
+
 /// Why a worker cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -93,76 +106,94 @@ pub struct Worker {
     ports: WorkerPorts,
     load: Arc<Load>,
     runner: Arc<Runner>,
+    machine: Machine,
+    measurements: Option<live::Measurements>,
+}
+
+/// What a worker has of the machine that it is on.
+struct Machine {
     spool: Spool,
     guard: GuardHandle,
     life: Life,
-    earlier: Option<Life>,
-    /// Output of runs that the earlier life lost.
+    chance: Chance,
+    leftovers: Leftovers,
+}
+
+/// What the worker's earlier life left behind.
+#[derive(Default)]
+struct Leftovers {
+    /// In the environment of processes that may still execute.
+    token: Option<String>,
+    /// It may still live.
+    lease: Option<LeaseId>,
+    /// Output of runs that were lost.
     copies: Vec<PathBuf>,
-    measurements: Option<live::Measurements>,
 }
 
 impl Worker {
     /// Prepares the data directory and starts the guard.
     pub fn new(config: WorkerConfig, ports: WorkerPorts) -> Result<Self, WorkerError> {
-        let dir = &config.data_dir;
-        let bad_dir = |source| WorkerError::DataDir { dir: dir.display().to_string(), source };
-        let spill = dir.join("output");
-        std::fs::create_dir_all(&spill).map_err(bad_dir)?;
         let load = Load::new(config.slots);
-        let copies = lost::copies(&spill);
-        let spool = Spool::open(&dir.join("spool"), load.clone()).map_err(bad_dir)?;
-        let file = LifeFile::in_dir(dir);
-        let life = Life::new(guard::new_session_token(), dir);
-        let earlier = file.read().filter(|earlier| earlier.is_over(&life));
+        let spool = open_spool(&config, &load)?;
+        let life = Life::new(guard::new_session_token(), &config.data_dir);
+        let leftovers = Leftovers::of(&config, &life);
         let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
             ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
-        let runner = Runner::new(ports.clock.clone(), drivers, spill, config.retention);
-        Ok(Self {
-            config: Arc::new(config),
-            ports,
-            load,
-            runner,
-            spool,
-            guard,
-            life,
-            earlier,
-            copies,
-            measurements: None,
-        })
+        let machine = Machine { spool, guard, life, chance: Chance::default(), leftovers };
+        Ok(Self::on(machine, config, ports, load, drivers))
     }
 
-    /// The same with another way to execute, for simulations and measurements: `driver` runs all commands, and there
-    /// is no guard.
+    /// The same with another way to execute, for measurements: `driver` runs all commands, and there is no guard.
     #[cfg(feature = "test-support")]
     pub fn with_driver(
         config: WorkerConfig,
         ports: WorkerPorts,
         driver: Arc<dyn driver::Driver>,
     ) -> Result<Self, WorkerError> {
-        let bad_dir = |source| WorkerError::DataDir { dir: config.data_dir.display().to_string(), source };
-        let spill = config.data_dir.join("output");
-        std::fs::create_dir_all(&spill).map_err(bad_dir)?;
         let load = Load::new(config.slots);
-        let spool = Spool::open(&config.data_dir.join("spool"), load.clone()).map_err(bad_dir)?;
-        let runner = Runner::new(ports.clock.clone(), Drivers::only(driver), spill, config.retention);
-        let (guard, life) = (GuardHandle::absent(), Life::new(guard::new_session_token(), &config.data_dir));
-        let (earlier, copies) = (None, Vec::new());
-        Ok(Self {
-            config: Arc::new(config),
-            ports,
-            load,
-            runner,
-            spool,
-            guard,
+        let machine = Machine {
+            spool: open_spool(&config, &load)?,
+            guard: GuardHandle::absent(),
+            life: Life::new(guard::new_session_token(), &config.data_dir),
+            chance: Chance::default(),
+            leftovers: Leftovers::default(),
+        };
+        Ok(Self::on(machine, config, ports, load, Drivers::only(driver)))
+    }
+
+    /// The same in a simulation, whose clock waits for no thread and no disk, and in which nothing happens by chance.
+    /// There is no boot to tell from others, so that `@reboot` jobs are not started.
+    #[cfg(feature = "test-support")]
+    pub fn simulated(
+        config: WorkerConfig,
+        ports: WorkerPorts,
+        Simulated { driver, spool, seed }: Simulated,
+    ) -> Self {
+        let load = Load::new(config.slots);
+        let life = Life { token: String::new(), lease: None, boot: String::new(), place: String::new() };
+        let machine = Machine {
+            spool: Spool::in_memory(&spool),
+            guard: GuardHandle::absent(),
             life,
-            earlier,
-            copies,
-            measurements: None,
-        })
+            chance: Chance::seeded(seed),
+            // What executed in an earlier life died with it; its lease may live.
+            leftovers: Leftovers { lease: Leftovers::lease(&config), ..Leftovers::default() },
+        };
+        Self::on(machine, config, ports, load, Drivers::only(driver))
+    }
+
+    fn on(
+        machine: Machine,
+        config: WorkerConfig,
+        ports: WorkerPorts,
+        load: Arc<Load>,
+        drivers: Drivers,
+    ) -> Self {
+        let runner = Runner::new(ports.clock.clone(), drivers, spill_dir(&config), config.retention);
+        Self { config: Arc::new(config), ports, load, runner, machine, measurements: None }
     }
 
     /// Serves this process's measurements as well.
@@ -179,7 +210,7 @@ impl Worker {
     /// Kills what an earlier life left behind, works until `shutdown`, then ends in order: claims nothing, ends its
     /// runs, ships its logs, gives up its lease.
     pub async fn run(
-        self,
+        mut self,
         listener: Option<TcpListener>,
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
@@ -205,7 +236,7 @@ impl Worker {
         let lease_ending = CancellationToken::new();
         let keeping = tokio::spawn(self.keeper(trust, desk.registry.removed()).run(lease_ending.clone()));
         let scheduling = tokio::spawn(desk.clone().schedule());
-        desk.tasks.spawn(desk.clone().queue_reboot_jobs(self.life.boot.clone()));
+        desk.tasks.spawn(desk.clone().queue_reboot_jobs(self.machine.life.boot.clone()));
 
         shutdown.cancelled().await;
         // From here on this worker claims nothing.
@@ -222,7 +253,7 @@ impl Worker {
         }
         ending.cancel();
         // What the run log does not take now stays in the spool.
-        if timeout(FLUSH, shipper::flush(&self.spool, &*self.ports.runlog)).await.is_err() {
+        if timeout(FLUSH, shipper::flush(&self.machine.spool, &*self.ports.runlog)).await.is_err() {
             tracing::warn!(
                 "the run log did not take all records in time; they are shipped after the next start"
             );
@@ -257,8 +288,7 @@ impl Worker {
     }
 
     async fn kill_leftovers(&self) {
-        let Some(earlier) = &self.earlier else { return };
-        let token = earlier.token.clone();
+        let Some(token) = self.machine.leftovers.token.clone() else { return };
         // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
         let killed = spawn_blocking(move || guard::kill_session(&token)).await.unwrap_or_default();
         if killed > 0 {
@@ -283,15 +313,16 @@ impl Worker {
                 }
             });
         }
-        background.spawn(lost::keep(self.copies.clone(), self.spool.clone(), self.config.retention));
-        background.spawn(shipper::run(self.spool.clone(), self.ports.runlog.clone(), ending.clone()));
-        let (runner, guard) = (self.runner.clone(), self.guard.clone());
+        let copies = self.machine.leftovers.copies.clone();
+        background.spawn(lost::keep(copies, self.machine.spool.clone(), self.config.retention));
+        background.spawn(shipper::run(self.machine.spool.clone(), self.ports.runlog.clone(), ending.clone()));
+        let (runner, guard) = (self.runner.clone(), self.machine.guard.clone());
         let grace = self.config.lease_grace();
         background.spawn(end_runs_without_trust(runner, guard, trust, grace, ending.clone()));
     }
 
     fn desk(
-        &self,
+        &mut self,
         background: &TaskTracker,
         ending: &CancellationToken,
         trust: watch::Receiver<Option<Trust>>,
@@ -304,10 +335,12 @@ impl Worker {
             store,
             registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone()),
             clock,
+            chance: std::mem::take(&mut self.machine.chance),
             load,
             runner: self.runner.clone(),
-            spool: self.spool.clone(),
+            spool: self.machine.spool.clone(),
             trust,
+            turn: tokio::sync::Mutex::default(),
             agenda: std::sync::Mutex::default(),
             queue: std::sync::Mutex::default(),
             lead: claim::lead::Lead::default(),
@@ -326,12 +359,36 @@ impl Worker {
             clock: self.ports.clock.clone(),
             load: self.load.clone(),
             file: LifeFile::in_dir(&self.config.data_dir),
-            life: self.life.clone(),
-            stale: self.earlier.as_ref().and_then(|earlier| earlier.lease).map(LeaseId),
+            life: self.machine.life.clone(),
+            stale: self.machine.leftovers.lease,
             removed,
             trust,
             started: self.ports.clock.now(),
         }
+    }
+}
+
+fn spill_dir(config: &WorkerConfig) -> PathBuf {
+    config.data_dir.join("output")
+}
+
+/// Prepares the data directory with it.
+fn open_spool(config: &WorkerConfig, load: &Arc<Load>) -> Result<Spool, WorkerError> {
+    let bad_dir = |source| WorkerError::DataDir { dir: config.data_dir.display().to_string(), source };
+    std::fs::create_dir_all(spill_dir(config)).map_err(bad_dir)?;
+    Spool::open(&config.data_dir.join("spool"), load.clone()).map_err(bad_dir)
+}
+
+impl Leftovers {
+    #[cfg(feature = "test-support")]
+    fn lease(config: &WorkerConfig) -> Option<LeaseId> {
+        LifeFile::in_dir(&config.data_dir).read()?.lease.map(LeaseId)
+    }
+
+    fn of(config: &WorkerConfig, life: &Life) -> Self {
+        let earlier = LifeFile::in_dir(&config.data_dir).read().filter(|earlier| earlier.is_over(life));
+        let lease = earlier.as_ref().and_then(|earlier| earlier.lease).map(LeaseId);
+        Self { token: earlier.map(|earlier| earlier.token), lease, copies: lost::copies(&spill_dir(config)) }
     }
 }
 
@@ -357,6 +414,7 @@ async fn end_runs_without_trust(
         }
         trusted = until.is_some();
         tokio::select! {
+            biased;
             () = ending.cancelled() => return,
             changed = trust.changed() => if changed.is_err() { return },
         }

@@ -178,8 +178,8 @@ mod tests {
         path
     }
 
-    fn kept(spool: &Spool) -> Vec<RunRecord> {
-        let entries = spool.read(100, 1 << 20).unwrap().into_iter().flat_map(|file| file.entries);
+    async fn kept(spool: &Spool) -> Vec<RunRecord> {
+        let entries = spool.read(100, 1 << 20).await.unwrap().into_iter().flat_map(|file| file.entries);
         let runs = entries.filter_map(|entry| match entry {
             LogEntry::Run(record) => Some(*record),
             LogEntry::Ticks(_) => None,
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(found.len(), 3);
         keep(found, spool.clone(), RETENTION).await;
 
-        let records = kept(&spool);
+        let records = kept(&spool).await;
         assert_eq!(records.len(), 1, "{records:?}");
         let record = &records[0];
         assert_eq!((record.state, record.by, record.attempt), (RunState::Lost, Author::Worker, 2));

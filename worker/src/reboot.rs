@@ -40,6 +40,7 @@ impl Desk {
             return;
         }
         tokio::select! {
+            biased;
             () = self.closing.cancelled() => {}
             () = self.queue_until_done(&boot) => {}
         }

@@ -111,6 +111,7 @@ impl Registry {
         let mut marks = follow(store, keys.marks.clone(), shutdown.clone());
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 change = workers.recv() => match change {
                     Some(change) => self.workers_changed(&keys.workers, change),

@@ -108,8 +108,12 @@ impl Runner {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// In the order of their claims.
     fn active(&self) -> Vec<Arc<Active>> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let mut active: Vec<Arc<Active>> =
+            self.active.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        active.sort_by_key(|active| (active.revision, active.held.run));
+        active
     }
 
     /// Executes a claimed run to its end; its record, and its output, whose copy on disk goes once the record is kept.
@@ -135,6 +139,7 @@ impl Runner {
         self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run, active.clone());
         let mut stopped = active.stop.subscribe();
         tokio::select! {
+            biased;
             () = self.clock.sleep_until(claimed.due) => {}
             _ = stopped.wait_for(Option::is_some) => {}
         }
@@ -173,6 +178,7 @@ impl Runner {
                 let wait = running.wait(active.stop.subscribe());
                 tokio::pin!(wait);
                 tokio::select! {
+                    biased;
                     exit = &mut wait => End::Exited(exit),
                     stop = limits => {
                         active.stop(stop, active.grace);

@@ -45,9 +45,14 @@ impl Desk {
             let now = self.clock.now();
             let next = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).next();
             let wake = next.map_or(now + IDLE, |tick| (tick.instant() - self.lead.now()).min(now + IDLE));
+            // Changes before ticks: they are few, and a worker that can hardly keep up with its ticks must hear of them.
             tokio::select! {
+                biased;
                 () = ending.cancelled() => return,
-                () = self.clock.sleep_until(wake) => self.pass_due(),
+                change = kills.recv() => {
+                    let Some(change) = change else { return };
+                    self.kills_changed(change).await;
+                }
                 change = jobs.recv() => {
                     let Some(change) = change else { return };
                     self.jobs_changed(change);
@@ -59,11 +64,8 @@ impl Desk {
                     self.queue_changed(change);
                     self.attend_queue(&attended);
                 }
-                change = kills.recv() => {
-                    let Some(change) = change else { return };
-                    self.kills_changed(change).await;
-                }
                 _ = look_at_queue.tick() => self.attend_queue(&attended),
+                () = self.clock.sleep_until(wake) => self.pass_due(),
             }
         }
     }
@@ -105,8 +107,9 @@ impl Desk {
     async fn hedge(self: Arc<Self>, tick: Tick, rank: usize, group: Vec<Due>) {
         let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
         tokio::select! {
-            () = self.clock.sleep_until(tick.instant() + hedge) => {}
+            biased;
             () = self.closing.cancelled() => return,
+            () = self.clock.sleep_until(tick.instant() + hedge) => {}
         }
         let view = self.registry.view();
         let behind = self.registry.behind(tick, &view);
@@ -250,6 +253,7 @@ impl Desk {
         let mut mark = self.marks.watch();
         loop {
             tokio::select! {
+                biased;
                 () = self.closing.cancelled() => return,
                 changed = mark.changed() => if changed.is_err() { return },
             }

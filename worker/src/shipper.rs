@@ -20,6 +20,7 @@ pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationTo
     let mut away = false;
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             () = spool.filled() => {}
         }
@@ -36,6 +37,7 @@ pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationTo
                 }
                 away = true;
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => return,
                     () = sleep(RETRY) => {}
                 }
@@ -51,20 +53,20 @@ pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
 
 /// Ships one batch; false: there was nothing.
 async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<bool, String> {
-    let (reading, shipped) = (spool.clone(), spool.clone());
-    let files = blocking(move || reading.read(ENTRIES, BYTES)).await?;
-    if files.is_empty() {
+    let text = |error: std::io::Error| error.to_string();
+    let groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
+    if groups.is_empty() {
         return Ok(false);
     }
-    append(runlog, &files).await?;
-    blocking(move || shipped.shipped(&files)).await?;
+    append(runlog, &groups).await?;
+    spool.shipped(groups).await.map_err(text)?;
     Ok(true)
 }
 
 /// Appends all; a batch that is refused is appended one by one, so that one bad record does not hold up the
 /// others for ever.
-async fn append(runlog: &dyn RunLog, files: &[Spooled]) -> Result<(), String> {
-    let entries: Vec<_> = files.iter().flat_map(|file| file.entries.iter().cloned()).collect();
+async fn append(runlog: &dyn RunLog, groups: &[Spooled]) -> Result<(), String> {
+    let entries: Vec<_> = groups.iter().flat_map(|group| group.entries.iter().cloned()).collect();
     match runlog.append(&entries).await {
         Ok(()) => Ok(()),
         Err(RunLogError::Refused(_)) if entries.len() > 1 => {
@@ -86,14 +88,5 @@ async fn append(runlog: &dyn RunLog, files: &[Spooled]) -> Result<(), String> {
             Ok(())
         }
         Err(error) => Err(error.chain()),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(error) => Err(error.to_string()),
     }
 }

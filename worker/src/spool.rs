@@ -1,64 +1,43 @@
 //! Finished runs on disk until the run log has them. "Finished" means spooled: [`Spool::keep`] returns when the
-//! entry is on the disk, and only then is a lock freed.
+//! entry is on the disk, and only then is a lock freed. The shipper removes what the run log has.
 //!
-//! One thread writes: all entries that wait go into one file, which is synced once, so that many runs a second cost
-//! a few syncs. A file is written under another name and renamed, so a file that is seen is whole; a line that does
-//! not parse all the same is kept aside, not dropped. The shipper removes files whose entries the run log has.
+//! Where entries are kept is a small port: files in the data directory (`disk`), or, in a simulation, memory that
+//! outlives the worker (`memory`), since virtual time waits for no disk. Both pass the same tests.
 
-use std::{
-    fs, io,
-    io::Write as _,
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, path::Path, sync::Arc};
 
-use common::runlog::{LogEntry, RunRecord, TickRecord};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot};
+use async_trait::async_trait;
+use common::runlog::LogEntry;
 
 use crate::load::Load;
+use disk::Disk;
 
-/// What the spool may take of the disk; beyond it the worker claims nothing until the run log is back.
-const LIMIT_BYTES: u64 = 1 << 30;
+#[cfg(any(test, feature = "test-support"))]
+pub use memory::Memory;
 
-/// Entries in one file, at most.
-const GROUP: usize = 1000;
-
-/// Between two tries when the disk is full.
-const RETRY: Duration = Duration::from_secs(1);
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    Run(Box<RunRecord>),
-    Ticks(TickRecord),
-}
-
-type Waiting = (Vec<u8>, oneshot::Sender<()>);
+mod disk;
+#[cfg(any(test, feature = "test-support"))]
+mod memory;
+#[cfg(test)]
+mod tests;
 
 /// Keeps entries. Cheap to clone.
 #[derive(Clone)]
-pub struct Spool {
-    sender: mpsc::Sender<Waiting>,
-    shared: Arc<Shared>,
+pub struct Spool(Arc<dyn Shelf>);
+
+/// Where entries are kept, in groups that are removed as a whole.
+#[async_trait]
+trait Shelf: Send + Sync {
+    async fn keep(&self, entry: LogEntry);
+    async fn filled(&self);
+    async fn read(&self, entries: usize, bytes: u64) -> io::Result<Vec<Spooled>>;
+    async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()>;
 }
 
-struct Shared {
-    dir: PathBuf,
-    bytes: AtomicU64,
-    /// Said when there is something to ship.
-    filled: Notify,
-    load: Arc<Load>,
-}
-
-/// One spooled file.
-#[derive(Debug)]
+/// Entries that were kept together.
+#[derive(Clone, Debug)]
 pub struct Spooled {
-    path: PathBuf,
+    number: u64,
     bytes: u64,
     /// What it holds.
     pub entries: Vec<LogEntry>,
@@ -67,203 +46,33 @@ pub struct Spooled {
 impl Spool {
     /// Opens the directory, with what an earlier life left in it.
     pub fn open(dir: &Path, load: Arc<Load>) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
-        let mut bytes = 0;
-        let mut next = 0;
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            bytes += entry.metadata()?.len();
-            next = next.max(number(&entry.path()).map_or(0, |number| number + 1));
-        }
-        let shared = Arc::new(Shared {
-            dir: dir.to_owned(),
-            bytes: AtomicU64::new(bytes),
-            filled: Notify::new(),
-            load,
-        });
-        let (sender, receiver) = mpsc::channel(GROUP);
-        let writing = shared.clone();
-        std::thread::Builder::new().name("spool".into()).spawn(move || writing.write_all(receiver, next))?;
-        Ok(Self { sender, shared })
+        Ok(Self(Arc::new(Disk::open(dir, load)?)))
+    }
+
+    /// In memory, with what an earlier life left in it.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn in_memory(memory: &Arc<Memory>) -> Self {
+        Self(Arc::new(memory.open()))
     }
 
     /// Keeps an entry; returns when it is on the disk. While the disk is full it waits, and says so.
     pub async fn keep(&self, entry: LogEntry) {
-        let line = match entry {
-            LogEntry::Run(record) => Line::Run(record),
-            LogEntry::Ticks(record) => Line::Ticks(record),
-        };
-        let mut bytes = serde_json::to_vec(&line).expect("plain fields serialize");
-        bytes.push(b'\n');
-        let (answer, kept) = oneshot::channel();
-        // The thread ends only with the last handle.
-        if self.sender.send((bytes, answer)).await.is_ok() {
-            let _ = kept.await;
-        }
+        self.0.keep(entry).await;
     }
 
     /// Waits until there is something to ship. Cancel safe.
     pub async fn filled(&self) {
-        loop {
-            let filled = self.shared.filled.notified();
-            if self.oldest().is_ok_and(|files| !files.is_empty()) {
-                return;
-            }
-            filled.await;
-        }
+        self.0.filled().await;
     }
 
-    fn oldest(&self) -> io::Result<Vec<(u64, PathBuf)>> {
-        let mut files: Vec<(u64, PathBuf)> = fs::read_dir(&self.shared.dir)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter_map(|path| number(&path).map(|number| (number, path)))
-            .collect();
-        files.sort();
-        Ok(files)
+    /// The oldest groups, together at most about `entries` entries and `bytes` bytes, at least one group if there is
+    /// one.
+    pub async fn read(&self, entries: usize, bytes: u64) -> io::Result<Vec<Spooled>> {
+        self.0.read(entries, bytes).await
     }
 
-    /// The oldest files, together at most about `entries` entries and `bytes` bytes, at least one file.
-    pub fn read(&self, entries: usize, bytes: u64) -> io::Result<Vec<Spooled>> {
-        let mut read: Vec<Spooled> = Vec::new();
-        let (mut count, mut size) = (0, 0);
-        for (_, path) in self.oldest()? {
-            let text = match fs::read(&path) {
-                // At the end of a worker there are two who ship: the other was first.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                text => text?,
-            };
-            let file = self.parse(path, &text);
-            count += file.entries.len();
-            size += file.bytes;
-            read.push(file);
-            if count >= entries || size >= bytes {
-                break;
-            }
-        }
-        Ok(read)
-    }
-
-    fn parse(&self, path: PathBuf, text: &[u8]) -> Spooled {
-        let mut entries = Vec::new();
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice(line) {
-                Ok(Line::Run(record)) => entries.push(LogEntry::Run(record)),
-                Ok(Line::Ticks(record)) => entries.push(LogEntry::Ticks(record)),
-                Err(error) => {
-                    let aside = path.with_extension("unreadable");
-                    tracing::error!(file = %aside.display(), %error, "a spooled line does not parse; it is kept aside");
-                    if let Err(error) = fs::write(&aside, line) {
-                        tracing::error!(%error, "cannot keep it aside");
-                    }
-                }
-            }
-        }
-        Spooled { path, bytes: text.len() as u64, entries }
-    }
-
-    /// Removes files whose entries the run log has.
-    pub fn shipped(&self, files: &[Spooled]) -> io::Result<()> {
-        for file in files {
-            match fs::remove_file(&file.path) {
-                // As in `read`.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                removed => removed?,
-            }
-            self.shared.bytes.fetch_sub(file.bytes, Ordering::SeqCst);
-        }
-        self.shared.load.set_disk_full(self.shared.is_full());
-        Ok(())
-    }
-}
-
-impl Shared {
-    fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::SeqCst) >= LIMIT_BYTES
-    }
-
-    fn write_all(&self, mut receiver: mpsc::Receiver<Waiting>, mut next: u64) {
-        let mut group = Vec::new();
-        while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
-            let (lines, answers): (Vec<Vec<u8>>, Vec<oneshot::Sender<()>>) = group.drain(..).unzip();
-            let bytes = lines.concat();
-            while let Err(error) = self.write(next, &bytes) {
-                self.load.set_disk_full(true);
-                tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: free some space; nothing is lost, the runs wait");
-                pause(RETRY);
-            }
-            next += 1;
-            self.bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-            self.load.set_disk_full(self.is_full());
-            self.filled.notify_waiters();
-            for answer in answers {
-                // Who no longer waits is no less safe.
-                let _ = answer.send(());
-            }
-        }
-    }
-
-    fn write(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
-        let path = self.dir.join(format!("{number:020}.jsonl"));
-        let temporary = path.with_extension("new");
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        fs::File::open(&self.dir)?.sync_all()
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the spool's own thread waits for a person to free the disk")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
-}
-
-fn number(path: &Path) -> Option<u64> {
-    if path.extension()? != "jsonl" {
-        return None;
-    }
-    path.file_stem()?.to_str()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use common::runlog::TickOutcome;
-
-    use super::*;
-
-    fn ticks(n: u64) -> LogEntry {
-        LogEntry::Ticks(TickRecord {
-            job_name: "a".parse().unwrap(),
-            from: "2026-11-22T01:02:03Z".parse().unwrap(),
-            to: "2026-11-22T01:02:03Z".parse().unwrap(),
-            count: n,
-            outcome: TickOutcome::Missed,
-            reason: String::new(),
-            worker: "w".parse().unwrap(),
-            expires: 0,
-        })
-    }
-
-    #[tokio::test]
-    async fn what_was_kept_is_there_after_a_restart_and_gone_once_shipped() {
-        let dir = tempfile::tempdir().unwrap();
-        let load = Load::new(1);
-        let spool = Spool::open(dir.path(), load.clone()).unwrap();
-        spool.keep(ticks(1)).await;
-        spool.keep(ticks(2)).await;
-        drop(spool);
-        fs::write(dir.path().join("00000000000000000007.jsonl"), b"rubbish\n").unwrap();
-
-        let spool = Spool::open(dir.path(), load).unwrap();
-        spool.keep(ticks(3)).await;
-        spool.filled().await;
-        let files = spool.read(100, 1 << 20).unwrap();
-        let entries: Vec<_> = files.iter().flat_map(|file| file.entries.clone()).collect();
-        assert_eq!(entries, [ticks(1), ticks(2), ticks(3)]);
-        spool.shipped(&files).unwrap();
-        spool.shipped(&files).unwrap();
-        assert_eq!(spool.shared.bytes.load(Ordering::SeqCst), 0);
-        assert!(spool.read(100, 1 << 20).unwrap().is_empty());
-        assert_eq!(fs::read(dir.path().join("00000000000000000007.unreadable")).unwrap(), b"rubbish");
+    /// Removes groups whose entries the run log has.
+    pub async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()> {
+        self.0.shipped(groups).await
     }
 }

@@ -41,10 +41,12 @@ impl Desk {
     /// Sets about every wanted run that this worker ranks for and does not look after yet. A run that is one worker's
     /// is set about by that one, and by the job's first choice, which starts it not but sees its deadline pass.
     pub fn attend_queue(self: &Arc<Self>, attended: &Arc<Attended>) {
-        let wanted: Vec<(String, Wanted)> = {
+        let mut wanted: Vec<(String, Wanted)> = {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.iter().map(|(name, (wanted, _))| (name.clone(), wanted.clone())).collect()
         };
+        // The oldest first: ids are made in the order of time.
+        wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
         let view = self.registry.view();
         for (name, wanted) in wanted {
             let placement = self
@@ -63,6 +65,7 @@ impl Desk {
             let (desk, attended) = (self.clone(), attended.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
+                    biased;
                     () = desk.closing.cancelled() => {}
                     () = desk.see_through(&name, &wanted, rank) => {}
                 }
@@ -81,6 +84,7 @@ impl Desk {
             let freed = post.freed.notified();
             let Step::Again = self.look_at(name).await else { return };
             tokio::select! {
+                biased;
                 () = freed => {}
                 () = sleep(LOOK_AGAIN) => {}
             }
@@ -206,7 +210,7 @@ impl Desk {
 
     /// Takes wanted runs out that a kill names and that were wanted before it. The first choice does it.
     pub async fn kill_wanted(&self, name: &str, kill: &Kill, revision: Revision) {
-        let named: Vec<(String, Wanted, Revision)> = {
+        let mut named: Vec<(String, Wanted, Revision)> = {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             let is_named = |wanted: &Wanted| wanted.job.as_str() == name || wanted.run.to_string() == name;
             queue
@@ -215,6 +219,7 @@ impl Desk {
                 .map(|(key, (wanted, at))| (key.clone(), wanted.clone(), *at))
                 .collect()
         };
+        named.sort_by_key(|(_, _, at)| *at);
         for (key, wanted, at) in named {
             let planned = self.planned(&wanted.job);
             let command = planned.map_or_else(String::new, |planned| planned.job.driver.text());

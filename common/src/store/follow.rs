@@ -41,6 +41,7 @@ pub fn follow(store: Arc<dyn Store>, prefix: Prefix, shutdown: CancellationToken
     let (sender, receiver) = mpsc::channel(PENDING_CHANGES);
     tokio::spawn(async move {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = sender.closed() => {}
             () = run(&*store, &prefix, &sender) => {}

@@ -141,6 +141,7 @@ impl Sending {
             let (sending, ending) = (self.clone(), shutdown.clone());
             self.tracker.spawn(async move {
                 tokio::select! {
+                    biased;
                     () = sending.send(batch) => {}
                     () = ending.cancelled() => {}
                 }

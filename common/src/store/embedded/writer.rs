@@ -49,6 +49,8 @@ pub(super) async fn run(mut writer: Writer, mut inbox: mpsc::Receiver<Request>) 
     loop {
         let next_end = writer.next_end;
         tokio::select! {
+            // Leases that are due are ended with the requests, and nothing is left to chance.
+            biased;
             received = inbox.recv_many(&mut group, MAX_GROUP) => if received == 0 {
                 break;
             },

@@ -32,19 +32,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(90);
 pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
     let worker = step.dice % trial.cluster.workers().len();
     let lasts = step.lasts;
-    let name = step.nemesis.name();
-    let span = format!("{:.1} s", lasts.as_secs_f64());
-    let id = trial.cluster.workers()[worker].id().to_owned();
-    let what = match step.nemesis {
-        Nemesis::WorkerKill
-        | Nemesis::WorkerMachineKill
-        | Nemesis::WorkerStop
-        | Nemesis::CaretakerStop
-        | Nemesis::DataDirClone
-        | Nemesis::ClockSkew
-        | Nemesis::ClockStep => format!("{name} of {id}, {span}"),
-        _ => format!("{name}, {span}"),
-    };
+    let what = describe(step, trial.cluster.workers()[worker].id());
     trial.note(&what);
     match step.nemesis {
         Nemesis::WorkerKill => kill_worker(trial, worker, lasts, Extent::Process).await?,
@@ -108,6 +96,21 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
         Nemesis::RollingRestart => rolling_restart(trial).await?,
     }
     Ok(what)
+}
+
+/// What is going to be done, and to whom where one worker meets it.
+fn describe(step: &Step, worker: &str) -> String {
+    let (name, span) = (step.nemesis.name(), format!("{:.1} s", step.lasts.as_secs_f64()));
+    match step.nemesis {
+        Nemesis::WorkerKill
+        | Nemesis::WorkerMachineKill
+        | Nemesis::WorkerStop
+        | Nemesis::CaretakerStop
+        | Nemesis::DataDirClone
+        | Nemesis::ClockSkew
+        | Nemesis::ClockStep => format!("{name} of {worker}, {span}"),
+        _ => format!("{name}, {span}"),
+    }
 }
 
 /// How much of a worker dies.

@@ -1,0 +1,194 @@
+//! Short plays, of code that keeps its promises and of a store and a run log that do not let it.
+
+use async_trait::async_trait;
+use clap::ValueEnum as _;
+use common::{
+    id::RunId,
+    runlog::{LogEntry, Outputs, RunLogError, RunPage, RunQuery, RunRecord, TickQuery, TickRecord},
+    store::{Compare, Entry, Events, Key, LeaseId, Page, Prefix, Revision, StoreError, TxnOutcome},
+};
+use futures::stream::BoxStream;
+
+use super::*;
+use crate::report::Finding;
+
+fn short(seed: u64) -> Play {
+    Play {
+        seed,
+        time: Duration::from_secs(360),
+        load: Load { short: 20, long: 1, busy: 3 },
+        workers: 3,
+        nemeses: Nemesis::value_variants().to_vec(),
+        trace: 0,
+    }
+}
+
+#[test]
+fn a_seed_plays_the_same_each_time_and_another_one_otherwise() {
+    let (one, again, other) = (play(&short(1)).unwrap(), play(&short(1)).unwrap(), play(&short(2)).unwrap());
+    assert_eq!(one.hash(), again.hash(), "find where they part by `tests/sim/run --trace`");
+    assert_ne!(one.hash(), other.hash());
+    assert!(one.is_clean() && other.is_clean(), "{one}\n{other}");
+}
+
+#[test]
+fn workers_keep_their_promises_whatever_is_broken() {
+    for seed in 3..5 {
+        let report = play(&short(seed)).unwrap();
+        assert!(report.is_clean(), "seed {seed}:\n{report}");
+        assert!(report.faults > 1 && report.succeeded > 90 && report.skipped > 20, "seed {seed}:\n{report}");
+    }
+}
+
+#[test]
+fn where_nothing_is_broken_every_tick_runs_or_is_skipped() {
+    let report = play(&Play { nemeses: Vec::new(), ..short(1) }).unwrap();
+    assert!(report.is_clean(), "{report}");
+    // The end kills what runs.
+    let ended_early = report.count_excused(Finding::Unsuccessful);
+    assert_eq!(report.expected, report.succeeded + report.skipped + ended_early, "{report}");
+}
+
+/// A store that does not do what it has to.
+struct Broken {
+    store: Arc<dyn Store>,
+    how: How,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    /// It compares no values: a claim wins whatever the fence is.
+    FencesAreNotCompared,
+    /// Leases end in a third of the time that was granted.
+    LeasesEndEarly,
+}
+
+fn without_fences(txn: Txn) -> Txn {
+    let is_of_value =
+        |compare: &Compare| matches!(compare, Compare::ValueGreater(..) | Compare::ValueLess(..));
+    let compares = txn.compares.into_iter().filter(|compare| !is_of_value(compare)).collect();
+    let inner = |op| match op {
+        Op::Txn(inner) => Op::Txn(without_fences(inner)),
+        other => other,
+    };
+    let then = txn.then.into_iter().map(inner).collect();
+    Txn { compares, then, otherwise: txn.otherwise }
+}
+
+#[async_trait]
+impl Store for Broken {
+    async fn get(&self, key: &Key) -> Result<(Option<Entry>, Revision), StoreError> {
+        self.store.get(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        self.store.list(prefix, after, limit, at).await
+    }
+
+    fn watch(&self, prefix: &Prefix, from: Revision) -> BoxStream<'static, Result<Events, StoreError>> {
+        self.store.watch(prefix, from)
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        match self.how {
+            How::FencesAreNotCompared => self.store.txn(without_fences(txn)).await,
+            How::LeasesEndEarly => self.store.txn(txn).await,
+        }
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), StoreError> {
+        match self.how {
+            How::FencesAreNotCompared => self.store.grant(ttl).await,
+            How::LeasesEndEarly => Ok((self.store.grant(ttl / 3).await?.0, ttl)),
+        }
+    }
+
+    async fn renew(&self, lease: LeaseId, timeout: Duration) -> Result<Duration, StoreError> {
+        let granted = self.store.renew(lease, timeout).await?;
+        match self.how {
+            How::FencesAreNotCompared => Ok(granted),
+            How::LeasesEndEarly => Ok(granted * 3),
+        }
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.store.revoke(lease).await
+    }
+
+    async fn status(&self) -> Result<String, StoreError> {
+        self.store.status().await
+    }
+}
+
+fn played_on_broken_store(how: How, nemesis: Nemesis, finding: Finding) {
+    let findings = (1..10).map(|seed| {
+        let play = Play { nemeses: vec![nemesis], ..short(seed) };
+        let broken = |around: &mut Surroundings| {
+            around.store = Arc::new(Broken { store: around.store.clone(), how });
+        };
+        play_with(&play, broken).unwrap().count(finding)
+    });
+    assert!(findings.take_while(|count| *count == 0).count() < 9, "{finding:?} was not found by any seed");
+}
+
+#[test]
+fn a_store_that_compares_no_fences_is_found_out() {
+    played_on_broken_store(How::FencesAreNotCompared, Nemesis::HeldUp, Finding::Doubled);
+}
+
+#[test]
+fn leases_that_end_before_their_time_are_found_out() {
+    played_on_broken_store(How::LeasesEndEarly, Nemesis::CutOff, Finding::Overlap);
+}
+
+/// A run log that forgets each seventh record of those that it takes.
+struct Forgetful(Arc<dyn RunLog>);
+
+#[async_trait]
+impl RunLog for Forgetful {
+    async fn append(&self, entries: &[LogEntry]) -> Result<(), RunLogError> {
+        let is_kept = |entry: &&LogEntry| match entry {
+            LogEntry::Run(record) => record.plan_time / 1000 % 7 != 0,
+            LogEntry::Ticks(_) => true,
+        };
+        let kept: Vec<LogEntry> = entries.iter().filter(is_kept).cloned().collect();
+        self.0.append(&kept).await
+    }
+
+    async fn runs(&self, query: &RunQuery, outputs: Outputs) -> Result<RunPage, RunLogError> {
+        self.0.runs(query, outputs).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError> {
+        self.0.run(run).await
+    }
+
+    async fn log(&self, job: &str, skip: u64, limit: usize) -> Result<Vec<RunRecord>, RunLogError> {
+        self.0.log(job, skip, limit).await
+    }
+
+    async fn ticks(&self, query: &TickQuery) -> Result<Vec<TickRecord>, RunLogError> {
+        self.0.ticks(query).await
+    }
+
+    async fn prune(&self, now: DateTime<Utc>, per_job: u64) -> Result<(), RunLogError> {
+        self.0.prune(now, per_job).await
+    }
+
+    async fn status(&self) -> Result<String, RunLogError> {
+        self.0.status().await
+    }
+}
+
+#[test]
+fn a_run_log_that_forgets_is_found_out() {
+    let forgetful = |around: &mut Surroundings| around.runlog = Arc::new(Forgetful(around.runlog.clone()));
+    let report = play_with(&Play { nemeses: Vec::new(), ..short(1) }, forgetful).unwrap();
+    assert!(report.count(Finding::WithoutRecord) > 10, "{report}");
+}

@@ -1,0 +1,46 @@
+//! Where chance comes from: the ids of runs, and how retries are spread. A simulation gives it a seed, so that the
+//! same seed plays the same.
+
+#[cfg(feature = "test-support")]
+use std::sync::{Mutex, PoisonError};
+
+use rand::Rng as _;
+#[cfg(feature = "test-support")]
+use rand::{SeedableRng as _, rngs::StdRng};
+
+/// A source of chance.
+#[derive(Debug, Default)]
+pub enum Chance {
+    /// Each thread's own generator, seeded by the machine.
+    #[default]
+    Machine,
+    /// The same each time.
+    #[cfg(feature = "test-support")]
+    Seeded(Box<Mutex<StdRng>>),
+}
+
+impl Chance {
+    /// What a seed gives.
+    #[cfg(feature = "test-support")]
+    pub fn seeded(seed: u64) -> Self {
+        Self::Seeded(Box::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    /// Ten bytes, as a run's id takes.
+    pub fn bytes(&self) -> [u8; 10] {
+        match self {
+            Self::Machine => rand::rng().random(),
+            #[cfg(feature = "test-support")]
+            Self::Seeded(generator) => generator.lock().unwrap_or_else(PoisonError::into_inner).random(),
+        }
+    }
+
+    /// A number from 0 to 1, without 1.
+    pub fn fraction(&self) -> f64 {
+        match self {
+            Self::Machine => rand::rng().random(),
+            #[cfg(feature = "test-support")]
+            Self::Seeded(generator) => generator.lock().unwrap_or_else(PoisonError::into_inner).random(),
+        }
+    }
+}
