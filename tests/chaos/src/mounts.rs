@@ -20,7 +20,7 @@ pub fn take_own() {
     OWN.get_or_init(|| own().is_ok());
 }
 
-/// True where [`small`] can be had.
+/// True where small file systems can be had.
 pub fn can_be_had() -> bool {
     OWN.get().copied().unwrap_or_default()
 }

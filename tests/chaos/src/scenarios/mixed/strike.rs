@@ -37,13 +37,7 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
     match step.nemesis {
         Nemesis::WorkerKill => kill_worker(trial, worker, lasts, Extent::Process).await?,
         Nemesis::WorkerMachineKill => kill_worker(trial, worker, lasts, Extent::Machine).await?,
-        Nemesis::ManagerKill => {
-            let n = step.dice % trial.cluster.managers().len();
-            trial.cluster.manager(n).kill_9();
-            sleep(lasts).await;
-            trial.cluster.manager(n).spawn();
-            trial.cluster.wait_manager(n).await;
-        }
+        Nemesis::ManagerKill => kill_manager(trial, step.dice, lasts).await,
         Nemesis::EtcdMemberKill => {
             let n = step.dice % trial.cluster.etcd.size();
             kill_member(trial, n, lasts).await;
@@ -52,19 +46,8 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
             let n = trial.cluster.etcd.leader().await;
             kill_member(trial, n, lasts).await;
         }
-        Nemesis::WorkerStop => {
-            trial.cluster.workers()[worker].server().signal(Signal::SIGSTOP);
-            sleep(lasts).await;
-            trial.cluster.workers()[worker].server().signal(Signal::SIGCONT);
-            registered(trial, worker).await;
-        }
-        Nemesis::EtcdLeaderStop => {
-            let n = trial.cluster.etcd.leader().await;
-            trial.cluster.etcd.member(n).freeze().await;
-            sleep(lasts).await;
-            trial.cluster.etcd.member(n).thaw();
-            trial.cluster.etcd.wait_ready().await;
-        }
+        Nemesis::WorkerStop => stop_worker(trial, worker, lasts).await,
+        Nemesis::EtcdLeaderStop => stop_leader(trial, lasts).await,
         Nemesis::PartitionWorker => partition(trial, &[worker], step).await,
         Nemesis::PartitionHalf => {
             let count = trial.cluster.workers().len();
@@ -131,6 +114,29 @@ async fn kill_worker(trial: &mut Trial, n: usize, lasts: Duration, extent: Exten
     sleep(lasts).await;
     start_again(trial, n, earlier).await;
     Ok(())
+}
+
+async fn stop_worker(trial: &Trial, n: usize, lasts: Duration) {
+    trial.cluster.workers()[n].server().signal(Signal::SIGSTOP);
+    sleep(lasts).await;
+    trial.cluster.workers()[n].server().signal(Signal::SIGCONT);
+    registered(trial, n).await;
+}
+
+async fn kill_manager(trial: &mut Trial, dice: usize, lasts: Duration) {
+    let n = dice % trial.cluster.managers().len();
+    trial.cluster.manager(n).kill_9();
+    sleep(lasts).await;
+    trial.cluster.manager(n).spawn();
+    trial.cluster.wait_manager(n).await;
+}
+
+async fn stop_leader(trial: &mut Trial, lasts: Duration) {
+    let n = trial.cluster.etcd.leader().await;
+    trial.cluster.etcd.member(n).freeze().await;
+    sleep(lasts).await;
+    trial.cluster.etcd.member(n).thaw();
+    trial.cluster.etcd.wait_ready().await;
 }
 
 async fn session(trial: &Trial, n: usize) -> i64 {
