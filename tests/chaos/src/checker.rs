@@ -83,7 +83,7 @@ pub fn check(
         }
     }
     for job in windows {
-        job.check(lines, *until_ms, &mut report);
+        job.check(lines, *until_ms, rules, &mut report);
     }
     history.report(&mut report);
     recovery::check(expected, lines, rules, &mut report);

@@ -4,7 +4,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Kind, Report};
+use super::{Kind, Report, Rules};
 use crate::truth::{Line, Mark, RESOLUTION_MS};
 
 /// A job as Chronos has it. Times are in milliseconds, the start's since 1970.
@@ -58,9 +58,13 @@ impl ChronosJob {
         (complete, incomplete)
     }
 
-    /// Matches windows and runs; says which windows have none.
-    pub(super) fn check(&self, lines: &[Line], until_ms: i64, report: &mut Report) {
-        let (windows, (runs, incomplete)) = (self.windows(until_ms), self.runs(lines));
+    /// Matches windows and runs; says which windows have none. A window begins earlier by as much as a worker's clock
+    /// may have been ahead.
+    pub(super) fn check(&self, lines: &[Line], until_ms: i64, rules: &Rules, report: &mut Report) {
+        let (mut windows, (runs, incomplete)) = (self.windows(until_ms), self.runs(lines));
+        for (begin, _) in &mut windows {
+            *begin -= rules.ahead_at(*begin);
+        }
         let unmet = unmet(&windows, &runs);
         let met = windows.len() - unmet.len();
         report.windows.due += windows.len();

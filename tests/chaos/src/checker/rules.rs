@@ -92,7 +92,9 @@ impl Rules {
 
     /// How far a worker's clock may have been ahead at this instant.
     pub(super) fn ahead_at(&self, at_ms: i64) -> i64 {
-        self.fault_at(at_ms).map_or(0, |fault| fault.ahead_ms).max(self.ahead_ms)
+        let recovery = self.punctuality.map_or(0, |punctuality| punctuality.recovery_ms);
+        let meets = |fault: &&Fault| (fault.from_ms..=fault.to_ms + recovery).contains(&at_ms);
+        self.faults.iter().filter(meets).map(|fault| fault.ahead_ms).fold(self.ahead_ms, i64::max)
     }
 
     /// How late the run of a tick may start.

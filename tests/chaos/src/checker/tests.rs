@@ -414,14 +414,16 @@ fn a_run_serves_one_window_and_the_one_that_closes_first() {
         };
         times.iter().enumerate().flat_map(run).collect::<Vec<_>>()
     };
-    let unmet = |epsilon_ms, times: &[i64]| {
+    let by = |rules: &Rules, epsilon_ms, times: &[i64]| {
         let mut report = Report::new(BTreeSet::new());
-        job(epsilon_ms).check(&begun(times), tick(60).millis(), &mut report);
+        job(epsilon_ms).check(&begun(times), tick(60).millis(), rules, &mut report);
         (report.count(Kind::UnmetWindow), report.windows.extra)
     };
+    let unmet = |epsilon_ms, times: &[i64]| by(&Rules::default(), epsilon_ms, times);
     assert_eq!(unmet(500, &[0, 1_000, 2_000]), (0, 0));
     assert_eq!(unmet(500, &[-15, 990, 2_000]), (0, 0));
     assert_eq!(unmet(500, &[-50, 1_000, 2_000]), (1, 1));
+    assert_eq!(by(&Rules { ahead_ms: 40, ..Rules::default() }, 500, &[-50, 1_000, 2_000]), (0, 0));
     assert_eq!(unmet(500, &[600, 1_000, 2_000]), (1, 1));
     assert_eq!(unmet(500, &[100, 200, 1_000]), (1, 1));
     // All windows are open at 2,000: each of the runs has one of its own, in the order in which they close.

@@ -160,13 +160,12 @@ fn ticks_of(own: &Policed, from_ms: i64, to_ms: i64) -> Vec<i64> {
     all.ticks_in(first, (to_ms - 1).div_euclid(1000)).map(|second| second * 1000).collect()
 }
 
-/// Asks the API what became of every tick: a run, or a stretch without runs, and not both.
+/// Asks the API what became of every tick: a run, or why it has none, and not both.
 async fn is_accounted_for(trial: &mut Trial, own: &Policed, (from_ms, to_ms): (i64, i64)) -> Result<()> {
     let ticks = ticks_of(own, from_ms, to_ms);
-    let (runs, stretches) = told(trial, &own.job.name, from_ms, to_ms).await?;
-    let without = |tick: &i64| stretches.iter().any(|(from, to)| from <= tick && tick <= to);
-    let twice = ticks.iter().filter(|tick| without(tick) && runs.contains(tick)).count();
-    let silent = ticks.iter().filter(|tick| !without(tick) && !runs.contains(tick)).count();
+    let (runs, without) = told(trial, &own.job.name, from_ms, to_ms).await?;
+    let twice = ticks.iter().filter(|tick| without.contains(tick) && runs.contains(tick)).count();
+    let silent = ticks.iter().filter(|tick| !without.contains(tick) && !runs.contains(tick)).count();
     let ran = ticks.iter().filter(|tick| runs.contains(tick)).count();
     trial.require(
         silent == 0 && twice == 0,
@@ -179,36 +178,25 @@ async fn is_accounted_for(trial: &mut Trial, own: &Policed, (from_ms, to_ms): (i
     Ok(())
 }
 
-/// The ticks with runs and the stretches without, of a time, as the API tells them, in milliseconds since 1970.
-async fn told(
-    trial: &Trial,
-    job: &str,
-    from_ms: i64,
-    to_ms: i64,
-) -> Result<(BTreeSet<i64>, Vec<(i64, i64)>)> {
-    let (mut runs, mut stretches) = (BTreeSet::new(), Vec::new());
-    // By pieces that fit into one answer.
-    let piece_ms = i64::try_from(PAGE)? * 500;
-    let mut begin_ms = from_ms;
-    while begin_ms < to_ms {
-        let end_ms = (begin_ms + piece_ms).min(to_ms);
-        let span = format!("from={}&to={}&limit={PAGE}", instant(begin_ms)?, instant(end_ms)?);
-        let ticks = trial.api.get(&format!("/api/v1/jobs/{job}/ticks?{span}")).await?;
-        for item in items(&ticks)? {
-            // One that has a run may be told here as well.
+/// The ticks with runs and those without, of a time, as the API tells them, in milliseconds since 1970.
+async fn told(trial: &Trial, job: &str, from_ms: i64, to_ms: i64) -> Result<(BTreeSet<i64>, BTreeSet<i64>)> {
+    let (mut runs, mut without) = (BTreeSet::new(), BTreeSet::new());
+    let span = format!("from={}&to={}&limit={PAGE}", instant(from_ms)?, instant(to_ms)?);
+    let mut after = String::new();
+    loop {
+        let page = trial.api.get(&format!("/api/v1/jobs/{job}/ticks?{span}{after}")).await?;
+        for item in items(&page)? {
+            let tick = at(&item["tick"])?;
             if item["outcome"] == "skipped" || item["outcome"] == "missed" {
-                stretches.push((at(&item["from"])?, at(&item["to"])?));
+                without.insert(tick);
+            }
+            if item["runs"].as_array().is_some_and(|runs| !runs.is_empty()) {
+                runs.insert(tick);
             }
         }
-        let ran = trial.api.get(&format!("/api/v1/runs?job={job}&{span}")).await?;
-        let found = items(&ran)?;
-        anyhow::ensure!(found.len() < PAGE, "more runs of {job} than there are ticks");
-        for item in found.iter().filter(|item| item["tick"].is_string()) {
-            runs.insert(at(&item["tick"])?);
-        }
-        begin_ms = end_ms;
+        let Some(next) = page["next"].as_str() else { return Ok((runs, without)) };
+        after = format!("&after={next}");
     }
-    Ok((runs, stretches))
 }
 
 fn items(answer: &Value) -> Result<&Vec<Value>> {
