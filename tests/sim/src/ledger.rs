@@ -251,7 +251,8 @@ impl State {
         let late = now - second * 1000;
         let lasts = job.plan.lasts;
         facts.of(started.run, started.attempt).started_ms = Some(now);
-        if self.faults_in(second * 1000, second * 1000).next().is_none() {
+        // A claim may be on its way when something breaks.
+        if self.faults_in(second * 1000, now.max(second * 1000)).next().is_none() {
             self.report.late(late);
             if late > self.rules.late_ms {
                 self.report.add(Finding::Late, format!("{what}: {late} ms late, and nothing was broken"));

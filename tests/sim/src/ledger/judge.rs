@@ -71,7 +71,7 @@ impl State {
     }
 
     fn judge_run(&mut self, what: &str, at_ms: i64, run: &RunFacts) {
-        let until = run.ended.map_or(at_ms, |(end, _)| end).max(at_ms);
+        let until = run.ended.map_or(at_ms, |(end, _)| end);
         let Some((state, by)) = run.record else {
             self.report.add(Finding::WithoutRecord, format!("{what}: run {} is not in the run log", run.run));
             return;
@@ -98,8 +98,9 @@ impl State {
         }
     }
 
-    /// What may happen in the time of a fault only.
+    /// What may happen in the time of a fault only. A claim may be on its way when something breaks.
     fn excused(&mut self, finding: Finding, what: &str, from_ms: i64, to_ms: i64) {
+        let to_ms = to_ms.max(from_ms + self.rules.late_ms);
         let fault = self.faults_in(from_ms, to_ms).last().map(|fault: &Fault| fault.name.clone());
         match fault {
             Some(_) => self.report.excuse(finding),
