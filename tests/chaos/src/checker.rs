@@ -150,7 +150,9 @@ impl Found<'_> {
                 ended.insert((before.run.as_str(), before.attempt));
                 if before.fence >= line.fence && !same {
                     let tokens = format!("{} after {}", line.fence, before.fence);
-                    self.say(Kind::StaleFence, format_args!("run {} of {}: {tokens}", line.run, line.worker));
+                    let what = format_args!("run {} of {}: {tokens}", line.run, line.worker);
+                    let at = chrono::DateTime::from_timestamp_millis(line.at_ms).unwrap_or_default();
+                    self.say_of(Tick::from_instant(at), line.at_ms, Kind::StaleFence, what);
                 }
             }
             current = Some(line);

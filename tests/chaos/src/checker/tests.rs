@@ -226,6 +226,14 @@ fn an_older_fence_after_a_newer_one_is_found() {
     let mut world = World::well();
     world.lines[4].fence = 99;
     world.finds_only(Kind::StaleFence);
+    let at = world.lines[4].at_ms;
+    let mut stop = Fault::new("a worker is stopped", at - 500, at + 500);
+    stop.excuses.insert(Kind::StaleFence);
+    world.rules.faults.push(stop);
+    let report = world.report();
+    assert!(report.findings.is_empty(), "{report}");
+    (world.rules.faults[0].from_ms, world.rules.faults[0].to_ms) = (at + 5_000, at + 6_000);
+    world.finds_only(Kind::StaleFence);
 }
 
 #[test]

@@ -59,6 +59,8 @@ fn fault(nemesis: Nemesis, name: String, (from_ms, to_ms): (i64, i64)) -> Fault 
         Nemesis::ClockSkew | Nemesis::ClockStep => fault.ahead_ms = strike::SKEW_MS,
         // A run's lock is held until there is room for its record.
         Nemesis::DataDirFull | Nemesis::EtcdFull => fault.excuses.extend([Kind::SkippedIdle]),
+        // Stopped in the very moment in which it starts a run, a worker starts it when it goes on: docs/guarantees.md.
+        Nemesis::WorkerStop | Nemesis::CaretakerStop => fault.excuses.extend([Kind::StaleFence]),
         _ => {}
     }
     fault
