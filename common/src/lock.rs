@@ -10,6 +10,7 @@ use crate::{
     epoch::Epoch,
     id::{JobName, RunId, WorkerId},
     run::{Cause, RunState},
+    schedule::Schedule,
     store::Revision,
     tick::{Fence, TICK_TEXT_BYTES, Tick},
 };
@@ -102,6 +103,19 @@ pub struct Stretch {
     pub to: Tick,
     /// How many.
     pub count: u64,
+}
+
+/// More ticks in one stretch are not counted: with several expressions each one has to be visited.
+const MOST_COUNTED: u64 = 10_000_000;
+
+impl Stretch {
+    /// The ticks after `after`, up to and with `until`; `None`: there are none.
+    pub fn of(schedule: &Schedule, after: Tick, until: Tick) -> Option<Self> {
+        let (after, until) = (after.instant(), until.instant());
+        let to = Tick::from_instant(schedule.latest_in(after, until)?);
+        let from = schedule.next_after(after).map_or(to, Tick::from_instant);
+        Some(Self { from, to, count: schedule.count_in(after, until, MOST_COUNTED).max(1) })
+    }
 }
 
 /// A value that is no lock.

@@ -1,10 +1,11 @@
-//! Wanted runs and kills: what people, retries and catch-ups put into the store for the workers.
+//! Wanted runs, kills and passed ticks: what people, retries and catch-ups put into the store for the workers.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobName, RunId, WorkerId},
+    lock::Stretch,
     run::Cause,
     tick::Tick,
 };
@@ -51,6 +52,18 @@ pub struct Kill {
     pub worker: Option<WorkerId>,
 }
 
+/// Ticks that got no run since their job was changed before anybody had decided them, under `passed/…`. Written in the
+/// transaction that moves the job's fence over them; a worker puts them on record and removes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// The job, which may be gone.
+    pub job: JobName,
+    /// Which ticks.
+    pub ticks: Stretch,
+    /// What was changed, for people.
+    pub reason: String,
+}
+
 /// A stored value that does not decode.
 #[derive(Debug, thiserror::Error)]
 #[error("the value does not decode")]
@@ -72,4 +85,4 @@ macro_rules! json_value {
     )*};
 }
 
-json_value!(Wanted, Kill);
+json_value!(Wanted, Kill, Passed);

@@ -1,14 +1,17 @@
 //! What changes a job: save, delete, pause, resume and the reset of a fence, as transactions that compare what they were decided on.
 //!
-//! Saving creates the job's lock, at the instant of saving, and a changed trigger or a resume moves its fence to
-//! now, in the transaction that writes the job: a claim sees both or neither. No transaction but that reset writes an
+//! Saving creates the job's lock, at the instant of saving, and a changed trigger, a pause or a resume moves its fence to
+//! now, in the transaction that writes the job: a claim sees both or neither. Ticks that nobody had decided by then are
+//! buried by that, and so the same transaction says which they are, under `passed/`, for a worker to put them on record.
+//! No transaction but that reset writes an
 //! earlier fence, and a held lock is only ever written again under the compare of the revision that was read. A write
 //! whose answer is lost is read back, and every write is waited for until this manager's lists show it.
 
 use common::{
     id::JobName,
     job::{Job, JobError, MAX_JOB_BYTES, StoredJob, fence_at_save},
-    lock::{Free, Held, Lock},
+    lock::{Free, Held, Lock, Stretch},
+    queue::Passed,
     store::{Compare, Entry, Op, OpOutcome, Revision, StoreError, Txn, TxnOutcome},
     tick::Fence,
 };
@@ -91,8 +94,9 @@ impl Current {
 /// What a change makes of a job.
 struct Change {
     stored: StoredJob,
-    /// True: the fence moves to now, since ticks of the trigger count from now.
-    from_now: bool,
+    /// The fence moves to now, since ticks of the trigger count from now, or pass; and why those before it get no run
+    /// that nobody has decided. `None`: it stays.
+    from_now: Option<&'static str>,
 }
 
 /// Saves a job. `job` says what it becomes, given what it was: it may be asked again after somebody else's write.
@@ -120,7 +124,8 @@ pub(crate) async fn save(
             Some(previous) => previous.replaced(new, now),
             None => StoredJob::new(new, now),
         };
-        Ok(Some(Change { stored, from_now: !same_trigger }))
+        let from_now = (!same_trigger).then_some("its trigger was changed before anybody had claimed it");
+        Ok(Some(Change { stored, from_now }))
     })
     .await
 }
@@ -163,7 +168,7 @@ pub(crate) async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Res
             Paused::Yes => stored.pause(app.now()),
             Paused::No => stored.resume(app.now()),
         }
-        Ok(Some(Change { stored, from_now: !wanted }))
+        Ok(Some(Change { stored, from_now: Some("its job was paused before anybody had claimed it") }))
     })
     .await
 }
@@ -234,8 +239,9 @@ async fn write(
     let mut compares = vec![Compare::ModRevision(job_key.clone(), current.job_revision())];
     let mut ops = vec![Op::Put(job_key.clone(), value.clone(), None)];
     let fence = fence_at_save(app.now());
-    let lock = lock_after(name, current, fence, change.from_now)?;
+    let lock = lock_after(name, current, fence, change.from_now.is_some())?;
     if let Some(lock) = &lock {
+        ops.extend(change.from_now.and_then(|reason| passed(app, name, current, fence, reason)));
         let lease = current.lock.as_ref().and_then(|entry| entry.lease);
         let key = app.config.keys.lock(name);
         compares.push(Compare::ModRevision(key.clone(), current.lock_revision()));
@@ -266,6 +272,16 @@ async fn write(
         tracing::warn!(job = %name, revision, "the job is stored, but the lists do not show it yet");
     }
     Ok(Written::At(revision))
+}
+
+/// Names the ticks that nobody has decided and that a fence at `now` buries; to be put in the transaction that moves
+/// it, under the compare of the lock that was read.
+fn passed(app: &App, name: &JobName, current: &Current, now: Fence, reason: &str) -> Option<Op> {
+    let stored = current.stored(name)?.ok().filter(|stored| !stored.paused)?;
+    let lock = Lock::decode(&current.lock.as_ref()?.value).ok()?;
+    let ticks = Stretch::of(&stored.job.schedule().ok()??, lock.fence(), now)?;
+    let key = app.config.keys.passed(name, ticks.to);
+    Some(Op::Put(key, Passed { job: name.clone(), ticks, reason: reason.to_owned() }.encode(), None))
 }
 
 /// The lock that has to be written beside the job; `None`: it stays as it is.

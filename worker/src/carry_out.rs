@@ -16,8 +16,8 @@ use common::{
 
 use crate::{
     agenda::Planned,
-    claim::{self, Outcome, Session, batch::BatchError},
-    desk::{Desk, Holding, Next, Post},
+    claim::{self, Holding, Outcome, Session, batch::BatchError},
+    desk::{Desk, Next, Post},
     load::Slot,
     reboot,
     runner::Claimed,
@@ -91,10 +91,9 @@ impl Desk {
             match (done, follower) {
                 (Ok(outcome), None) if outcome.succeeded => *holding = None,
                 (Ok(outcome), Some((planned, next, session))) => {
-                    match claim::outcome(&outcome, next.run, &session) {
-                        Outcome::Won(revision) => {
-                            let here = Holding { held: next, revision };
-                            self.won(&planned, post, &mut holding, here, ended.slot);
+                    match claim::outcome(&outcome, &next, &session) {
+                        Outcome::Won(here) => {
+                            self.won(&planned, post, &mut holding, *here, ended.slot);
                             break;
                         }
                         Outcome::Lost(found) => *holding = found.and_then(|found| Holding::still(run, found)),

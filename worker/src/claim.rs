@@ -34,11 +34,34 @@ pub struct Seen {
     pub revision: Revision,
 }
 
+/// A lock that this process holds, or the record of a run of it beside the lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holding {
+    /// What it says.
+    pub held: Held,
+    /// The revision that wrote it: the run's fencing token.
+    pub revision: Revision,
+}
+
+impl Holding {
+    /// What this process holds for `run` when its lock was found so; none: it is not this run's any more.
+    pub fn still(run: &Held, found: Seen) -> Option<Self> {
+        match found {
+            Seen { lock: Lock::Held(held), revision }
+                if held.run == run.run && held.session == run.session =>
+            {
+                Some(Self { held, revision })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What became of a transaction on a lock.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It is ours; the lock's revision, which is also the fencing token of a claim.
-    Won(Revision),
+    /// It is ours, and says this: what was sent, or what a manager has made of it since, who may have moved its fence.
+    Won(Box<Holding>),
     /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode.
     Lost(Option<Seen>),
 }
@@ -123,30 +146,29 @@ pub fn take_over(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>
     txn
 }
 
-/// What a transaction on a lock came to. A lock that says that `run` holds it in this session is won, also when
-/// the answer to an earlier try was lost.
-pub fn outcome(txn: &TxnOutcome, run: common::id::RunId, session: &Session) -> Outcome {
+/// What a transaction came to that was to put `claim` into the lock, or beside it. A lock that says that its run holds it
+/// in this session is won, also when the answer to an earlier try was lost. It is held as it was found: a manager may
+/// have moved its fence since, and no transaction writes an earlier one.
+pub fn outcome(txn: &TxnOutcome, claim: &Held, session: &Session) -> Outcome {
+    let won = |held: Held, revision| Outcome::Won(Box::new(Holding { held, revision }));
     if txn.succeeded {
-        return Outcome::Won(txn.revision);
+        return won(claim.clone(), txn.revision);
     }
+    let mine = |held: &Held| {
+        held.run == claim.run && held.session == session.revision && held.worker == session.worker
+    };
     let read = |n: usize| match txn.results.get(n) {
         Some(OpOutcome::Got(Some(entry))) => Some(entry),
         _ => None,
     };
-    if let Some(record) = read(1).and_then(|entry| Held::decode(&entry.value).ok().map(|held| (held, entry)))
-        && record.0.run == run
-        && record.0.session == session.revision
+    if let Some(entry) = read(1)
+        && let Some(held) = Held::decode(&entry.value).ok().filter(mine)
     {
-        return Outcome::Won(record.1.mod_revision);
+        return won(held, entry.mod_revision);
     }
-    let seen = read(0).and_then(seen);
-    match &seen {
-        Some(Seen { lock: Lock::Held(held), revision })
-            if held.run == run && held.session == session.revision && held.worker == session.worker =>
-        {
-            Outcome::Won(*revision)
-        }
-        _ => Outcome::Lost(seen),
+    match read(0).and_then(seen) {
+        Some(Seen { lock: Lock::Held(held), revision }) if mine(&held) => won(held, revision),
+        seen => Outcome::Lost(seen),
     }
 }
 

@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     agenda::{Due, Planned},
-    claim::{self, Outcome, Seen, Session, batch::BatchError},
-    desk::{Desk, Holding, Next, Post},
+    claim::{self, Holding, Outcome, Seen, Session, batch::BatchError},
+    desk::{Desk, Next, Post},
     load::Slot,
     runner::Stop,
 };
@@ -236,8 +236,8 @@ impl Desk {
         self.lead.read(took);
         metrics::histogram!("quorate_claim_seconds").record(took.as_secs_f64());
         match outcome {
-            Outcome::Won(revision) => {
-                self.won(planned, post, holding, Holding { held, revision }, slot);
+            Outcome::Won(here) => {
+                self.won(planned, post, holding, *here, slot);
                 Step::Decided
             }
             Outcome::Lost(None) => {
@@ -260,7 +260,7 @@ impl Desk {
             self.beside.enter(held.run);
         }
         let done = self.batcher.guarded(txn, session).await;
-        let outcome = done.map(|outcome| claim::outcome(&outcome, held.run, session));
+        let outcome = done.map(|outcome| claim::outcome(&outcome, held, session));
         if beside && !matches!(outcome, Ok(Outcome::Won(_))) {
             self.beside.leave(held.run);
         }

@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use common::{
     clock::Clock,
     id::{JobName, RunId},
-    lock::{Held, Lock},
+    lock::Held,
     queue::Wanted,
     store::{Revision, Store},
     tick::Tick,
@@ -24,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     agenda::{Agenda, Planned},
     chance::Chance,
-    claim::{Seen, Session, batch::Batcher, lead::Lead},
+    claim::{Holding, Session, batch::Batcher, lead::Lead},
     config::WorkerConfig,
     lease::Trust,
     load::Load,
@@ -33,29 +33,6 @@ use crate::{
     runner::{Runner, Stop},
     spool::Spool,
 };
-
-/// A lock that this process holds.
-#[derive(Clone, Debug)]
-pub struct Holding {
-    /// What it says.
-    pub held: Held,
-    /// The revision that wrote it.
-    pub revision: Revision,
-}
-
-impl Holding {
-    /// What this process holds for `run` when its lock was found so; none: it is not this run's any more.
-    pub fn still(run: &Held, found: Seen) -> Option<Self> {
-        match found {
-            Seen { lock: Lock::Held(held), revision }
-                if held.run == run.run && held.session == run.session =>
-            {
-                Some(Self { held, revision })
-            }
-            _ => None,
-        }
-    }
-}
 
 /// One job, as far as this process deals with its lock.
 #[derive(Default)]

@@ -49,6 +49,7 @@ pub mod lost;
 pub mod marks;
 pub mod misfire;
 pub mod output;
+pub mod passed;
 pub mod reboot;
 pub mod registry;
 pub mod runner;
@@ -227,6 +228,7 @@ impl Worker {
             ending.clone(),
         ));
         background.spawn(desk.clone().publish_marks());
+        background.spawn(desk.clone().record_passed());
         background.spawn(epoch::run(
             self.ports.store.clone(),
             self.config.keys.clone(),

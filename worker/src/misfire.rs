@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use common::{
+    id::JobName,
     job::{MisfirePolicy, Overlap},
     lock::{Free, Held, Lock, Stretch},
     queue::Wanted,
@@ -18,9 +19,9 @@ use common::{
 
 use crate::{
     agenda::Planned,
-    claim::{self, Outcome, Session},
+    claim::{self, Holding, Outcome, Session},
     decide::{MISSED_AFTER, Step, give_up},
-    desk::{Desk, Holding, Post},
+    desk::{Desk, Post},
     load::Slot,
 };
 
@@ -61,10 +62,10 @@ impl Desk {
         let txn = self.catch_up_txn(planned, &held, free, seen, queued);
         let beside = planned.job.overlap == Overlap::Allow;
         match self.send_claim(txn, &held, beside, session).await {
-            Ok(Outcome::Won(revision)) => {
+            Ok(Outcome::Won(here)) => {
                 // First: an end of the run removes what tells of these ticks.
-                self.keep_ticks_of(&held).await;
-                self.won(planned, post, holding, Holding { held, revision }, slot);
+                self.keep_ticks_of(&here.held).await;
+                self.won(planned, post, holding, *here, slot);
                 Step::Decided
             }
             Ok(Outcome::Lost(_)) => Step::Later,
@@ -111,13 +112,14 @@ impl Desk {
         let keys = &self.config.keys;
         let mut txn = claim::replace(keys, &held.job, seen, &Lock::Held(held.clone()), Vec::new());
         txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
-        let revision = match self.batcher.guarded(txn, session).await {
-            Ok(outcome) => match claim::outcome(&outcome, held.run, session) {
-                Outcome::Won(revision) => revision,
+        let here = match self.batcher.guarded(txn, session).await {
+            Ok(outcome) => match claim::outcome(&outcome, &held, session) {
+                Outcome::Won(here) => here,
                 Outcome::Lost(_) => return Step::Later,
             },
             Err(error) => return give_up(&error),
         };
+        let Holding { held, revision } = *here;
         self.keep_ticks_of(&held).await;
         if let Err(error) = self.batcher.plain(claim::finish(keys, &held, revision, free.last)).await {
             tracing::debug!(job = %held.job, %error, "a lock stays held without a run; its caretaker frees it");
@@ -127,10 +129,8 @@ impl Desk {
 
     /// The ticks between the fence and `tick`, both excluded.
     pub(crate) fn missed_before(&self, planned: &Planned, fence: Tick, tick: Tick) -> Option<Stretch> {
-        let before = tick.instant() - chrono::Duration::seconds(1);
-        let to = planned.schedule.as_ref()?.latest_in(fence.instant(), before)?;
-        let (from, count) = self.between(planned, fence, tick);
-        Some(Stretch { from, to: Tick::from_instant(to), count: count - 1 })
+        let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
+        Stretch::of(planned.schedule.as_ref()?, fence, before)
     }
 
     /// The first tick behind the fence, and how many there are up to and with `tick`.
@@ -186,19 +186,30 @@ impl Desk {
             .as_ref()
             .map(|stretch| (stretch, TickOutcome::Missed, "no worker could claim in time"));
         for (stretch, outcome, reason) in skipped.into_iter().chain(missed) {
-            let record = TickRecord {
-                job_name: held.job.clone(),
-                from: stretch.from,
-                to: stretch.to,
-                count: stretch.count,
-                outcome,
-                reason: reason.to_owned(),
-                worker: self.config.id.clone(),
-                expires: self.expires(self.clock.now()),
-            };
-            metrics::counter!("quorate_ticks_without_run_total", "outcome" => outcome.name())
-                .increment(stretch.count);
-            self.spool.keep(LogEntry::Ticks(record)).await;
+            self.keep_ticks(&held.job, stretch, outcome, reason).await;
         }
+    }
+
+    /// Keeps on record that these ticks got no run.
+    pub(crate) async fn keep_ticks(
+        &self,
+        job: &JobName,
+        ticks: &Stretch,
+        outcome: TickOutcome,
+        reason: &str,
+    ) {
+        let record = TickRecord {
+            job_name: job.clone(),
+            from: ticks.from,
+            to: ticks.to,
+            count: ticks.count,
+            outcome,
+            reason: reason.to_owned(),
+            worker: self.config.id.clone(),
+            expires: self.expires(self.clock.now()),
+        };
+        metrics::counter!("quorate_ticks_without_run_total", "outcome" => outcome.name())
+            .increment(ticks.count);
+        self.spool.keep(LogEntry::Ticks(record)).await;
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use crate::{
     agenda::Planned,
     claim::{self, Outcome, Seen},
-    desk::{Desk, Holding, Post},
+    desk::{Desk, Post},
     load::Slot,
 };
 
@@ -174,9 +174,7 @@ impl Desk {
         let txn = self.take(key, revision, &held, seen, free, planned);
         let beside = planned.job.overlap == Overlap::Allow;
         match self.send_claim(txn, &held, beside, &session).await {
-            Ok(Outcome::Won(revision)) => {
-                self.won(planned, post, &mut holding, Holding { held, revision }, slot);
-            }
+            Ok(Outcome::Won(here)) => self.won(planned, post, &mut holding, *here, slot),
             Ok(Outcome::Lost(_)) => {}
             Err(error) => tracing::debug!(%error, "a wanted run cannot be claimed yet"),
         }

@@ -199,3 +199,13 @@ async fn a_job_deleted_between_claim_and_instant_does_not_start() {
     assert_eq!(job_of(&bench.started().await), "b");
     assert!(bench.none_started(), "the deleted job started");
 }
+
+#[tokio::test]
+async fn ticks_that_a_change_passed_over_are_put_on_record() {
+    let bench = Bench::start().await;
+    bench.name_passed("gone", 3, 5).await;
+    let passed = bench.until_ticks("gone").await;
+    assert_eq!((passed.from, passed.to, passed.count), (bench.tick(3), bench.tick(5), 3));
+    assert_eq!((passed.outcome, passed.reason.as_str()), (TickOutcome::Missed, "its job was deleted"));
+    bench.until_nothing_passed().await;
+}

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::id::{JobName, RunId, WorkerId};
+use crate::{
+    id::{JobName, RunId, WorkerId},
+    tick::Tick,
+};
 
 /// A whole key, prefix included.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +107,8 @@ pub struct Keys {
     pub runs: Prefix,
     /// `kills/<job>` and `kills/<run>`: [`crate::queue::Kill`], under a lease of their own.
     pub kills: Prefix,
+    /// `passed/<job>@<tick>`: [`crate::queue::Passed`].
+    pub passed: Prefix,
 }
 
 /// Why a text is no root for keys.
@@ -133,6 +138,7 @@ impl Keys {
             queue: under("queue"),
             runs: under("runs"),
             kills: under("kills"),
+            passed: under("passed"),
         })
     }
 
@@ -186,6 +192,11 @@ impl Keys {
         self.kills.key(job)
     }
 
+    /// Ticks of the job that a change passed over, up to and with this one.
+    pub fn passed(&self, job: &JobName, to: Tick) -> Key {
+        self.passed.key(format_args!("{job}@{to}"))
+    }
+
     /// Kills one run.
     pub fn kill_run(&self, run: &RunId) -> Key {
         self.kills.key(run)
@@ -231,9 +242,9 @@ mod tests {
     #[test]
     fn every_kind_of_key_is_documented_with_an_example() {
         // Spelled out, so that a new kind does not compile before it stands here.
-        let Keys { root, jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills } =
+        let Keys { root, jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills, passed } =
             Keys::new("/quorate/").unwrap();
-        for prefix in [jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills] {
+        for prefix in [jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills, passed] {
             let place = prefix.as_str().strip_prefix(root.as_str()).unwrap();
             let stands = ["<", "current`"].map(|name| DOCUMENT.contains(&format!("`{place}{name}")));
             assert!(stands.contains(&true), "{place} is not in docs/store-keys.md");
@@ -266,6 +277,8 @@ mod tests {
                 lock::Held::decode(bytes).unwrap().encode()
             } else if keys.kills.name(&key).is_some() {
                 queue::Kill::decode(bytes).unwrap().encode()
+            } else if keys.passed.name(&key).is_some() {
+                queue::Passed::decode(bytes).unwrap().encode()
             } else {
                 // Only managers read and write what managers say.
                 assert!(keys.managers.name(&key).is_some(), "{key}");

@@ -1,19 +1,22 @@
 //! Deleting a job: its definition, its lock unless a run holds it (then the run's worker removes it at the end),
-//! and the runs that wait for it, each of which gets a record.
+//! and the runs that wait for it, each of which gets a record. Ticks that nobody had decided are named in the same
+//! transaction, as with every change that buries them.
 
 use std::{sync::Arc, time::Duration};
 
 use common::{
     id::JobName,
-    job::StoredJob,
+    job::{StoredJob, fence_at_save},
+    lock::{Held, Lock},
     queue::Wanted,
     run::RunState,
     runlog::{Author, LogEntry, RunRecord},
     store::{Compare, MAX_TXN_OPS, Op, StoreError, Txn},
+    tick::Fence,
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Current, TRIES, is_held, removed};
+use super::{Current, TRIES, is_held, passed, removed};
 use crate::{cache::Place, problem::ApiError, state::App};
 
 /// What was deleted.
@@ -23,8 +26,8 @@ pub(crate) struct Deleted {
     pub(crate) previous: Option<StoredJob>,
 }
 
-/// Beside the job, its lock and its waiting tick.
-const QUEUED_AT_ONCE: usize = MAX_TXN_OPS - 5;
+/// Beside the job, its lock, its passed ticks and its waiting tick.
+const QUEUED_AT_ONCE: usize = MAX_TXN_OPS - 6;
 
 /// A deleted job's waiting runs are kept for so long in the run log, as all are by default.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
@@ -60,11 +63,11 @@ async fn remove(
     let command = app.cache.command_of(name.as_str());
     let mut compares = vec![Compare::ModRevision(keys.job(name), current.job_revision())];
     let mut ops = vec![Op::Delete(keys.job(name))];
-    let free = current.lock.as_ref().is_none_or(|lock| !is_held(lock));
-    if free {
-        compares.push(Compare::ModRevision(keys.lock(name), current.lock_revision()));
-        ops.push(Op::Delete(keys.lock(name)));
-    }
+    // Also of a held lock: its holder may be skipping a tick that is named here.
+    compares.push(Compare::ModRevision(keys.lock(name), current.lock_revision()));
+    let now = fence_at_save(app.now());
+    ops.extend(lock_op(app, name, current, now));
+    ops.extend(passed(app, name, current, now, "its job was deleted before anybody had claimed it"));
     let queued = app.cache.queued_of(name.as_str());
     let first = ops.len();
     let (now, later) = queued.split_at(queued.len().min(QUEUED_AT_ONCE));
@@ -101,6 +104,20 @@ async fn remove(
     }
     record(app, &gone, &command, by, deadline).await;
     Ok(true)
+}
+
+/// A free lock goes with its job. A held one is its holder's to remove; its fence moves, so that the holder skips no tick
+/// that is named as passed.
+fn lock_op(app: &App, name: &JobName, current: &Current, now: Fence) -> Option<Op> {
+    let (key, entry) = (app.config.keys.lock(name), current.lock.as_ref()?);
+    match Lock::decode(&entry.value) {
+        Ok(Lock::Held(held)) => {
+            let moved = Lock::Held(Held { fence: held.fence.max(now), ..held });
+            Some(Op::Put(key, moved.encode(), entry.lease))
+        }
+        Err(_) if is_held(entry) => None,
+        _ => Some(Op::Delete(key)),
+    }
 }
 
 /// Writes what became of the runs that waited. A failure is said and changes nothing: the job is gone.

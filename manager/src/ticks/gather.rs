@@ -1,14 +1,20 @@
 //! Asks the cache and the run log for what is known of a job's ticks, newest first, as far as one answer goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use common::{
-    id::RunId,
+    id::{JobName, RunId, WorkerId},
     lock::Stretch,
+    queue::Passed,
     runlog::{Outputs, RunQuery, RunRecord, TickOutcome, TickQuery, TickRecord},
+    store::list_all,
     tick::Tick,
 };
+use tokio::time::Instant;
 
 use super::{Attempt, Expectation, Known, ON_ITS_WAY, at};
 use crate::{
@@ -20,6 +26,9 @@ use crate::{
 
 /// So many records of each kind are read for one answer; what is older is left to the next page.
 const MOST_RECORDS: usize = 5_000;
+
+/// A store that does not answer for so long keeps nobody from what the run log knows.
+const STORE_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Records asked for at a time.
 const AT_A_TIME: usize = 500;
@@ -50,8 +59,9 @@ pub(crate) async fn gather(
             runs.entry(tick.seconds()).or_default().push(attempt);
         }
         stretches.extend(untold(snapshot, &stretches));
-        stretches.sort_by_key(|stretch| std::cmp::Reverse(stretch.to));
     }
+    stretches.extend(passed(app, job).await);
+    stretches.sort_by_key(|stretch| std::cmp::Reverse(stretch.to));
     if snapshot.is_none() && runs.is_empty() && stretches.is_empty() {
         return Err(ApiError::NoSuchJob(job.to_owned()));
     }
@@ -123,20 +133,47 @@ fn active(
 /// What the lock says of ticks without a run, as long as the run log does not.
 fn untold(snapshot: &JobSnapshot, told: &[TickRecord]) -> Vec<TickRecord> {
     let Some(run) = snapshot.lock.as_ref().and_then(|lock| lock.held.as_ref()) else { return Vec::new() };
-    let record = |stretch: &Stretch, outcome, reason: &str| TickRecord {
-        job_name: run.held.job.clone(),
-        from: stretch.from,
-        to: stretch.to,
-        count: stretch.count,
-        outcome,
-        reason: reason.to_owned(),
-        worker: run.held.worker.clone(),
-        expires: 0,
+    let record = |stretch: &Stretch, outcome, reason: &str| {
+        record(&run.held.job, stretch, outcome, reason, &run.held.worker)
     };
     let (skipped, missed) = (run.held.last_skip.iter(), run.held.missed.iter());
     let skipped = skipped.map(|stretch| record(stretch, TickOutcome::Skipped, "the run before it executes"));
     let missed = missed.map(|stretch| record(stretch, TickOutcome::Missed, "no worker could claim in time"));
     skipped.chain(missed).filter(|record| told.iter().all(|told| told.id() != record.id())).collect()
+}
+
+/// What changes of the job passed over, as long as no worker has put it on record. There hardly ever is any of it; what
+/// cannot be asked for is left out.
+async fn passed(app: &App, job: &str) -> Vec<TickRecord> {
+    let listing = list_all(&*app.store, &app.config.keys.passed);
+    let Ok((entries, _)) = app.read_store(Instant::now() + STORE_ANSWERS, listing).await else {
+        return Vec::new();
+    };
+    let Ok(worker) = app.config.id.parse::<WorkerId>() else { return Vec::new() };
+    let named = entries.iter().filter_map(|entry| Passed::decode(&entry.value).ok());
+    let of_job = named.filter(|passed| passed.job.as_str() == job);
+    of_job
+        .map(|passed| record(&passed.job, &passed.ticks, TickOutcome::Missed, &passed.reason, &worker))
+        .collect()
+}
+
+fn record(
+    job: &JobName,
+    ticks: &Stretch,
+    outcome: TickOutcome,
+    reason: &str,
+    worker: &WorkerId,
+) -> TickRecord {
+    TickRecord {
+        job_name: job.clone(),
+        from: ticks.from,
+        to: ticks.to,
+        count: ticks.count,
+        outcome,
+        reason: reason.to_owned(),
+        worker: worker.clone(),
+        expires: 0,
+    }
 }
 
 impl From<RunRecord> for Attempt {

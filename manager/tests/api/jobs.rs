@@ -5,7 +5,9 @@ use std::{sync::atomic::Ordering, time::Duration};
 use common::{
     clock::Clock as _,
     lock::{Free, LastRun, Lock},
+    queue::Passed,
     run::RunState,
+    store::list_all,
 };
 use serde_json::json;
 
@@ -141,6 +143,52 @@ async fn a_paused_job_has_no_next_run_and_resuming_counts_from_now() {
     assert_eq!(resumed["status"]["next"][0], "2026-11-22T10:11:00.000Z");
     assert_eq!(bench.lock("a").await.unwrap().0.fence().to_string(), "2026-11-22T10:10:00Z");
     assert_eq!(bench.post("/api/v1/jobs/b/pause").await.status, 404);
+}
+
+/// The keys that name passed ticks, and what they say.
+async fn passed(bench: &Bench) -> Vec<(String, Passed)> {
+    let (entries, _) = list_all(&*bench.store, &bench.keys.passed).await.unwrap();
+    let name = |entry: &common::store::Entry| bench.keys.passed.name(&entry.key).unwrap().to_owned();
+    entries.iter().map(|entry| (name(entry), Passed::decode(&entry.value).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_change_that_passes_over_ticks_which_nobody_decided_names_them() {
+    let bench = Bench::start().await;
+    for job in ["changed", "deleted", "paused", "running"] {
+        bench.save(job).await;
+    }
+    let mut holder = held("running", RUN, "2026-11-22T10:01:00Z");
+    holder.tick = Some(holder.fence);
+    bench.put(bench.keys.locks.key("running"), Lock::Held(holder).encode()).await;
+    bench.clock.advance(Duration::from_secs(150));
+    let other =
+        json!({"name": "changed", "trigger": {"every": "7s"}, "driver": {"shell": {"command": "true"}}});
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/changed", &other.to_string()).await.status, 200);
+    assert_eq!(bench.delete("/api/v1/jobs/deleted").await.status, 204);
+    assert_eq!(bench.post("/api/v1/jobs/paused/pause").await.status, 200);
+    assert_eq!(bench.delete("/api/v1/jobs/running").await.status, 204);
+    let named = passed(&bench).await;
+    let keys: Vec<&str> = named.iter().map(|(key, _)| key.as_str()).collect();
+    let at = |job: &str| format!("{job}@2026-11-22T10:02:00Z");
+    assert_eq!(keys, ["changed", "deleted", "paused", "running"].map(at));
+    let counts: Vec<u64> = named.iter().map(|(_, passed)| passed.ticks.count).collect();
+    assert_eq!(counts, [2, 2, 2, 1], "of the one that runs, the first tick is decided");
+    assert_eq!(named[2].1.reason, "its job was paused before anybody had claimed it");
+    assert_eq!(bench.lock("running").await.unwrap().0.fence().to_string(), "2026-11-22T10:02:30Z");
+
+    // Ticks of a pause are no ticks, and an edit that leaves the trigger alone leaves its ticks to the workers.
+    bench.clock.advance(Duration::from_secs(600));
+    assert_eq!(bench.post("/api/v1/jobs/paused/resume").await.status, 200);
+    bench.clock.advance(Duration::from_secs(60));
+    bench.save("paused").await;
+    assert_eq!(passed(&bench).await, named);
+
+    // Until a worker has put them on record, the page has them from here.
+    let range = "from=2026-11-22T10:00:00Z&to=2026-11-22T10:03:00Z";
+    let ticks = bench.get(&format!("/api/v1/jobs/paused/ticks?{range}")).await.json();
+    let reason = &ticks["items"][0]["reason"];
+    assert_eq!(reason, "its job was paused before anybody had claimed it", "{ticks:#}");
 }
 
 #[tokio::test]

@@ -59,8 +59,10 @@ pub enum Action {
     Save(N),
     /// A manager sends a save that leaves the fence.
     Edit,
-    /// A manager sends a delete.
-    Delete,
+    /// It puts passed ticks on record.
+    Tell(usize, KeyRef),
+    /// A manager sends a delete at this instant.
+    Delete(N),
     /// A manager sends a wanted run.
     RunNow,
 }
@@ -91,7 +93,7 @@ impl Action {
                 | Self::CutOff(_)
                 | Self::Save(_)
                 | Self::Edit
-                | Self::Delete
+                | Self::Delete(_)
                 | Self::RunNow
         )
     }
@@ -202,6 +204,9 @@ impl Model {
             _ => {}
         }
         for (key, entry) in world.store.entries() {
+            if entry.value.passed.is_some() {
+                actions.push(Action::Tell(w, *key));
+            }
             let Some(held) = entry.value.held else { continue };
             if self.is_orphan_beside(world, w, &held) {
                 actions.push(Action::FreeBeside(w, *key));
@@ -271,7 +276,8 @@ impl Model {
             actions.push(Action::Edit);
         }
         if left.deletes > 0 && exists {
-            actions.push(Action::Delete);
+            let decided = world.past.decided.last();
+            actions.extend((decided..=self.ticks.min(decided + 1)).map(Action::Delete));
         }
         if left.asked > 0 && exists {
             actions.push(Action::RunNow);

@@ -10,7 +10,7 @@
 //! # What holds
 //!
 //! [`promises`]: a tick is claimed only by the definition that stands (P0), at most once (P1); two runs of a `skip`
-//! job never execute at the same time (P2); every decided tick is on record once nothing is left to happen by itself,
+//! job never execute at the same time (P2); every tick that is decided, or passed over by a save or delete, is on record once nothing is left to happen by itself,
 //! and then no lock is held and no run is claimed or wanted (P3). The tests in `tests/check` show that they hold,
 //! and that each rule of [`rules`] is needed.
 //!
@@ -40,7 +40,7 @@
 //! That the trust deadline and the guard keep time: a lease ends only when its worker no longer trusts it and
 //! nothing of it executes ([`rules::Rule::TrustDeadline`], [`rules::Rule::KilledBeforeRevoked`]); that is lease.rs and guard.rs,
 //! and an etcd that revokes a lease it has just renewed. Overlap `replace` and `queue-one`, an edit from `allow` to
-//! `skip`, kills, pauses, a job written by hand (`create_lock`), the queue of a job that is deleted, a misfire
+//! `skip`, kills, pauses (in the store they are saves), a job written by hand (`create_lock`), the queue of a job that is deleted, a misfire
 //! deadline in the queue, `on_lease_loss: keep`. The size and halving of batches; two workers of one name. The spool
 //! and the run log: a record that is spooled counts as found. An etcd that is restored. That something happens *in
 //! time*: P3 says that nothing is stuck, not when it is done.
@@ -115,6 +115,7 @@ pub enum Met {
     Withdrawn,
     DoneAdrift,
     RegisteredOverOldLease,
+    Told,
 }
 
 impl Model {

@@ -29,10 +29,10 @@ pub fn all() -> Vec<Property<Model>> {
     ]
 }
 
-/// No attempt started twice, and no tick that ran is on record as skipped or missed.
+/// No attempt started twice, and no tick is on record with two fates: run, skipped or missed.
 fn once(_: &Model, world: &World) -> bool {
     let past = &world.past;
-    !past.twice && !past.ran.meets(past.skipped.or(past.missed))
+    !past.twice && !past.ran.meets(past.skipped.or(past.missed)) && !past.skipped.meets(past.missed)
 }
 
 fn alone(model: &Model, world: &World) -> bool {
@@ -50,7 +50,8 @@ fn on_record(model: &Model, world: &World) -> bool {
     let recorded = past.decided.within(past.recorded.or(past.skipped).or(past.missed));
     let left = world.store.entries().any(|(_, entry)| {
         let held = matches!(entry.value.lock, Some(LockView::Held(_)));
-        held || entry.value.held.is_some() || entry.value.wanted.is_some()
+        let waits = entry.value.wanted.is_some() || entry.value.passed.is_some();
+        held || entry.value.held.is_some() || waits
     });
     if recorded && !left || !world.workers.iter().any(|worker| worker.up && worker.trusted) {
         return true;

@@ -5,6 +5,7 @@
 use common::{
     id::RunId,
     lock::{Free, Held, Lock},
+    queue::Passed,
     run::Cause,
     store::{Compare, Op, OpOutcome, Revision, Txn, TxnOutcome},
 };
@@ -59,10 +60,14 @@ pub enum Request {
     Take { by: Actor, held: HeldRef, seen: Rev, fence: N, wanted: Rev, place: Place, definition: Rev },
     EndBeside { held: HeldRef, seen: Rev, retry: bool },
     FreeBeside { held: HeldRef, seen: Rev, retry: bool, phantom: bool },
-    Save { job: Rev, lock: Option<(Rev, ValueRef)> },
-    Delete { job: Rev, lock: Option<Rev> },
+    Save { job: Rev, lock: Option<(Rev, ValueRef)>, passed: Option<Ticks> },
+    Delete { job: Rev, now: N, lock: Option<Rev>, moved: Option<ValueRef>, passed: Option<Ticks> },
     RunNow { job: Rev, run: RunId },
+    Told { key: KeyRef, seen: Rev },
 }
+
+/// Ticks in a row, the first and the last.
+pub type Ticks = (N, N);
 
 /// A request made ready to be sent.
 pub struct Prepared {
@@ -128,6 +133,10 @@ impl Request {
             Self::FreeBeside { held, seen, retry, phantom } => {
                 free_beside_txn(&held, seen, retry_op(&held, retry), phantom)
             }
+            Self::Told { key, seen } => Txn::when(
+                vec![Compare::ModRevision((*key).clone(), seen.into())],
+                vec![Op::Delete((*key).clone())],
+            ),
             Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. } => self.managers_txn(),
         }
     }
@@ -136,7 +145,7 @@ impl Request {
     fn managers_txn(&self) -> Txn {
         let keys = cast::keys();
         match *self {
-            Self::Save { job, lock } => {
+            Self::Save { job, lock, passed } => {
                 let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), job.into())];
                 let mut ops = vec![Op::Put(keys.job(cast::job()), b"{}".to_vec(), None)];
                 if let Some((seen, after)) = lock {
@@ -144,15 +153,20 @@ impl Request {
                     compares.push(Compare::ModRevision(key.clone(), seen.into()));
                     ops.push(Op::Put(key, after.bytes.clone(), None));
                 }
+                ops.extend(passed.map(passed_op));
                 Txn::when(compares, ops)
             }
-            Self::Delete { job, lock } => {
+            Self::Delete { job, lock, moved, passed, .. } => {
                 let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), job.into())];
                 let mut ops = vec![Op::Delete(keys.job(cast::job()))];
                 if let Some(seen) = lock {
                     compares.push(Compare::ModRevision(keys.lock(cast::job()), seen.into()));
-                    ops.push(Op::Delete(keys.lock(cast::job())));
+                    ops.push(match moved {
+                        Some(moved) => Op::Put(keys.lock(cast::job()), moved.bytes.clone(), None),
+                        None => Op::Delete(keys.lock(cast::job())),
+                    });
                 }
+                ops.extend(passed.map(passed_op));
                 Txn::when(compares, ops)
             }
             Self::RunNow { job, run } => {
@@ -176,6 +190,7 @@ impl Request {
             | Self::Finish { .. }
             | Self::EndBeside { .. }
             | Self::FreeBeside { .. }
+            | Self::Told { .. }
             | Self::Save { .. }
             | Self::Delete { .. }
             | Self::RunNow { .. } => None,
@@ -232,6 +247,12 @@ impl Request {
             Prepared { revisions: txn.revisions(), txn }
         })
     }
+}
+
+fn passed_op((from, to): Ticks) -> Op {
+    let ticks = cast::stretch(from, to).expect("some ticks");
+    let passed = Passed { job: cast::job().clone(), ticks, reason: String::new() };
+    Op::Put(cast::keys().passed(cast::job(), cast::tick(to)), passed.encode(), None)
 }
 
 fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
@@ -330,8 +351,8 @@ fn retry_op(held: &Held, retry: bool) -> Vec<Op> {
 /// What a claim came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Claimed {
-    /// Won, at this revision.
-    Won(Rev),
+    /// Won: what is held, at this revision.
+    Won(HeldRef, Rev),
     /// Not.
     Lost,
 }
@@ -341,8 +362,11 @@ pub fn claimed(done: &Done, at: Rev, held: HeldRef) -> Claimed {
     static ALL: Memo<(Done, Rev, HeldRef), Claimed> = Memo::new();
     *ALL.get((done.clone(), at, held), |(done, at, held)| {
         let session = claim::Session { worker: held.worker.clone(), revision: held.session };
-        match claim::outcome(&real(done, *at), held.run, &session) {
-            Outcome::Won(revision) => Claimed::Won(Rev::try_from(revision).expect("a small revision")),
+        match claim::outcome(&real(done, *at), held, &session) {
+            Outcome::Won(here) => {
+                let revision = Rev::try_from(here.revision).expect("a small revision");
+                Claimed::Won(cast::held(here.held), revision)
+            }
             Outcome::Lost(_) => Claimed::Lost,
         }
     })

@@ -19,6 +19,8 @@ pub enum Rule {
     FreedAfterTheEnd,
     /// A finish writes the lock's fence, not its own run's tick.
     FinishKeepsTheFence,
+    /// A claim whose answer was lost is held as the lock is found, not as it was sent.
+    HeldAsFound,
     /// A lock is one's own by worker and session, not by the worker's name alone.
     SessionNotName,
     /// Finish and next claim compare the lock's revision.
@@ -46,6 +48,11 @@ pub enum Rule {
     /// A held lock names the ticks that it skipped last, and does not only count them back from a fence that a save
     /// may have moved.
     SkipsAreNamed,
+    /// A manager that moves a fence over ticks which nobody has decided, or deletes it, names them in the same
+    /// transaction.
+    PassedIsNamed,
+    /// A delete compares a held lock as well, and moves its fence.
+    DeleteMovesAHeldFence,
 }
 
 /// Rules in force.
@@ -54,7 +61,7 @@ pub struct Rules(u32);
 
 impl Rule {
     /// All of them.
-    pub const EVERY: [Self; 21] = [
+    pub const EVERY: [Self; 24] = [
         Self::Fence,
         Self::InOrder,
         Self::HeldRefuses,
@@ -63,6 +70,7 @@ impl Rule {
         Self::KilledBeforeRevoked,
         Self::FreedAfterTheEnd,
         Self::FinishKeepsTheFence,
+        Self::HeldAsFound,
         Self::SessionNotName,
         Self::MergeComparesTheLock,
         Self::MergeComparesTheJob,
@@ -76,6 +84,8 @@ impl Rule {
         Self::PhantomBeside,
         Self::EndBesideOnce,
         Self::SkipsAreNamed,
+        Self::PassedIsNamed,
+        Self::DeleteMovesAHeldFence,
     ];
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Met, Model,
     action::{Action, Reply},
     cast::{self, HeldRef, KeyRef, LockView, N, Rev},
-    request::{Actor, CaughtUp, Claimed, Place, Request, claimed, lock_value},
+    request::{Actor, CaughtUp, Claimed, Place, Request, Ticks, claimed, lock_value},
     rules::Rule,
     store::Result,
     world::{Answer, Ask, Holding, Phase, Running, World, register},
@@ -36,6 +36,7 @@ impl Model {
             }
             Action::Take(w, key, _) => self.take(world, w, key),
             Action::FreeBeside(w, key) => self.free_beside(world, w, key),
+            Action::Tell(w, key) => tell(world, w, key),
             Action::Watch(w) => world.workers[w].view = world.store.definition(),
             Action::Deliver(w, reply) => self.deliver(world, w, reply),
             Action::Receive(w) => {
@@ -49,7 +50,7 @@ impl Model {
                     self.met(Met::DoneAdrift);
                 }
             }
-            Action::Save(_) | Action::Edit | Action::Delete | Action::RunNow => manage(world, action),
+            Action::Save(_) | Action::Edit | Action::Delete(_) | Action::RunNow => self.manage(world, action),
             other => self.happen(world, other),
         }
         let rules = self.rules;
@@ -112,8 +113,14 @@ impl Model {
         let definition = world.store.definition();
         let done = world.store.apply(&prepared.txn, at, request.comparing(rules));
         let after = world.store.lock().map(|(lock, _)| lock.fence());
+        let after = match request {
+            Request::Delete { now, .. } if done.succeeded => Some(now),
+            _ => after,
+        };
+        // A job that is made again has no ticks before that.
+        let is_new = request.is_managers() && definition == 0;
         if let (Some(before), Some(after)) = (before, after)
-            && !request.is_managers()
+            && !is_new
             && after > before
         {
             world.past.decided.extend(before + 1..=after);
@@ -152,30 +159,31 @@ impl Model {
     /// The worker goes on with an answer.
     fn receive(&self, world: &mut World, w: usize, request: Request, answer: &Answer) {
         let Answer::Done(done, at) = answer else { return };
-        let won = |held| match claimed(done, *at, held) {
-            Claimed::Won(revision) => Some(revision),
+        let won = |sent| match claimed(done, *at, sent) {
+            Claimed::Won(found, at) if self.rules.keep(Rule::HeldAsFound) => Some((found, at)),
+            Claimed::Won(_, at) => Some((sent, at)),
             Claimed::Lost => None,
         };
         match request {
             Request::Claim { held, place, .. } => {
-                if let Some(revision) = won(held) {
+                if let Some((held, revision)) = won(held) {
                     self.start(world, w, held, revision, place);
                 }
             }
             Request::CatchUp { held, fence, leaves, .. } => {
-                if let Some(revision) = won(held) {
+                if let Some((held, revision)) = won(held) {
                     self.met(Met::CaughtUp);
                     self.caught_up(world, w, held, fence, leaves, revision);
                 }
             }
             Request::Take { held, place, .. } => {
-                if let Some(revision) = won(held) {
+                if let Some((held, revision)) = won(held) {
                     self.met(Met::Took);
                     self.start(world, w, held, revision, place);
                 }
             }
             Request::FinishAndClaim { held, .. } => {
-                if let Some(revision) = won(held) {
+                if let Some((held, revision)) = won(held) {
                     self.met(Met::Merged);
                     let ended = world.workers[w].holding.take();
                     let ended = ended.map(|ended| ended.held.run);
@@ -212,6 +220,7 @@ impl Model {
                 self.met(if phantom { Met::Released } else { Met::TookOver });
             }
             Request::FreeBeside { .. } if done.succeeded => self.met(Met::FreedBeside),
+            Request::Told { .. } if done.succeeded => self.met(Met::Told),
             _ => {}
         }
     }
@@ -401,38 +410,64 @@ fn still_mine(found: Option<(LockView, Rev)>, mine: &Held) -> Option<Holding> {
     }
 }
 
-/// A manager reads what there is, and sends a change under the compare of what it read.
-fn manage(world: &mut World, action: Action) {
-    let job = world.store.definition();
-    let lock = world.store.lock();
-    let seen = world.store.get(cast::lock_key()).map_or(0, |entry| entry.written);
-    let request = match action {
-        Action::Save(now) => {
-            world.left.saves -= 1;
-            let after = match lock {
-                None => LockView::Free(now),
-                Some((LockView::Free(fence), _)) => LockView::Free(fence.max(now)),
-                Some((LockView::Held(held), _)) => {
-                    let fence = held.fence.max(cast::tick(now));
-                    LockView::Held(cast::held(Held { fence, ..(*held).clone() }))
-                }
-            };
-            Request::Save { job, lock: Some((seen, lock_value(after))) }
-        }
-        Action::Edit => {
-            world.left.edits -= 1;
-            Request::Save { job, lock: None }
-        }
-        Action::Delete => {
-            world.left.deletes -= 1;
-            let free = !matches!(lock, Some((LockView::Held(_), _)));
-            Request::Delete { job, lock: free.then_some(seen) }
-        }
-        _ => {
-            world.left.asked -= 1;
-            let by = Actor { worker: 0, session: 0 };
-            Request::RunNow { job, run: cast::run_id(by.worker, by.session, 7, world.left.asked) }
-        }
-    };
-    world.adrift.push(request);
+/// What names passed ticks goes on record first; then it is removed.
+fn tell(world: &mut World, w: usize, key: KeyRef) {
+    let Some(entry) = world.store.get(key).copied() else { return };
+    let Some(passed) = &entry.value.passed else { return };
+    world.past.missed.extend(cast::number(passed.ticks.from)..=cast::number(passed.ticks.to));
+    ask(world, w, Request::Told { key, seen: entry.written });
+}
+
+impl Model {
+    /// A manager reads what there is, and sends a change under the compare of what it read.
+    fn manage(&self, world: &mut World, action: Action) {
+        let job = world.store.definition();
+        let lock = world.store.lock();
+        let seen = world.store.get(cast::lock_key()).map_or(0, |entry| entry.written);
+        let request = match action {
+            Action::Save(now) => {
+                world.left.saves -= 1;
+                let after = match lock {
+                    None => LockView::Free(now),
+                    Some((LockView::Free(fence), _)) => LockView::Free(fence.max(now)),
+                    Some((LockView::Held(held), _)) => moved(&held, now),
+                };
+                let passed = self.passed(world, now);
+                Request::Save { job, lock: Some((seen, lock_value(after))), passed }
+            }
+            Action::Edit => {
+                world.left.edits -= 1;
+                Request::Save { job, lock: None, passed: None }
+            }
+            Action::Delete(now) => {
+                world.left.deletes -= 1;
+                let passed = self.passed(world, now);
+                let held = match lock {
+                    Some((LockView::Held(held), _)) => Some(held),
+                    _ => None,
+                };
+                let compares = held.is_none() || self.rules.keep(Rule::DeleteMovesAHeldFence);
+                let moved = held.map(|held| lock_value(moved(&held, now)));
+                Request::Delete { job, now, lock: compares.then_some(seen), moved, passed }
+            }
+            _ => {
+                world.left.asked -= 1;
+                let by = Actor { worker: 0, session: 0 };
+                Request::RunNow { job, run: cast::run_id(by.worker, by.session, 7, world.left.asked) }
+            }
+        };
+        world.adrift.push(request);
+    }
+
+    /// The ticks that nobody has decided by this instant.
+    fn passed(&self, world: &World, now: N) -> Option<Ticks> {
+        let (lock, _) = world.store.lock()?;
+        let named = world.store.definition() != 0 && self.rules.keep(Rule::PassedIsNamed);
+        (named && lock.fence() < now).then(|| (lock.fence() + 1, now))
+    }
+}
+
+fn moved(held: &Held, now: N) -> LockView {
+    let fence = held.fence.max(cast::tick(now));
+    LockView::Held(cast::held(Held { fence, ..held.clone() }))
 }

@@ -2,7 +2,7 @@
 
 use common::{
     lock::{Held, Lock, fence_bytes},
-    queue::Wanted,
+    queue::{Passed, Wanted},
     store::{Compare, Op, Txn},
 };
 
@@ -22,6 +22,8 @@ pub struct Value {
     pub held: Option<HeldRef>,
     /// As a wanted run.
     pub wanted: Option<Wanted>,
+    /// As what names passed ticks.
+    pub passed: Option<Passed>,
 }
 
 /// A value, kept once.
@@ -36,6 +38,7 @@ pub fn value(bytes: Vec<u8>) -> ValueRef {
         lock: Lock::decode(bytes).ok().map(|lock| LockView::of(&lock)),
         held: Held::decode(bytes).ok().map(cast::held),
         wanted: Wanted::decode(bytes).ok(),
+        passed: Passed::decode(bytes).ok(),
     })
 }
 

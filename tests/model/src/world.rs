@@ -97,7 +97,7 @@ pub enum Answer {
 /// What has come to pass, as sets of ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Past {
-    /// Workers have moved the fence to them or over them: each must have an outcome.
+    /// The fence was moved to them or over them, or deleted when they were due: each must have an outcome.
     pub decided: Ticks,
     /// A first attempt was started.
     pub ran: Ticks,

@@ -8,7 +8,8 @@ use common::{
     clock::{Clock, ManualClock},
     id::{JobName, RunId},
     job::{Command, Exec, Job, StoredJob, Trigger},
-    lock::{Held, Lock},
+    lock::{Held, Lock, Stretch},
+    queue::Passed,
     run::{Cause, RunState},
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
     span::Span,
@@ -173,6 +174,21 @@ impl Bench {
     pub(crate) async fn until_nothing_beside(&self) {
         let runs = async || list_all(&*self.store, &self.keys.runs).await.expect("list").0;
         self.until("no run is beside a lock", async || runs().await.is_empty().then_some(())).await;
+    }
+
+    /// What a manager writes that passes over these ticks of an every-second job.
+    pub(crate) async fn name_passed(&self, job: &str, from: i64, to: i64) {
+        let (from, to) = (self.tick(from), self.tick(to));
+        let count = u64::try_from(to.seconds() - from.seconds() + 1).expect("in order");
+        let ticks = Stretch { from, to, count };
+        let passed = Passed { job: name(job), ticks, reason: "its job was deleted".into() };
+        let put = Op::Put(self.keys.passed(&passed.job, to), passed.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("name ticks");
+    }
+
+    pub(crate) async fn until_nothing_passed(&self) {
+        let left = async || list_all(&*self.store, &self.keys.passed).await.expect("list").0;
+        self.until("no ticks wait for a record", async || left().await.is_empty().then_some(())).await;
     }
 
     /// Another worker, which can be seen and does nothing. It is not the first choice for the jobs of these tests.

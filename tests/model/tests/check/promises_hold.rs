@@ -58,7 +58,7 @@ fn when_ticks_are_too_late_to_run() {
 #[test]
 fn when_the_job_is_deleted_and_made_again() {
     let budget = Budget { crashes: 1, saves: 1, deletes: 1, ..Budget::default() };
-    let model = Model { budget, merge: true, ..Model::new() };
+    let model = Model { budget, sessions: 1, merge: true, ..Model::new() };
     assert_holds("one save, one delete, one crash", &model, &[Met::DoneAdrift, Met::TookOver]);
 }
 
@@ -72,8 +72,15 @@ fn when_the_job_is_deleted_and_made_again_under_late_answers() {
 #[test]
 fn when_the_job_is_edited_deleted_and_made_again() {
     let budget = Budget { saves: 1, edits: 1, deletes: 1, ..Budget::default() };
-    let model = Model { budget, merge: true, ..Model::new() };
+    let model = Model { budget, ..Model::new() };
     assert_holds("one save, one edit, one delete", &model, &[Met::DoneAdrift, Met::Skipped]);
+}
+
+#[test]
+fn when_ticks_are_passed_over_by_saves_and_deletes() {
+    let budget = Budget { saves: 1, deletes: 1, lost: 1, ..Budget::default() };
+    let model = Model { budget, merge: true, ..Model::new() };
+    assert_holds("one save, one delete, one lost answer", &model, &[Met::Told, Met::Merged]);
 }
 
 #[test]

@@ -138,3 +138,23 @@ fn an_end_beside_the_lock_that_compares_nothing_queues_its_retry_twice() {
     let model = without(Rule::EndBesideOnce, Budget { lost: 1, ..Budget::default() });
     assert_breaks(ONCE, &Model { place: Place::Beside, retry: true, ..model });
 }
+
+/// jobs.rs of the manager: a changed trigger, a pause and a delete bury what nobody has decided.
+#[test]
+fn a_change_that_does_not_name_the_ticks_it_passes_leaves_them_without_a_record() {
+    assert_breaks(ON_RECORD, &without(Rule::PassedIsNamed, Budget { saves: 1, ..Budget::default() }));
+    assert_breaks(ON_RECORD, &without(Rule::PassedIsNamed, Budget { deletes: 1, ..Budget::default() }));
+}
+
+/// Its holder skips a tick that the delete names as passed.
+#[test]
+fn a_delete_that_leaves_a_held_lock_alone_gives_a_tick_two_fates() {
+    assert_breaks(ONCE, &without(Rule::DeleteMovesAHeldFence, Budget { deletes: 1, ..Budget::default() }));
+}
+
+/// claim.rs, `outcome`: a save has moved the fence of the lock whose claim's answer was lost; a finish that goes by what
+/// was sent writes the earlier fence again.
+#[test]
+fn a_claim_that_is_held_as_it_was_sent_runs_a_tick_that_was_passed_over() {
+    assert_breaks(ONCE, &without(Rule::HeldAsFound, Budget { saves: 1, lost: 1, ..Budget::default() }));
+}
