@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     // Started for every run or beside every worker: no settings, no runtime, nothing to wait for.
     match args.next().as_ref().and_then(|first| first.to_str()) {
         Some("shim") => return commands::shim::run(args.collect::<Vec<OsString>>()),
-        Some("guard") => return commands::guard::run(),
+        Some("guard") => return commands::guard::run(args),
         _ => {}
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {

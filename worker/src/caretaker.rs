@@ -32,18 +32,18 @@ impl Desk {
     /// Passes for ever.
     pub async fn take_care(self: Arc<Self>) {
         let mut changes = self.registry.changes();
-        let mut candidates = None;
         loop {
             let next = Instant::now() + EVERY;
             if self.trusted().await.is_none() {
                 return;
             }
+            // Before the pass: what changes during it may have come too late for it, and is looked at again.
+            let candidates = self.registry.view().candidates.view();
             if let Err(error) = self.pass().await {
                 tracing::debug!(error = error.chain(), "a full pass was not finished");
                 sleep(SETTLED).await;
                 continue;
             }
-            candidates.replace(self.registry.view().candidates.view());
             loop {
                 tokio::select! {
                     biased;
@@ -53,7 +53,7 @@ impl Desk {
                         if changed.is_err() {
                             return;
                         }
-                        if candidates != Some(self.registry.view().candidates.view()) {
+                        if candidates != self.registry.view().candidates.view() {
                             sleep(SETTLED).await;
                             break;
                         }

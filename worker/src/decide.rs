@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     job::Overlap,
-    lock::{Held, Lock, Stretch},
+    lock::{Held, Lock},
     queue::Wanted,
     run::Cause,
     store::{Compare, Op, Txn},
@@ -22,6 +22,7 @@ use crate::{
     claim::{self, Holding, Outcome, Seen, Session, batch::BatchError},
     desk::{Desk, Next, Post},
     load::Slot,
+    misfire::Found,
     runner::Stop,
 };
 
@@ -152,9 +153,9 @@ impl Desk {
             by: String::new(),
         };
         // Ticks before this one that nobody has decided, as after a take-over, do not wait: one does.
-        let before = self.missed_before(planned, here.held.fence, tick);
-        let last_skip = before.clone().or_else(|| here.held.last_skip.clone());
-        let held = Held { fence: tick, last_skip, ..here.held.clone() };
+        let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
+        let found = Found::by(planned, &here.held, before);
+        let held = found.in_lock(&here.held, tick);
         let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
         let with = Lock::Held(held.clone());
         let mut txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &with, put);
@@ -172,7 +173,7 @@ impl Desk {
             // Either one waits already, or the lock was written by somebody: the skip finds out which.
             _ => return self.skip(planned, tick, here, Vec::new()).await,
         }
-        if before.is_some() {
+        if found.is_some() {
             self.keep_ticks_of(&here.held).await;
         }
         Step::Decided
@@ -180,10 +181,7 @@ impl Desk {
 
     /// Moves the fence of a lock that this process holds, and keeps the record.
     async fn skip(&self, planned: &Planned, tick: Tick, here: &mut Holding, then: Vec<Op>) -> Step {
-        let (from, count) = self.between(planned, here.held.fence, tick);
-        let skipped = here.held.skipped.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
-        let last_skip = Some(Stretch { from, to: tick, count });
-        let held = Held { fence: tick, skipped, last_skip, ..here.held.clone() };
+        let held = Found::by(planned, &here.held, tick).in_lock(&here.held, tick);
         let with = Lock::Held(held.clone());
         let txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &with, then);
         let outcome = match self.batcher.plain(txn).await {
@@ -197,7 +195,7 @@ impl Desk {
             Some(Seen { lock: Lock::Held(found), revision })
                 if found.run == held.run
                     && found.session == held.session
-                    && found.last_skip == held.last_skip =>
+                    && (&found.last_skip, &found.missed) == (&held.last_skip, &held.missed) =>
             {
                 *here = Holding { held: found, revision };
             }

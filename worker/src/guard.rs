@@ -70,8 +70,9 @@ pub fn kill_session(token: &str) -> usize {
     sweep(token, &HashMap::new())
 }
 
-/// What the guard's process does: it follows `input` until its end. Blocks.
-pub fn main(input: impl Read + Send + 'static) -> ExitCode {
+/// What the guard's process does: it follows `input` until its end. It knows its worker's session from the start: a worker
+/// that is killed before it has told anything leaves nothing behind either. Blocks.
+pub fn main(session: Option<String>, input: impl Read + Send + 'static) -> ExitCode {
     if let Err(error) = ignore_signals() {
         tracing::warn!(%error, "the guard cannot ignore signals: one of them may end it before its turn");
     }
@@ -91,7 +92,7 @@ pub fn main(input: impl Read + Send + 'static) -> ExitCode {
             }
         }
     });
-    Guarded::default().follow(&messages);
+    Guarded { session: session.filter(|token| !token.is_empty()), ..Guarded::default() }.follow(&messages);
     ExitCode::SUCCESS
 }
 

@@ -25,6 +25,47 @@ use crate::{
     load::Slot,
 };
 
+/// A run that was claimed so much after a tick was just faster than the tick's own claim.
+const OVERTAKEN: chrono::Duration = chrono::Duration::seconds(1);
+
+/// Ticks that nobody has decided, and that find a run of this process: a retry, say, that took the lock over from a
+/// worker that was cut off, and that is ahead of the ticks since.
+pub(crate) struct Found {
+    /// Those that were due before the run was claimed: it did not stand in their way.
+    missed: Option<Stretch>,
+    /// Those that it stands in the way of.
+    skipped: Option<Stretch>,
+}
+
+impl Found {
+    /// Those behind the lock's fence, up to and with `until`.
+    pub(crate) fn by(planned: &Planned, here: &Held, until: Tick) -> Self {
+        let Some(schedule) = &planned.schedule else { return Self { missed: None, skipped: None } };
+        let claimed = Tick::from_instant(here.claimed - OVERTAKEN).min(until);
+        Self {
+            missed: Stretch::of(schedule, here.fence, claimed),
+            skipped: Stretch::of(schedule, here.fence.max(claimed), until),
+        }
+    }
+
+    pub(crate) const fn is_some(&self) -> bool {
+        self.missed.is_some() || self.skipped.is_some()
+    }
+
+    /// The lock that names them, its fence at `fence`. What it named before is on record: this process holds it.
+    pub(crate) fn in_lock(&self, here: &Held, fence: Tick) -> Held {
+        let count =
+            self.skipped.as_ref().map_or(0, |skipped| u32::try_from(skipped.count).unwrap_or(u32::MAX));
+        Held {
+            fence,
+            skipped: here.skipped.saturating_add(count),
+            last_skip: self.skipped.clone().or_else(|| here.last_skip.clone()),
+            missed: self.missed.clone().or_else(|| here.missed.clone()),
+            ..here.clone()
+        }
+    }
+}
+
 impl Desk {
     /// Decides `tick` and all ticks before it that the lock, which was seen free, has not passed.
     #[expect(clippy::too_many_arguments, reason = "the tick, its post and what was found, once")]
@@ -211,5 +252,63 @@ impl Desk {
         metrics::counter!("quorate_ticks_without_run_total", "outcome" => outcome.name())
             .increment(ticks.count);
         self.spool.keep(LogEntry::Ticks(record)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{
+        job::{Command, Exec, Job, Trigger},
+        span::Span,
+        store::Revision,
+    };
+
+    use super::*;
+
+    fn tick(second: i64) -> Tick {
+        Tick::from_instant(chrono::DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap())
+    }
+
+    fn every_second() -> Planned {
+        let trigger = Trigger::Every { period: Span::seconds(1), anchor: Some(tick(0).instant()) };
+        let job = Job::new("a".parse().unwrap(), trigger, Command::Exec(Exec::default()));
+        let schedule = job.schedule().unwrap();
+        Planned { job, revision: 1 as Revision, schedule, paused: false }
+    }
+
+    fn held(fence: i64, claimed_ms: i64) -> Held {
+        Held {
+            job: "a".parse().unwrap(),
+            fence: tick(fence),
+            run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
+            attempt: 2,
+            tick: Some(tick(fence)),
+            cause: common::run::Cause::Retry,
+            worker: "w".parse().unwrap(),
+            session: 7,
+            epoch: common::epoch::Epoch::default(),
+            claimed: tick(0).instant() + chrono::Duration::milliseconds(claimed_ms),
+            skipped: 3,
+            last_skip: None,
+            missed: None,
+        }
+    }
+
+    fn ends(stretch: Option<&Stretch>) -> Option<(Tick, Tick, u64)> {
+        stretch.map(|stretch| (stretch.from, stretch.to, stretch.count))
+    }
+
+    #[test]
+    fn ticks_that_were_due_before_the_run_was_claimed_are_missed_and_the_others_skipped() {
+        let planned = every_second();
+        let retried = Found::by(&planned, &held(0, 8_100), tick(9)).in_lock(&held(0, 8_100), tick(9));
+        assert_eq!(ends(retried.missed.as_ref()), Some((tick(1), tick(7), 7)));
+        assert_eq!(ends(retried.last_skip.as_ref()), Some((tick(8), tick(9), 2)), "8 was just overtaken");
+        assert_eq!((retried.fence, retried.skipped), (tick(9), 5));
+        let late = Found::by(&planned, &held(0, 8_100), tick(5));
+        assert_eq!((ends(late.missed.as_ref()), late.skipped), (Some((tick(1), tick(5), 5)), None));
+        let long = Found::by(&planned, &held(6, 990), tick(7));
+        assert_eq!((long.missed.clone(), ends(long.skipped.as_ref())), (None, Some((tick(7), tick(7), 1))));
+        assert!(!Found::by(&planned, &held(7, 990), tick(7)).is_some());
     }
 }

@@ -33,6 +33,9 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+/// A run that was claimed so much after a tick was just faster than the tick's own claim; ticks before that were missed.
+const OVERTAKEN_MS: i64 = 1_000;
+
 /// What was seen of a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
@@ -332,10 +335,13 @@ impl Found<'_> {
 
     /// What stood in the way of a skipped tick.
     fn skipped(&self, job: &JobFacts<'_>, at: Tick) -> Kind {
-        let earlier = job.runs.iter().filter(|row| row.tick.is_none_or(|tick| tick < at));
-        let ended = earlier.filter(|row| row.planned_ms <= at.millis()).map(|row| row.ended_ms).max();
+        let earlier = || job.runs.iter().filter(|row| row.tick.is_none_or(|tick| tick < at));
+        // A retry, or a run that was asked for, may take the lock just before the tick is claimed.
+        let overtakes = |row: &&RunRow| (0..=OVERTAKEN_MS).contains(&(row.claimed_ms - at.millis()));
+        let ended = earlier().filter(|row| row.planned_ms <= at.millis()).map(|row| row.ended_ms).max();
         match ended.map(|ended| at.millis() - ended) {
             Some(since) if since <= RESOLUTION_MS => Kind::Skipped,
+            _ if earlier().any(|row| overtakes(&row)) => Kind::Skipped,
             Some(since) if since <= self.rules.release_ms => Kind::SkippedHeld,
             _ => Kind::SkippedIdle,
         }

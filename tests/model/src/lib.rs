@@ -40,7 +40,7 @@
 //! That the trust deadline and the guard keep time: a lease ends only when its worker no longer trusts it and
 //! nothing of it executes ([`rules::Rule::TrustDeadline`], [`rules::Rule::KilledBeforeRevoked`]); that is lease.rs and guard.rs,
 //! and an etcd that revokes a lease it has just renewed. Overlap `replace` and `queue-one`, an edit from `allow` to
-//! `skip`, kills, pauses (in the store they are saves), a job written by hand (`create_lock`), the queue of a job that is deleted, a misfire
+//! `skip`, which of the ticks that find a run are skipped and which were missed before it, kills, pauses (in the store they are saves), a job written by hand (`create_lock`), the queue of a job that is deleted, a misfire
 //! deadline in the queue, `on_lease_loss: keep`. The size and halving of batches; two workers of one name. The spool
 //! and the run log: a record that is spooled counts as found. An etcd that is restored. That something happens *in
 //! time*: P3 says that nothing is stuck, not when it is done.

@@ -55,7 +55,7 @@ struct State {
 }
 
 impl GuardHandle {
-    /// Starts the guard: `program guard`, where `program` is our own binary. It fails if the guard cannot be
+    /// Starts the guard: `program guard SESSION`, where `program` is our own binary. It fails if the guard cannot be
     /// started; should it die later, it is started again.
     pub fn spawn(program: PathBuf, session: &str) -> io::Result<Self> {
         let shared = Arc::new(Shared {
@@ -162,6 +162,7 @@ impl Shared {
     fn start(&self) -> io::Result<(Child, ChildStdin)> {
         let mut child = Command::new(&self.program)
             .arg(SUBCOMMAND)
+            .arg(&self.session)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             // Ours holds passwords, and possibly the token of the session that we run in ourselves.

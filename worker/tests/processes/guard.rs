@@ -173,3 +173,23 @@ async fn nothing_is_started_when_the_guards_time_has_come_but_for_what_is_to_be_
     guard.trust_until(since_boot() + Duration::from_secs(600));
     bench.start_spec(&spec(OnLeaseLoss::Kill)).await.expect("it starts").end().await;
 }
+
+#[tokio::test]
+async fn a_guard_whose_worker_died_before_it_said_anything_kills_what_is_left() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let session = worker::guard::new_session_token();
+    let mut left = std::process::Command::new("/bin/sleep")
+        .arg("1000")
+        .env("QUORATE_SESSION", &session)
+        .spawn()
+        .expect("a process");
+    let guard = std::process::Command::new(own_binary(dir.path()))
+        .args([worker::guard::SUBCOMMAND, &session])
+        .stdin(std::process::Stdio::null())
+        .env_clear()
+        .spawn();
+    guard.expect("a guard").wait().expect("the guard ends");
+    let ended = left.try_wait().expect("its state").is_some();
+    left.kill().expect("it can be killed");
+    assert!(ended, "it went on");
+}

@@ -217,7 +217,7 @@ fn plays_its_role() {
     let args = std::env::var_os(ARGS).unwrap_or_default().into_string().expect("text");
     let code = match role.to_str() {
         Some(guard::SUBCOMMAND) => {
-            let _ = guard::main(std::io::stdin());
+            let _ = guard::main(args.lines().next().map(str::to_owned), std::io::stdin());
             0
         }
         Some(shim::SUBCOMMAND) => {

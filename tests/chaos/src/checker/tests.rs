@@ -183,6 +183,20 @@ fn a_tick_skipped_because_its_job_ran_is_in_order() {
 }
 
 #[test]
+fn a_tick_that_a_retry_was_faster_than_is_in_order() {
+    let mut world = World::without(4);
+    world.records.ticks.push(stretch(4, 4, TickOutcome::Skipped));
+    world.rules.release_ms = 0;
+    let mut retry = world.records.runs[2].clone();
+    (retry.attempt, retry.planned_ms) = (2, tick(4).millis() + 40);
+    (retry.claimed_ms, retry.ended_ms) = (tick(4).millis() + 50, tick(4).millis() + 60);
+    world.records.runs.push(retry);
+    let found = world.report();
+    assert!(found.findings.contains_key(&Kind::Skipped), "{found}");
+    assert!(!found.findings.contains_key(&Kind::SkippedIdle), "{found}");
+}
+
+#[test]
 fn a_tick_skipped_although_its_job_was_idle_is_found() {
     let mut world = World::without(4);
     world.records.ticks.push(stretch(4, 4, TickOutcome::Skipped));

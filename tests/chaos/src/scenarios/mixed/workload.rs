@@ -143,11 +143,13 @@ async fn save_chronos(trial: &mut Trial, n: usize, recovery: Duration) -> Result
         &trial.truth.lasting(CHRONOS),
     );
     job["delivery"] = json!(Delivery::AtLeastOnce);
+    // Each window needs a run of its own, also where the last one's is repeated late and still executes at its tick.
+    job["overlap"] = json!(Overlap::QueueOne);
     trial.api.put_job(&name, &job).await?;
     let mut one = Expectation::new(&name, 1, anchor, Trial::no_end());
     one.every_seconds = interval;
     one.phase_seconds = start.rem_euclid(interval);
-    one.delivery = Delivery::AtLeastOnce;
+    (one.delivery, one.overlap) = (Delivery::AtLeastOnce, Overlap::QueueOne);
     trial.expected.push(one);
     trial.windows.push(ChronosJob {
         job: name,
