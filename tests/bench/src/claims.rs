@@ -10,7 +10,7 @@ use worker::driver::Driver;
 use crate::{
     Amount,
     cpu::Meter,
-    report::{Figure, Row, Target},
+    report::{self, Figure, Row, Target},
     spread::Spread,
     stage::{self, NoOp, Runs, Servers, Workers},
 };
@@ -26,7 +26,7 @@ const CLOSE: usize = 1_000;
 /// The load at which costs are compared: well below what is carried.
 const MODERATE: usize = 4_000;
 
-const SECONDS: u64 = 8;
+const SECONDS: u64 = 6;
 
 pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
     let seconds = amount.seconds(SECONDS);
@@ -44,21 +44,18 @@ pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
             .cpu(&*carried.cpu)
             .notes(carried.notes())
     };
-    let ticks = format!("{jobs} every-second jobs");
+    let ticks = |count| format!("{jobs} every-second jobs, {}", report::workers(count));
     Ok(vec![
         most,
-        micros(&format!("etcd's time a tick, {ticks}, {workers} workers"), &alone)
+        micros(&format!("etcd's time a tick, {}", ticks(workers)), &alone)
             .ceiling(Figure::new(alone.raw.etcd_micros, "µs of raw batches"))
             .to_reach(Target::AtMost(80.0)),
-        micros(&format!("etcd's time a tick, {ticks}, {many} workers in one process"), &several)
+        micros(&format!("etcd's time a tick, {} in one process", ticks(many)), &several)
             .ceiling(Figure::new(alone.etcd_micros, "µs with the fewer workers"))
             .to_reach(Target::ShareAtMost(1.3))
             .to_reach(Target::AtMost(80.0)),
-        micros(
-            &format!("etcd's time a tick that replaces the run before it, {ticks}, {workers} workers"),
-            &merged,
-        )
-        .to_reach(Target::AtMost(45.0)),
+        micros(&format!("etcd's time a tick that replaces the run before it, {}", ticks(workers)), &merged)
+            .to_reach(Target::AtMost(45.0)),
     ])
 }
 
@@ -85,7 +82,7 @@ async fn most_carried(amount: &Amount, workers: usize, seconds: u64) -> anyhow::
     let others: Vec<String> = tried.iter().map(Carried::notes).collect();
     let best = tried.pop().expect("one at least is tried");
     Ok(Row::new(
-        format!("claims: no-op runs the whole way, {workers} workers"),
+        format!("claims: no-op runs the whole way, {}", report::workers(workers)),
         Figure::new(best.rate, "runs/s"),
     )
     .ceiling(Figure::new(best.raw.rate, "raw claims and finishes/s"))
@@ -143,7 +140,7 @@ impl Carried {
 pub(crate) async fn carry(load: Load) -> anyhow::Result<Carried> {
     let Load { workers, jobs, seconds, runs } = load;
     let mut servers = Servers::start().await?;
-    let raw = raw::measure(&mut servers, Duration::from_secs(seconds.min(4))).await?;
+    let raw = raw::measure(&mut servers, Duration::from_secs(seconds.min(3))).await?;
     let driver = NoOp::new(runs);
     let started =
         Workers::start(&servers, workers, &(driver.clone() as Arc<dyn Driver>), &stage::clock()?).await?;

@@ -8,7 +8,7 @@ use crate::{
     Amount,
     cpu::Meter,
     processes,
-    report::{Figure, Row, Target},
+    report::{self, Figure, Row, Target},
     stage,
 };
 
@@ -35,7 +35,8 @@ pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
     let most = meter.used()?.into_iter().filter(|(name, _)| !["etcd", "mongod"].contains(name));
     let most = most.map(|(_, used)| used).max().unwrap_or_default();
     let percent = 100.0 * most.as_secs_f64() / begun.elapsed().as_secs_f64();
-    let bench = format!("idle: {jobs} jobs, none due, {workers} workers: the busiest of our processes");
+    let bench =
+        format!("idle: {jobs} jobs, none due, {}: the busiest of our processes", report::workers(workers));
     Ok(vec![
         Row::new(bench, Figure::new(percent, "% of a core"))
             .to_reach(Target::AtMost(1.0))

@@ -174,7 +174,7 @@ async fn main() -> anyhow::Result<()> {
     let quorate = options.quorate.clone().map_or_else(stage::beside_this_program, Ok)?;
     let amount = Amount { seconds: options.seconds, workers: options.workers, jobs: options.jobs, quorate };
     if options.bench == Bench::Curves {
-        return curves::draw(&amount, options.write.as_deref()).await;
+        return Box::pin(curves::draw(&amount, options.write.as_deref())).await;
     }
     let (mut runs, mut failures) = (Vec::new(), Vec::new());
     for run in 1..=options.runs {
@@ -182,7 +182,7 @@ async fn main() -> anyhow::Result<()> {
         for bench in options.bench.each() {
             let begun = Instant::now();
             // One that fails costs none of the others its result.
-            match bench.measure(&amount).await {
+            match Box::pin(bench.measure(&amount)).await {
                 Ok(measured) => rows.extend(measured),
                 Err(error) => failures.push(format!("{bench:?}, run {run}: {error:#}")),
             }

@@ -13,7 +13,13 @@ use common::tick::Tick;
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use crate::{Amount, processes, report::Row, spread::Spread, spy::Once, stage};
+use crate::{
+    Amount, processes,
+    report::{self, Row},
+    spread::Spread,
+    spy::Once,
+    stage,
+};
 
 /// How the jobs come to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,7 +101,7 @@ async fn carry(amount: &Amount, load: &Load) -> anyhow::Result<Row> {
         (0..load.ticks).flat_map(|t| (0..load.jobs).map(move |n| (stage::name(n), tick(t)))).collect();
     stage::until(tick(load.ticks - 1).instant()).await;
     let (once, late) = settle(&truth, &expected, tick(load.ticks).instant()).await?;
-    let row = once.row(format!("peers: {} {}, {workers} workers", load.jobs, load.name));
+    let row = once.row(format!("peers: {} {}, {}", load.jobs, load.name, report::workers(workers)));
     let times = format!("saved in {:.2} s; late with the queue for starts: {late}", saved.as_secs_f64());
     Ok(Row { notes: format!("{}; {times}", row.notes), ..row })
 }

@@ -115,6 +115,11 @@ pub(crate) fn number(number: f64) -> String {
     format!("{sign}{}{point}{fraction}", groups.join(","))
 }
 
+/// So many workers.
+pub(crate) fn workers(count: usize) -> String {
+    format!("{count} worker{}", if count == 1 { "" } else { "s" })
+}
+
 /// What is to be reached.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Target {

@@ -21,7 +21,7 @@ use worker::{
 use crate::{
     Amount,
     cpu::{Meter, Part},
-    report::{Figure, Row, Target},
+    report::{self, Figure, Row, Target},
     spy::Spy,
     stage::{self, Servers, Workers},
 };
@@ -151,13 +151,13 @@ async fn whole_way(amount: &Amount) -> anyhow::Result<[Row; 2]> {
     let rate = Figure::new(done as f64 / elapsed.as_secs_f64(), "runs/s");
     let load = format!("{jobs} every-second jobs");
     Ok([
-        Row::new(format!("shell: the whole way, {workers} workers"), rate)
+        Row::new(format!("shell: the whole way, {}", report::workers(workers)), rate)
             .ceiling(Figure::new(between(|raw| raw.rate), "raw spawns/s"))
             .to_reach(Target::ShareAtLeast(0.85))
             .limit("etcd, mongod and the workers share the cores with the children: what they take, the children lack")
             .cpu(cpu)
             .notes(load.clone()),
-        Row::new(format!("shell: our time a run beside the child's, {workers} workers"), Figure::new(own, "µs"))
+        Row::new(format!("shell: our time a run beside the child's, {}", report::workers(workers)), Figure::new(own, "µs"))
             .ceiling(Figure::new(between(|raw| raw.own_micros), "µs of the raw loop"))
             .to_reach(Target::AtMost(180.0))
             .notes(format!("{load}; claimed, started, spooled, finished and shipped")),

@@ -187,10 +187,11 @@ pub(crate) fn every(n: usize, period: Duration, anchor: DateTime<Utc>, command: 
     named(n, Trigger::Every { period: Span(period), anchor: Some(anchor) }, command)
 }
 
-/// A job as most are, and which is not due while anything is measured.
+/// A job as most are, and which is not due while anything is measured: at a minute of New Year's Day.
 pub(crate) fn idle(n: usize) -> anyhow::Result<Job> {
     let new_year = Trigger::Cron {
-        expressions: vec!["0 0 1 1 *".to_owned()],
+        // As many different ones as a day has minutes: equal ones could be kept once.
+        expressions: vec![format!("{} {} 1 1 *", n % 60, n / 60 % 24)],
         zone: Some("UTC".parse().map_err(anyhow::Error::msg)?),
         anchor: None,
     };
