@@ -54,19 +54,20 @@ pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
 /// Ships one batch; false: there was nothing.
 async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<bool, String> {
     let text = |error: std::io::Error| error.to_string();
-    let groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
+    let mut groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
     if groups.is_empty() {
         return Ok(false);
     }
-    append(runlog, &groups).await?;
+    append(runlog, &mut groups).await?;
     spool.shipped(groups).await.map_err(text)?;
     Ok(true)
 }
 
 /// Appends all; a batch that is refused is appended one by one, so that one bad record does not hold up the
 /// others for ever.
-async fn append(runlog: &dyn RunLog, groups: &[Spooled]) -> Result<(), String> {
-    let entries: Vec<_> = groups.iter().flat_map(|group| group.entries.iter().cloned()).collect();
+async fn append(runlog: &dyn RunLog, groups: &mut [Spooled]) -> Result<(), String> {
+    // Taken out, not copied: a group is removed by its number, and read again if this fails.
+    let entries: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.entries)).collect();
     match runlog.append(&entries).await {
         Ok(()) => Ok(()),
         Err(RunLogError::Refused(_)) if entries.len() > 1 => {

@@ -37,6 +37,13 @@ impl Meter {
         used.collect()
     }
 
+    /// One part's, in microseconds for each of so many operations.
+    pub(crate) fn micros(&self, part: &str, count: u64) -> anyhow::Result<f64> {
+        let used = self.used()?.into_iter().find(|(name, _)| *name == part);
+        let (_, used) = used.with_context(|| format!("{part} is not measured"))?;
+        Ok(used.as_micros() as f64 / count.max(1) as f64)
+    }
+
     /// In words, for each of so many operations.
     pub(crate) fn per(&self, operation: &str, count: u64) -> anyhow::Result<String> {
         let used = self.used()?;

@@ -13,7 +13,13 @@ use common::tick::Tick;
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use crate::{Amount, processes, report::Row, spread::Spread, spy::Once, stage};
+use crate::{
+    Amount, processes,
+    report::{self, Row},
+    spread::Spread,
+    spy::Once,
+    stage,
+};
 
 /// How the jobs come to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,6 +38,9 @@ struct Load {
     by: By,
 }
 
+/// Two ticks of the slowest, three of the faster.
+const SECONDS: u64 = 15;
+
 /// Between the last save and the first tick.
 const AHEAD: chrono::Duration = chrono::Duration::seconds(2);
 
@@ -43,7 +52,7 @@ const LATE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
     let hour = Duration::from_secs(3600);
-    let ticks = |period: u64| usize::try_from(amount.seconds / period).unwrap_or(1).max(2);
+    let ticks = |period: u64| usize::try_from(amount.seconds(SECONDS) / period).unwrap_or(1).max(2);
     let load = |name, jobs, period, ticks, by| Load { name, jobs, period, ticks, by };
     let all = [
         load("jobs every 10 s", 800, Duration::from_secs(10), ticks(10), By::Store),
@@ -92,14 +101,9 @@ async fn carry(amount: &Amount, load: &Load) -> anyhow::Result<Row> {
         (0..load.ticks).flat_map(|t| (0..load.jobs).map(move |n| (stage::name(n), tick(t)))).collect();
     stage::until(tick(load.ticks - 1).instant()).await;
     let (once, late) = settle(&truth, &expected, tick(load.ticks).instant()).await?;
-    Ok(Row {
-        bench: format!("peers: {} {}, {workers} workers", load.jobs, load.name),
-        value: once.to_string(),
-        ceiling: String::new(),
-        ratio: None,
-        cpu: String::new(),
-        notes: format!("saved in {:.2} s; late with the queue for starts: {late}", saved.as_secs_f64()),
-    })
+    let row = once.row(format!("peers: {} {}, {}", load.jobs, load.name, report::workers(workers)));
+    let times = format!("saved in {:.2} s; late with the queue for starts: {late}", saved.as_secs_f64());
+    Ok(Row { notes: format!("{}; {times}", row.notes), ..row })
 }
 
 /// All POSTs in flight at once.

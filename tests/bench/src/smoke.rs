@@ -1,16 +1,47 @@
 //! Each measurement once, with little of everything: that it works, not how fast.
 
-use crate::{Amount, Bench, report::Row, stage};
+use crate::{Amount, Bench, curves, report::Row, stage};
 
 fn little(jobs: usize) -> Amount {
     let quorate = stage::beside_this_program().expect("the workspace is built as a whole");
-    Amount { seconds: 1, workers: Some(1), jobs: Some(jobs), quorate }
+    Amount { seconds: Some(1), workers: Some(1), jobs: Some(jobs), quorate }
 }
 
+/// Every number is one: nothing was divided by zero.
 async fn measure(bench: Bench, jobs: usize) -> Vec<Row> {
     let rows = bench.measure(&little(jobs)).await.expect("it measures");
     assert!(!rows.is_empty());
+    for row in &rows {
+        let ratio = row.ceiling.map(|_| row.ratio());
+        assert!(row.value.number.is_finite(), "{row:?}");
+        assert!(ratio.is_none_or(|ratio| ratio.is_some_and(f64::is_finite)), "{row:?}");
+    }
     rows
+}
+
+#[test]
+fn each_measurement_is_among_these() {
+    let tested = [
+        Bench::Claims,
+        Bench::Shell,
+        Bench::Late,
+        Bench::Peers,
+        Bench::Memory,
+        Bench::List,
+        Bench::Save,
+        Bench::Failover,
+        Bench::Idle,
+        Bench::Ship,
+    ];
+    assert_eq!(Bench::All.each(), tested);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn curves_are_drawn() {
+    for plot in curves::measure(&little(20)).await.expect("it measures") {
+        assert!(plot.lines.iter().all(|line| !line.points.is_empty()));
+        assert!(plot.svg().ends_with("</svg>\n"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,6 +94,7 @@ async fn a_killed_worker_leaves_no_tick_undone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn loads_of_others_are_carried_once_each() {
     for row in measure(Bench::Peers, 30).await {
-        assert_eq!(row.value, "0 missed, 0 doubled of 30", "{}", row.bench);
+        assert_eq!(row.value.number, 0.0, "{}: {}", row.bench, row.notes);
+        assert!(row.notes.starts_with("0 missed, 0 doubled of 30;"), "{}", row.notes);
     }
 }

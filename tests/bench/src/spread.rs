@@ -11,6 +11,11 @@ impl Spread {
         differences.into_iter().map(|difference| difference.to_std().unwrap_or_default()).collect()
     }
 
+    /// How many.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// So much of a thousand is at most this.
     pub(crate) fn permille(&self, permille: usize) -> Duration {
         let index = (self.0.len() * permille / 1000).min(self.0.len().saturating_sub(1));

@@ -21,7 +21,10 @@ use worker::{
     output::Output,
 };
 
-use crate::stage;
+use crate::{
+    report::{Figure, Row, Target},
+    stage,
+};
 
 /// One start.
 #[derive(Clone, Debug)]
@@ -131,6 +134,13 @@ impl Once {
     /// Neither missed nor doubled.
     pub(crate) fn is_kept(self) -> bool {
         self.missed == 0 && self.doubled == 0
+    }
+
+    /// As a measurement, in which there is to be nothing of either.
+    pub(crate) fn row(self, bench: String) -> Row {
+        Row::new(bench, Figure::new((self.missed + self.doubled) as f64, "missed or doubled"))
+            .to_reach(Target::AtMost(0.0))
+            .notes(self.to_string())
     }
 }
 

@@ -30,7 +30,8 @@ use common::{
     },
     tick::Tick,
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
+use mongodb::bson::{Document, doc};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use test_support::servers::{Durability, EtcdCluster, Mongod, Room};
@@ -42,7 +43,7 @@ use worker::{
     output::Output,
 };
 
-use crate::cpu::Part;
+use crate::{cpu::Part, spread::Spread};
 
 /// One etcd that writes to its disk, and one mongod.
 pub(crate) struct Servers {
@@ -94,8 +95,18 @@ impl Servers {
 
     /// The records of runs in the run log.
     pub(crate) async fn logged(&self) -> anyhow::Result<u64> {
-        let log = self.database().await?.collection::<mongodb::bson::Document>("log");
-        Ok(log.count_documents(mongodb::bson::doc! {}).await?)
+        let log = self.database().await?.collection::<Document>("log");
+        Ok(log.count_documents(doc! {}).await?)
+    }
+
+    /// The ticks that have more than one run in the run log.
+    pub(crate) async fn doubled(&self) -> anyhow::Result<u64> {
+        let log = self.database().await?.collection::<Document>("log");
+        let tick = doc! { "job": "$jobName", "tick": "$planTime" };
+        let counts = doc! { "$group": { "_id": tick, "runs": { "$sum": 1 } } };
+        let several = doc! { "$match": { "runs": { "$gt": 1 } } };
+        let found = log.aggregate([counts, several]).allow_disk_use(true).await?;
+        Ok(found.try_fold(0, |count, _| async move { Ok(count + 1) }).await?)
     }
 }
 
@@ -176,10 +187,11 @@ pub(crate) fn every(n: usize, period: Duration, anchor: DateTime<Utc>, command: 
     named(n, Trigger::Every { period: Span(period), anchor: Some(anchor) }, command)
 }
 
-/// A job as most are, and which is not due while anything is measured.
+/// A job as most are, and which is not due while anything is measured: at a minute of New Year's Day.
 pub(crate) fn idle(n: usize) -> anyhow::Result<Job> {
     let new_year = Trigger::Cron {
-        expressions: vec!["0 0 1 1 *".to_owned()],
+        // As many different ones as a day has minutes: equal ones could be kept once.
+        expressions: vec![format!("{} {} 1 1 *", n % 60, n / 60 % 24)],
         zone: Some("UTC".parse().map_err(anyhow::Error::msg)?),
         anchor: None,
     };
@@ -224,62 +236,60 @@ pub(crate) async fn put_jobs(
     Ok(())
 }
 
-/// A driver whose runs end at once, and which keeps how late they started.
-#[derive(Default)]
+/// A driver that starts no process, and keeps how late it was asked to.
 pub(crate) struct NoOp {
+    runs: Runs,
     total: AtomicU64,
-    runs: AtomicU64,
-    late: Mutex<Vec<i64>>,
+    late: Mutex<Vec<chrono::Duration>>,
 }
 
-/// Runs and their lateness in microseconds, sorted by it.
-pub(crate) struct Seen {
-    pub(crate) runs: u64,
-    late: Vec<i64>,
+/// How long runs last that are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// They end at once.
+    EndAtOnce,
+    /// They end when they are told to, as when the next tick replaces them.
+    UntilTold,
 }
 
 impl NoOp {
+    pub(crate) fn new(runs: Runs) -> Arc<Self> {
+        Arc::new(Self { runs, total: AtomicU64::new(0), late: Mutex::default() })
+    }
+
     /// All runs so far.
     pub(crate) fn total(&self) -> u64 {
         self.total.load(Ordering::SeqCst)
     }
 
-    /// What has been seen since the last call.
-    pub(crate) fn take(&self) -> Seen {
-        let mut late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
-        late.sort_unstable();
-        Seen { runs: self.runs.swap(0, Ordering::SeqCst), late }
+    /// How late the runs were since the last call.
+    pub(crate) fn take(&self) -> Spread {
+        Spread::of(std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-impl Seen {
-    /// So much of a thousand runs was at most so late.
-    pub(crate) fn late(&self, permille: usize) -> Duration {
-        let index = (self.late.len() * permille / 1000).min(self.late.len().saturating_sub(1));
-        let micros = self.late.get(index).copied().unwrap_or_default();
-        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
-    }
-}
-
-struct Done;
+struct Nothing(Runs);
 
 #[async_trait]
 impl Driver for NoOp {
     async fn start(&self, spec: &RunSpec, _output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
         self.total.fetch_add(1, Ordering::SeqCst);
-        self.runs.fetch_add(1, Ordering::SeqCst);
         if let Some(tick) = spec.tick {
-            let late = (now() - tick.instant()).num_microseconds().unwrap_or(i64::MAX);
-            self.late.lock().unwrap_or_else(PoisonError::into_inner).push(late);
+            self.late.lock().unwrap_or_else(PoisonError::into_inner).push(now() - tick.instant());
         }
-        Ok(Box::new(Done))
+        Ok(Box::new(Nothing(self.runs)))
     }
 }
 
 #[async_trait]
-impl Running for Done {
-    async fn wait(self: Box<Self>, _stop: StopSignal) -> Exit {
-        Exit::Code(0)
+impl Running for Nothing {
+    async fn wait(self: Box<Self>, mut stop: StopSignal) -> Exit {
+        if self.0 == Runs::EndAtOnce {
+            return Exit::Code(0);
+        }
+        // An error says that nobody is left who could tell.
+        stop.wait_for(Option::is_some).await.ok();
+        Exit::Signal(15)
     }
 }
 

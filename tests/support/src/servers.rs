@@ -52,7 +52,7 @@ pub fn program(variable: &str, name: &str) -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests are configured by tests/run through the environment")]
-fn setting(variable: &str) -> Option<String> {
+pub(crate) fn setting(variable: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty())
 }
 

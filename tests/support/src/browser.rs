@@ -1,7 +1,6 @@
 //! A Chromium of a test's own, driven through chromedriver.
 
 use std::{
-    env,
     fmt::Debug,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -18,16 +17,19 @@ use nix::{
 };
 use serde_json::json;
 use tempfile::TempDir;
-use test_support::servers::free_port;
 use tokio::{
+    net::TcpStream,
     process::{Child, Command},
     time::{Instant, sleep},
 };
 
-use super::dev::{PATIENCE, http};
+use crate::servers::{free_port, setting};
+
+/// Long enough for a loaded machine; a healthy one needs a tenth of it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A browser window, closed when dropped.
-pub(crate) struct Browser {
+pub struct Browser {
     client: Client,
     profile: TempDir,
     _driver: Child,
@@ -35,7 +37,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// Opens a window of `width` × `height`.
-    pub(crate) async fn open(width: u32, height: u32) -> Result<Self> {
+    pub async fn open(width: u32, height: u32) -> Result<Self> {
         let chromium = program("QUORATE_TEST_CHROMIUM", "chromium")?;
         let chromedriver = program("QUORATE_TEST_CHROMEDRIVER", "chromedriver")?;
         let port = free_port();
@@ -48,13 +50,8 @@ impl Browser {
             .spawn()
             .with_context(|| format!("start {}", chromedriver.display()))?;
         let url = format!("http://127.0.0.1:{port}");
-        let (client, status) = (http(), format!("{url}/status"));
-        eventually(
-            "chromedriver",
-            || async { Ok(client.get(&status).send().await?.status().as_u16()) },
-            |code| *code == 200,
-        )
-        .await?;
+        let listens = || async { Ok(TcpStream::connect(("127.0.0.1", port)).await?.peer_addr()?) };
+        eventually("chromedriver", listens, |_| true).await?;
         let profile = tempfile::tempdir().context("make a profile")?;
         let options = json!({
             "binary": chromium,
@@ -75,12 +72,12 @@ impl Browser {
     }
 
     /// Goes to a URL.
-    pub(crate) async fn go(&self, url: &str) -> Result<()> {
+    pub async fn go(&self, url: &str) -> Result<()> {
         self.client.goto(url).await.with_context(|| format!("go to {url}"))
     }
 
     /// The first visible element that matches, once there is one.
-    pub(crate) async fn find(&self, css: &str) -> Result<Element> {
+    pub async fn find(&self, css: &str) -> Result<Element> {
         eventually(css, || self.visible(css), Option::is_some).await?.context("the element just seen")
     }
 
@@ -94,7 +91,7 @@ impl Browser {
     }
 
     /// Presses an element. What a refresh replaces meanwhile is looked for again.
-    pub(crate) async fn click(&self, css: &str) -> Result<()> {
+    pub async fn click(&self, css: &str) -> Result<()> {
         let press = || async {
             let element = self.visible(css).await?.context("not there")?;
             element.click().await?;
@@ -104,14 +101,14 @@ impl Browser {
     }
 
     /// Writes into a field in place of what is there.
-    pub(crate) async fn fill(&self, css: &str, text: &str) -> Result<()> {
+    pub async fn fill(&self, css: &str, text: &str) -> Result<()> {
         let field = self.find(css).await?;
         field.clear().await?;
         field.send_keys(text).await.with_context(|| format!("fill {css}"))
     }
 
     /// The text of an element, once `accepts` it.
-    pub(crate) async fn text(&self, css: &str, accepts: impl Fn(&str) -> bool) -> Result<String> {
+    pub async fn text(&self, css: &str, accepts: impl Fn(&str) -> bool) -> Result<String> {
         let read = || async {
             let element = self.visible(css).await?.context("not there")?;
             Ok(element.text().await?)
@@ -120,20 +117,19 @@ impl Browser {
     }
 
     /// How many elements match, once `accepts` it.
-    pub(crate) async fn count(&self, css: &str, accepts: impl Fn(usize) -> bool) -> Result<usize> {
+    pub async fn count(&self, css: &str, accepts: impl Fn(usize) -> bool) -> Result<usize> {
         let count = || async { Ok(self.client.find_all(Locator::Css(css)).await?.len()) };
         eventually(&format!("the number of {css}"), count, |count| accepts(*count)).await
     }
 
     /// What a script returns.
-    pub(crate) async fn run(&self, script: &str) -> Result<serde_json::Value> {
+    pub async fn run(&self, script: &str) -> Result<serde_json::Value> {
         self.client.execute(script, Vec::new()).await.with_context(|| format!("run {script}"))
     }
 
     /// Puts what is seen into `target/screenshots/NAME.png`.
-    pub(crate) async fn screenshot(&self, name: &str) -> Result<()> {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().context("the target directory")?;
-        let directory = target.join("screenshots");
+    pub async fn screenshot(&self, name: &str) -> Result<()> {
+        let directory = target().join("screenshots");
         std::fs::create_dir_all(&directory).context("make the directory of screenshots")?;
         let png = self.client.screenshot().await.context("take a screenshot")?;
         std::fs::write(directory.join(format!("{name}.png")), png).context("write a screenshot")
@@ -152,17 +148,20 @@ impl Drop for Browser {
     }
 }
 
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target")
+}
+
 /// A program that a variable names, or that stands in `target/tools` or in the PATH.
 fn program(variable: &str, name: &str) -> Result<PathBuf> {
-    if let Some(path) = env::var_os(variable).filter(|path| !path.is_empty()) {
+    if let Some(path) = setting(variable) {
         return Ok(path.into());
     }
-    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools");
-    let folders = ["", "bin", "usr/bin"].map(|folder| tools.join(folder));
-    let in_path = env::var_os("PATH").unwrap_or_default();
+    let folders = ["", "bin", "usr/bin"].map(|folder| target().join("tools").join(folder));
+    let in_path = setting("PATH").unwrap_or_default();
     folders
         .into_iter()
-        .chain(env::split_paths(&in_path))
+        .chain(std::env::split_paths(&in_path))
         .map(|folder| folder.join(name))
         .find(|path| {
             path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
