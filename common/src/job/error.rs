@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Stands between what is wrong and what would be right, here and in the errors of names, durations and sizes.
+pub(super) const RIGHT_IS: &str = "; right is, for example, ";
+
 /// One field's problem, with what was given and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
@@ -42,7 +45,7 @@ impl fmt::Display for FieldError {
         }
         f.write_str(&self.problem)?;
         if !self.example.is_empty() {
-            write!(f, "; right is, for example, {}", self.example)?;
+            write!(f, "{RIGHT_IS}{}", self.example)?;
         }
         Ok(())
     }

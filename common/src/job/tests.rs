@@ -55,6 +55,34 @@ fn an_error_names_its_field_and_shows_what_is_right() {
         assert!(error.errors[0].field.starts_with(field), "{error}");
         assert!(error.to_string().contains(word), "{error}");
         assert!(!error.errors[0].example.is_empty(), "{error}");
+        assert!(error.to_string().matches("right is").count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn what_was_given_and_what_is_right_are_told_once() {
+    let long = "x".repeat(201);
+    for (change, told) in [
+        (json!({"name": ""}), r#"name: is empty; right is, for example, "nightly-backup""#),
+        (json!({"name": "a/b"}), r#"name: "a/b" contains '/'; right is, for example, "nightly-backup""#),
+        (json!({"name": long}), r#"xxxx" is longer than 200 bytes; right is, for example, "nightly-backup""#),
+        (
+            json!({"grace": "\" 5"}),
+            r#"grace: "\" 5" is no duration; right is, for example, "90s", "1h30m" or "250ms""#,
+        ),
+        (
+            json!({"retry": {"backoff": "5"}}),
+            r#"retry.backoff: "5" is no backoff; right is, for example, "10s..5m" or "30s""#,
+        ),
+        (
+            json!({"output": {"limit": "1XB"}}),
+            r#"output.limit: "1XB" is no size; right is, for example, "1MiB" or "64KiB""#,
+        ),
+    ] {
+        let mut value = full();
+        value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let error = Job::from_value(value).unwrap_err().to_string();
+        assert!(error.ends_with(told), "{error}");
     }
 }
 
