@@ -87,6 +87,21 @@ async fn a_request_that_cannot_be_understood_is_refused() {
 }
 
 #[tokio::test]
+async fn what_is_right_is_told_once() {
+    let bench = Bench::start().await;
+    for name in ["", "a/b", "a\\u0000b", &"x".repeat(201)] {
+        let job = format!(r#"{{"name": "{name}", "trigger": {{"manual": true}}, "command": "date"}}"#);
+        let answer = bench.send_json("POST", "/api/v1/jobs", &job).await;
+        is_problem(&answer, 422, "invalid-job", "name");
+        let problem = answer.json();
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert_eq!(detail.matches("nightly-backup").count(), 1, "{detail}");
+        let told = problem["errors"][0]["problem"].as_str().expect("a problem");
+        assert!(!told.contains("right is"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_and_not_the_end() {
     let bench = Bench::start().await;
     is_problem(&bench.get("/metrics").await, 500, "internal", "");
