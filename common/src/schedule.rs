@@ -221,12 +221,14 @@ impl Part {
     fn next(&self, zone: Tz, from: i64) -> Option<i64> {
         match self {
             Part::Cron(expression) => expression.next_instant(zone, from),
-            Part::Every { anchor, .. } if from < *anchor => Some(*anchor),
+            Part::Every { anchor, .. } if from < *anchor => {
+                Some(*anchor).filter(|next| *next <= LAST_INSTANT)
+            }
             Part::Every { anchor, period } => {
                 let passed = from.checked_sub(*anchor)? / period;
                 (passed + 1).checked_mul(*period)?.checked_add(*anchor).filter(|next| *next <= LAST_INSTANT)
             }
-            Part::At(at) => (*at > from).then_some(*at),
+            Part::At(at) => (from < *at && *at <= LAST_INSTANT).then_some(*at),
             Part::Reboot => None,
         }
     }
@@ -238,7 +240,7 @@ impl Part {
                 let passed = until.min(LAST_INSTANT).checked_sub(*anchor).filter(|passed| *passed >= 0)?;
                 Some(anchor + passed / period * period).filter(|latest| *latest > after)
             }
-            Part::At(at) => Some(*at).filter(|at| after < *at && *at <= until),
+            Part::At(at) => Some(*at).filter(|at| after < *at && *at <= until.min(LAST_INSTANT)),
             Part::Reboot => None,
         }
     }

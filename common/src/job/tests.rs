@@ -98,6 +98,23 @@ fn all_problems_come_together() {
 }
 
 #[test]
+fn what_would_only_come_after_the_year_9999_is_refused() {
+    for (trigger, field) in [
+        (json!({"at": "+10000-01-01T00:00:00Z"}), "trigger.at"),
+        (json!({"at": "9999-12-31T23:59:59.5Z"}), "trigger.at"),
+        (json!({"every": "1s", "anchor": "+262142-12-31T23:59:59Z"}), "trigger.anchor"),
+    ] {
+        let mut job = Job::from_value(full()).unwrap();
+        job.trigger = serde_json::from_value(trigger).unwrap();
+        assert_eq!(job.check(now()).unwrap_err().errors[0].field, field);
+        let schedule = job.schedule().unwrap().unwrap();
+        assert_eq!(schedule.next_after(now()), None);
+        assert_eq!(schedule.latest_in(now(), DateTime::<Utc>::MAX_UTC), None);
+        assert_eq!(schedule.count_in(now(), DateTime::<Utc>::MAX_UTC, 9), 0);
+    }
+}
+
+#[test]
 fn saving_fixes_zone_and_anchor_once() {
     let mut first =
         Job::from_json(br#"{"name":"a","trigger":{"every":"90s"},"driver":{"exec":{"argv":["x"]}}}"#)
