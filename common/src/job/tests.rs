@@ -115,6 +115,31 @@ fn what_would_only_come_after_the_year_9999_is_refused() {
 }
 
 #[test]
+fn of_very_many_problems_the_first_are_told() {
+    let mut job = Job::from_value(full()).unwrap();
+    job.placement.require = vec![String::new(); 10_000];
+    job.retry.attempts = 0;
+    let error = job.check(now()).unwrap_err();
+    assert_eq!((error.errors.len(), error.errors[0].field.as_str()), (MOST_PROBLEMS, "retry.attempts"));
+    assert!(error.to_string().len() < 10_000);
+}
+
+#[test]
+fn long_texts_are_cut_where_they_are_told() {
+    let mut value = full();
+    value.as_object_mut().unwrap().insert("x".repeat(900_000), json!(1));
+    let error = Job::from_value(value).unwrap_err();
+    assert!(error.to_string().len() < 2_000, "{}", error.to_string().len());
+    let mut job = Job::from_value(full()).unwrap();
+    let env = [("x".repeat(100_000), "\0".to_owned())].into();
+    job.driver = Command::Shell(Shell {
+        environment: Environment { env, ..Environment::default() },
+        ..Shell::default()
+    });
+    assert!(job.check(now()).unwrap_err().to_string().len() < 2_000);
+}
+
+#[test]
 fn saving_fixes_zone_and_anchor_once() {
     let mut first =
         Job::from_json(br#"{"name":"a","trigger":{"every":"90s"},"driver":{"exec":{"argv":["x"]}}}"#)

@@ -102,6 +102,29 @@ async fn what_is_right_is_told_once() {
 }
 
 #[tokio::test]
+async fn a_large_request_gets_no_answer_many_times_as_large() {
+    let bench = Bench::start().await;
+    let job = |more: &str| {
+        let driver = r#""driver": {"shell": {"command": "x"}}"#;
+        format!(r#"{{"name": "a", "trigger": {{"manual": true}}, {driver}, {more}}}"#)
+    };
+    let long = "x".repeat(500_000);
+    for more in [
+        format!(r#""{long}": 1"#),
+        format!(r#""overlap": "{long}""#),
+        format!(r#""timeout": "{long}""#),
+        format!(r#""placement": {{"require": [{}]}}"#, vec![r#""""#; 100_000].join(",")),
+    ] {
+        let answer = bench.send_json("POST", "/api/v1/validate", &job(&more)).await;
+        is_problem(&answer, 422, "invalid-job", "");
+        assert!(answer.text.len() < 50_000, "{} bytes", answer.text.len());
+    }
+    let answer = bench.get(&format!("/api/v1/jobs?{}", "a&".repeat(30_000))).await;
+    is_problem(&answer, 400, "bad-request", "a");
+    assert!(answer.text.len() < 50_000, "{} bytes", answer.text.len());
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_and_not_the_end() {
     let bench = Bench::start().await;
     is_problem(&bench.get("/metrics").await, 500, "internal", "");
