@@ -140,6 +140,27 @@ fn long_texts_are_cut_where_they_are_told() {
 }
 
 #[test]
+fn what_is_of_the_wrong_kind_is_told_without_our_own_names() {
+    for (field, value) in [
+        ("trigger", json!(null)),
+        ("trigger", json!({"cron": 1})),
+        ("driver", json!(1)),
+        ("driver", json!({"shell": 1})),
+        ("driver", json!({"exec": "x"})),
+        ("retry", json!("x")),
+        ("misfire", json!(1)),
+        ("placement", json!("x")),
+        ("output", json!("1MiB")),
+    ] {
+        let mut job = full();
+        job.as_object_mut().unwrap().insert(field.to_owned(), value);
+        let error = Job::from_value(job).unwrap_err();
+        assert!(error.errors[0].field.starts_with(field), "{error}");
+        assert!(!error.to_string().contains("struct ") && !error.to_string().contains("enum "), "{error}");
+    }
+}
+
+#[test]
 fn saving_fixes_zone_and_anchor_once() {
     let mut first =
         Job::from_json(br#"{"name":"a","trigger":{"every":"90s"},"driver":{"exec":{"argv":["x"]}}}"#)

@@ -147,7 +147,10 @@ async fn an_expression_is_previewed_in_words_and_instants() {
     is_problem(&preview(r#"{"cron": ["x"]}"#).await, 422, "invalid-job", "cron[0]");
     is_problem(&preview(r#"{"cron": ["@daily"], "zone": "Berlin"}"#).await, 422, "invalid-job", "zone");
     is_problem(&preview(r#"{"cron": ["@daily"], "count": 101}"#).await, 422, "invalid-job", "count");
-    is_problem(&preview(r#"{"corn": ["@daily"]}"#).await, 400, "bad-request", "");
+    is_problem(&preview(r#"{"corn": ["@daily"]}"#).await, 400, "bad-request", "corn");
+    is_problem(&preview(r#"{"cron": [1]}"#).await, 400, "bad-request", "cron[0]");
+    is_problem(&preview(r#"{"cron": ["@daily"], "count": -1}"#).await, 400, "bad-request", "count");
+    is_problem(&preview("[]").await, 400, "bad-request", "");
     let job = r#"{"name": "a", "trigger": {"cron": "@daily"}, "driver": {"shell": {"command": "date"}}}"#;
     let valid = bench.send_json("POST", "/api/v1/validate", job).await.json();
     assert_eq!((&valid["valid"], &valid["next"][0]), (&true.into(), &"2026-11-22T23:00:00.000Z".into()));
