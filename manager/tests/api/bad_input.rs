@@ -79,6 +79,7 @@ async fn a_request_that_cannot_be_understood_is_refused() {
     is_problem(&bench.get("/api/v1/runs?after=x").await, 400, "bad-request", "after");
     is_problem(&bench.get("/api/v1/runs?after=log/rubbish").await, 400, "bad-request", "after");
     is_problem(&bench.get("/api/v1/runs/no-run").await, 400, "bad-request", "run id");
+    is_problem(&bench.get("/assets/%FF").await, 400, "bad-request", "");
     is_problem(&bench.get("/api/v1/nothing").await, 404, "not-found", "");
     is_problem(&bench.get("/tasks").await, 404, "not-found", "");
     let patch = bench.send(request("PATCH", "/api/v1/jobs/a", Body::empty())).await;
