@@ -59,6 +59,11 @@ async fn a_request_that_cannot_be_understood_is_refused() {
     let bench = Bench::start().await;
     is_problem(&bench.send_json("POST", "/api/v1/jobs", "{").await, 400, "bad-request", "");
     is_problem(&bench.send_json("POST", "/api/v1/jobs", "").await, 400, "bad-request", "");
+    for twice in [r#"{"name": "a", "name": "b"}"#, r#"{"retry": {"attempts": 1, "attempts": 2}}"#] {
+        let answer = bench.send_json("POST", "/api/v1/jobs", twice).await;
+        is_problem(&answer, 400, "bad-request", "");
+        assert!(answer.text.contains("is given twice"), "{answer:?}");
+    }
     is_problem(&bench.form("/api/v1/jobs", "a=b").await, 415, "content-type", "");
     is_problem(&bench.post("/api/v1/jobs").await, 415, "content-type", "");
     is_problem(
