@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub use command::{Command, Environment, Exec, Shell};
-pub use error::{FieldError, JobError};
+pub use error::{FieldError, JobError, MOST_PROBLEMS};
 pub use policy::{
     Backoff, Delivery, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement, PlacementPolicy,
     Retry,
@@ -113,7 +113,8 @@ impl Job {
         self.trigger.settle(zone, now, previous.map(|job| &job.trigger));
     }
 
-    /// Every problem that the types alone do not exclude, a trigger that never fires after `now` included.
+    /// Every problem that the types alone do not exclude, a trigger that never fires after `now` included; of very many
+    /// the first ones.
     pub fn check(&self, now: DateTime<Utc>) -> Result<(), JobError> {
         let mut errors = Vec::new();
         self.trigger.check(now, &mut errors);
@@ -134,6 +135,7 @@ impl Job {
                 "\"full backup of db3\"",
             ));
         }
+        errors.truncate(MOST_PROBLEMS);
         if errors.is_empty() { Ok(()) } else { Err(JobError { errors }) }
     }
 

@@ -17,6 +17,7 @@ use chrono_tz::Tz;
 
 mod calendar;
 mod civil;
+mod count;
 mod describe;
 mod error;
 mod field;
@@ -151,20 +152,13 @@ impl Schedule {
     }
 
     /// How many instants are strictly after `not_before` and at or before `until`, at most `cap`. One
-    /// expression costs at most one step a day; several, whose instants may coincide, one step an instant.
+    /// expression costs at most one step a day; several, whose instants may coincide, at most one an hour.
     pub fn count_in(&self, not_before: DateTime<Utc>, until: DateTime<Utc>, cap: u64) -> u64 {
-        let (mut after, until) = (not_before.timestamp(), until.timestamp().min(LAST_INSTANT));
-        if let [part] = &*self.0.parts {
-            return part.count(self.civil_zone(), after, until, cap);
+        let (after, until) = (not_before.timestamp(), until.timestamp().min(LAST_INSTANT));
+        match &*self.0.parts {
+            [part] => part.count(self.civil_zone(), after, until, cap),
+            parts => count::together(parts, self.civil_zone(), after, until, cap),
         }
-        let mut count = 0;
-        while count < cap
-            && let Some(next) = self.next_second(after).filter(|next| *next <= until)
-        {
-            count += 1;
-            after = next;
-        }
-        count
     }
 
     /// True when booting is all it waits for: it has no instants.
@@ -216,16 +210,25 @@ impl fmt::Display for Schedule {
 }
 
 impl Part {
+    fn expression(&self) -> Option<&Expression> {
+        match self {
+            Part::Cron(expression) => Some(expression),
+            _ => None,
+        }
+    }
+
     /// The first second after `from`.
     fn next(&self, zone: Tz, from: i64) -> Option<i64> {
         match self {
             Part::Cron(expression) => expression.next_instant(zone, from),
-            Part::Every { anchor, .. } if from < *anchor => Some(*anchor),
+            Part::Every { anchor, .. } if from < *anchor => {
+                Some(*anchor).filter(|next| *next <= LAST_INSTANT)
+            }
             Part::Every { anchor, period } => {
                 let passed = from.checked_sub(*anchor)? / period;
                 (passed + 1).checked_mul(*period)?.checked_add(*anchor).filter(|next| *next <= LAST_INSTANT)
             }
-            Part::At(at) => (*at > from).then_some(*at),
+            Part::At(at) => (from < *at && *at <= LAST_INSTANT).then_some(*at),
             Part::Reboot => None,
         }
     }
@@ -237,7 +240,7 @@ impl Part {
                 let passed = until.min(LAST_INSTANT).checked_sub(*anchor).filter(|passed| *passed >= 0)?;
                 Some(anchor + passed / period * period).filter(|latest| *latest > after)
             }
-            Part::At(at) => Some(*at).filter(|at| after < *at && *at <= until),
+            Part::At(at) => Some(*at).filter(|at| after < *at && *at <= until.min(LAST_INSTANT)),
             Part::Reboot => None,
         }
     }

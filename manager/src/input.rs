@@ -13,6 +13,10 @@ use serde_json::Value;
 
 use crate::problem::ApiError;
 
+mod once;
+
+use once::Once;
+
 /// A larger body is refused unread.
 pub(crate) const MAX_BODY: usize = 1 << 20;
 
@@ -166,7 +170,9 @@ async fn json(request: Request, limit: usize) -> Result<Value, ApiError> {
         return Err(ApiError::ContentType(kind.chars().take(80).collect()));
     }
     let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| ApiError::TooLarge { limit })?;
-    let value = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("the body is no JSON: {error}")))?;
-    Ok(value)
+    match serde_json::from_slice(&bytes) {
+        Ok(Once(value)) => Ok(value),
+        Err(error) if error.is_data() => Err(ApiError::bad_request(format!("the body: {error}"))),
+        Err(error) => Err(ApiError::bad_request(format!("the body is no JSON: {error}"))),
+    }
 }

@@ -52,15 +52,6 @@ pub struct ManagerPorts {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
-/// Reads a job as GDTS's clients post it to `/job/save`, over what it was before: where bytes from outside come in,
-/// for whoever wants to throw some at it.
-pub async fn read_gdts_form(
-    body: &[u8],
-    previous: Option<&common::job::Job>,
-) -> Result<common::job::Job, String> {
-    surfaces::gdts::read_form(body, previous).await
-}
-
 /// Why a manager cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagerError {

@@ -7,7 +7,7 @@ use axum::{
 use common::{
     api::Problem,
     id::{JobName, NameError, RunId},
-    job::{FieldError, JobError},
+    job::{FieldError, JobError, MOST_PROBLEMS},
     live::LiveError,
     lock::LockError,
     run::RunState,
@@ -118,8 +118,9 @@ impl ApiError {
         Self::bad_fields(vec![error])
     }
 
-    /// A request that could not be understood because of several.
-    pub(crate) fn bad_fields(errors: Vec<FieldError>) -> Self {
+    /// A request that could not be understood because of several; of very many the first are told.
+    pub(crate) fn bad_fields(mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(MOST_PROBLEMS);
         let detail = JobError { errors: errors.clone() }.to_string();
         Self::BadRequest(BadRequest { detail, errors })
     }

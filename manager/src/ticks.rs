@@ -52,11 +52,28 @@ impl Outcome {
     }
 
     /// True for what is over and was no success.
-    pub(crate) fn is_unsuccessful(self) -> bool {
+    fn is_unsuccessful(self) -> bool {
         match self {
             Self::Run(state) => state.is_final() && state != RunState::Succeeded,
             Self::Without(_) | Self::NoRecord => true,
             Self::Waiting | Self::Upcoming => false,
+        }
+    }
+}
+
+/// Which ticks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Those that are over and were no success.
+    Unsuccessful,
+    One(Outcome),
+}
+
+impl Wanted {
+    fn fits(self, outcome: Outcome) -> bool {
+        match self {
+            Self::Unsuccessful => outcome.is_unsuccessful(),
+            Self::One(wanted) => wanted == outcome,
         }
     }
 }
@@ -213,8 +230,9 @@ pub(crate) struct Known {
 pub(crate) const ON_ITS_WAY: i64 = 60;
 
 impl Known {
-    /// The rows, newest first.
-    pub(crate) fn walk(&self, rows: Rows) -> Walk<'_> {
+    /// The rows that are wanted, newest first; none: all. What is not wanted is passed over in one step, also where
+    /// each tick has a row.
+    pub(crate) fn walk(&self, rows: Rows, wanted: Option<Wanted>) -> Walk<'_> {
         // Stretches of ticks that the schedule as it stands does not have stand for themselves, at their first tick.
         let mut unexpected: Vec<&TickRecord> = self
             .stretches
@@ -223,7 +241,7 @@ impl Known {
             .filter(|stretch| self.expectation.count(stretch.from.seconds() - 1, stretch.to.seconds()) == 0)
             .collect();
         unexpected.sort_by_key(|stretch| stretch.from);
-        Walk { known: self, rows, until: self.end - 1, unexpected }
+        Walk { known: self, rows, wanted, until: self.end - 1, unexpected }
     }
 
     /// The stretch that has this tick. They hardly overlap, so it is among the first that end at it or later.
@@ -269,6 +287,7 @@ impl Known {
 pub(crate) struct Walk<'a> {
     known: &'a Known,
     rows: Rows,
+    wanted: Option<Wanted>,
     /// The next row's newest tick is at or before this second.
     until: i64,
     unexpected: Vec<&'a TickRecord>,
@@ -278,6 +297,21 @@ impl Iterator for Walk<'_> {
     type Item = Row;
 
     fn next(&mut self) -> Option<Row> {
+        loop {
+            let row = self.row()?;
+            if self.wants(row.outcome) {
+                return Some(row);
+            }
+        }
+    }
+}
+
+impl Walk<'_> {
+    fn wants(&self, outcome: Outcome) -> bool {
+        self.wanted.is_none_or(|wanted| wanted.fits(outcome))
+    }
+
+    fn row(&mut self) -> Option<Row> {
         let known = self.known;
         if self.until < known.floor {
             return None;
@@ -298,15 +332,13 @@ impl Iterator for Walk<'_> {
         }
         Some(self.without_run(newest, run_tick))
     }
-}
 
-impl Walk<'_> {
     fn without_run(&mut self, newest: i64, run_below: Option<i64>) -> Row {
         let known = self.known;
         let (outcome, reason, bound) = known.without_run(newest);
         let bound = match self.rows {
-            Rows::Each => newest,
-            Rows::Folded => bound.max(run_below.map_or(i64::MIN, |tick| tick + 1)).max(known.floor),
+            Rows::Each if self.wants(outcome) => newest,
+            _ => bound.max(run_below.map_or(i64::MIN, |tick| tick + 1)).max(known.floor),
         };
         self.until = bound - 1;
         let stretch = known.stretch(newest).filter(|_| matches!(outcome, Outcome::Without(_)));

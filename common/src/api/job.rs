@@ -41,7 +41,7 @@ pub type JobList = List<JobView>;
 
 /// What `/preview` takes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct PreviewRequest {
     /// The expressions.
     pub cron: Vec<String>,

@@ -8,7 +8,7 @@ use super::FieldError;
 
 /// What to run, and by which driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object with a driver")]
 pub enum Command {
     /// A text for a shell.
     Shell(Shell),
@@ -18,7 +18,7 @@ pub enum Command {
 
 /// A text for a shell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with a command")]
 pub struct Shell {
     /// The text, given to the shell with `-c`.
     pub command: String,
@@ -32,7 +32,7 @@ pub struct Shell {
 
 /// A program and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with argv")]
 pub struct Exec {
     /// The program (an absolute path, or a name looked up in the worker's PATH) and its arguments.
     pub argv: Vec<String>,

@@ -4,10 +4,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Stands between what is wrong and what would be right, here and in the errors of names, durations and sizes.
+pub(super) const RIGHT_IS: &str = "; right is, for example, ";
+
+/// So many characters of a field's path, and of what was given, are told.
+const SHOWN: usize = 200;
+
+/// The same of what is wrong: it may name all fields that there are.
+const LONGEST_PROBLEM: usize = 1000;
+
 /// One field's problem, with what was given and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
-    /// The field's path: `trigger.cron[0]`, `driver.shell.command`.
+    /// The field's path: `trigger.cron[0]`, `driver.shell.command`; cut at 200 characters.
     pub field: String,
     /// What was given, cut at 200 characters.
     pub got: String,
@@ -25,10 +34,16 @@ impl FieldError {
         problem: impl Into<String>,
         example: impl Into<String>,
     ) -> Self {
-        let got = got.to_string();
-        let cut =
-            if got.chars().count() > 200 { got.chars().take(200).collect::<String>() + "…" } else { got };
-        Self { field: field.into(), got: cut, problem: problem.into(), example: example.into() }
+        let cut = |text: String, most: usize| match text.char_indices().nth(most) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        };
+        Self {
+            field: cut(field.into(), SHOWN),
+            got: cut(got.to_string(), SHOWN),
+            problem: cut(problem.into(), LONGEST_PROBLEM),
+            example: example.into(),
+        }
     }
 }
 
@@ -42,13 +57,16 @@ impl fmt::Display for FieldError {
         }
         f.write_str(&self.problem)?;
         if !self.example.is_empty() {
-            write!(f, "; right is, for example, {}", self.example)?;
+            write!(f, "{RIGHT_IS}{}", self.example)?;
         }
         Ok(())
     }
 }
 
-/// All problems of one job. Never empty.
+/// More problems than this are not told at once: a request of a megabyte must not get an answer of many.
+pub const MOST_PROBLEMS: usize = 50;
+
+/// All problems of one job, or the first of them. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct JobError {
     /// In the order of the job's fields.

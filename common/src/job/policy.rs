@@ -65,7 +65,7 @@ impl Default for Misfire {
 impl<'de> Deserialize<'de> for Misfire {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, expecting = "an object")]
         struct Fields {
             #[serde(default)]
             policy: MisfirePolicy,
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Misfire {
 
 /// What to do after an attempt that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Retry {
     /// Attempts in all, the first included.
     #[serde(default = "one")]
@@ -196,7 +196,7 @@ pub enum OnLeaseLoss {
 
 /// Which worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Placement {
     /// In which order the workers come.
     #[serde(default)]
@@ -240,7 +240,7 @@ pub enum PlacementPolicy {
 
 /// What becomes of a run's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct OutputLimit {
     /// So much of it is kept; the rest is read, counted and thrown away.
     pub limit: ByteSize,

@@ -1,8 +1,9 @@
 //! Reading jobs: the native form, GDTS's three fields, and stored values.
 
 use serde_json::{Map, Value, json};
+use serde_path_to_error::{Path, Segment};
 
-use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob};
+use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob, error::RIGHT_IS};
 
 const EXAMPLE: &str =
     r#"{"name": "hello", "trigger": {"cron": ["* * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
@@ -28,12 +29,25 @@ impl Job {
         };
         fields.remove("status");
         translate_gdts(&mut fields)?;
-        serde_path_to_error::deserialize(Value::Object(fields)).map_err(|error| {
-            let path = error.path().to_string();
-            let field = if path == "." { String::new() } else { path };
-            FieldError::new(field.clone(), "", error.inner().to_string(), example(&field)).into()
-        })
+        let value = Value::Object(fields);
+        serde_path_to_error::deserialize(&value)
+            .map_err(|error| refused(error.path(), &value, &error.inner().to_string()).into())
     }
+}
+
+/// Our own types say in their text what they were given, and what would be right: each is told once.
+fn refused(path: &Path, job: &Value, text: &str) -> FieldError {
+    let field = Some(path.to_string()).filter(|path| path != ".").unwrap_or_default();
+    let (problem, example) = text.rsplit_once(RIGHT_IS).unwrap_or((text, example(&field)));
+    let given = path.iter().try_fold(job, |value, segment| match segment {
+        Segment::Map { key } => value.get(key),
+        Segment::Seq { index } => value.get(index),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    let given: Option<String> = given.and_then(Value::as_str).map(|text| text.chars().take(80).collect());
+    let apart = given.and_then(|given| Some((problem.split_once(&format!("{given:?} "))?.1, given)));
+    let (problem, given) = apart.unwrap_or((problem, String::new()));
+    FieldError::new(field, given, problem, example)
 }
 
 /// A correct value of a field, by the first part of its path.

@@ -55,6 +55,34 @@ fn an_error_names_its_field_and_shows_what_is_right() {
         assert!(error.errors[0].field.starts_with(field), "{error}");
         assert!(error.to_string().contains(word), "{error}");
         assert!(!error.errors[0].example.is_empty(), "{error}");
+        assert!(error.to_string().matches("right is").count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn what_was_given_and_what_is_right_are_told_once() {
+    let long = "x".repeat(201);
+    for (change, told) in [
+        (json!({"name": ""}), r#"name: is empty; right is, for example, "nightly-backup""#),
+        (json!({"name": "a/b"}), r#"name: "a/b" contains '/'; right is, for example, "nightly-backup""#),
+        (json!({"name": long}), r#"xxxx" is longer than 200 bytes; right is, for example, "nightly-backup""#),
+        (
+            json!({"grace": "\" 5"}),
+            r#"grace: "\" 5" is no duration; right is, for example, "90s", "1h30m" or "250ms""#,
+        ),
+        (
+            json!({"retry": {"backoff": "5"}}),
+            r#"retry.backoff: "5" is no backoff; right is, for example, "10s..5m" or "30s""#,
+        ),
+        (
+            json!({"output": {"limit": "1XB"}}),
+            r#"output.limit: "1XB" is no size; right is, for example, "1MiB" or "64KiB""#,
+        ),
+    ] {
+        let mut value = full();
+        value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let error = Job::from_value(value).unwrap_err().to_string();
+        assert!(error.ends_with(told), "{error}");
     }
 }
 
@@ -67,6 +95,69 @@ fn all_problems_come_together() {
     let fields: Vec<String> =
         job.check(now()).unwrap_err().errors.into_iter().map(|error| error.field).collect();
     assert_eq!(fields, ["trigger.cron[0]", "driver.exec.argv", "retry.attempts"]);
+}
+
+#[test]
+fn what_would_only_come_after_the_year_9999_is_refused() {
+    for (trigger, field) in [
+        (json!({"at": "+10000-01-01T00:00:00Z"}), "trigger.at"),
+        (json!({"at": "9999-12-31T23:59:59.5Z"}), "trigger.at"),
+        (json!({"every": "1s", "anchor": "+262142-12-31T23:59:59Z"}), "trigger.anchor"),
+    ] {
+        let mut job = Job::from_value(full()).unwrap();
+        job.trigger = serde_json::from_value(trigger).unwrap();
+        assert_eq!(job.check(now()).unwrap_err().errors[0].field, field);
+        let schedule = job.schedule().unwrap().unwrap();
+        assert_eq!(schedule.next_after(now()), None);
+        assert_eq!(schedule.latest_in(now(), DateTime::<Utc>::MAX_UTC), None);
+        assert_eq!(schedule.count_in(now(), DateTime::<Utc>::MAX_UTC, 9), 0);
+    }
+}
+
+#[test]
+fn of_very_many_problems_the_first_are_told() {
+    let mut job = Job::from_value(full()).unwrap();
+    job.placement.require = vec![String::new(); 10_000];
+    job.retry.attempts = 0;
+    let error = job.check(now()).unwrap_err();
+    assert_eq!((error.errors.len(), error.errors[0].field.as_str()), (MOST_PROBLEMS, "retry.attempts"));
+    assert!(error.to_string().len() < 10_000);
+}
+
+#[test]
+fn long_texts_are_cut_where_they_are_told() {
+    let mut value = full();
+    value.as_object_mut().unwrap().insert("x".repeat(900_000), json!(1));
+    let error = Job::from_value(value).unwrap_err();
+    assert!(error.to_string().len() < 2_000, "{}", error.to_string().len());
+    let mut job = Job::from_value(full()).unwrap();
+    let env = [("x".repeat(100_000), "\0".to_owned())].into();
+    job.driver = Command::Shell(Shell {
+        environment: Environment { env, ..Environment::default() },
+        ..Shell::default()
+    });
+    assert!(job.check(now()).unwrap_err().to_string().len() < 2_000);
+}
+
+#[test]
+fn what_is_of_the_wrong_kind_is_told_without_our_own_names() {
+    for (field, value) in [
+        ("trigger", json!(null)),
+        ("trigger", json!({"cron": 1})),
+        ("driver", json!(1)),
+        ("driver", json!({"shell": 1})),
+        ("driver", json!({"exec": "x"})),
+        ("retry", json!("x")),
+        ("misfire", json!(1)),
+        ("placement", json!("x")),
+        ("output", json!("1MiB")),
+    ] {
+        let mut job = full();
+        job.as_object_mut().unwrap().insert(field.to_owned(), value);
+        let error = Job::from_value(job).unwrap_err();
+        assert!(error.errors[0].field.starts_with(field), "{error}");
+        assert!(!error.to_string().contains("struct ") && !error.to_string().contains("enum "), "{error}");
+    }
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub enum Trigger {
 
 /// The JSON form: exactly one of `cron`, `every`, `at` and `manual`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cron: Option<OneOrMany>,
@@ -55,7 +55,7 @@ struct Fields {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "is neither an expression nor a list of them")]
 enum OneOrMany {
     Many(Vec<String>),
     One(String),
@@ -182,6 +182,16 @@ impl Trigger {
         }
     }
 
+    /// What begins, or is due, after the last instant that there is.
+    fn never(&self) -> FieldError {
+        let (field, given) = match self {
+            Self::At(at) => ("trigger.at", Some(*at)),
+            _ => ("trigger.anchor", self.anchor()),
+        };
+        let given = given.map(|at| at.to_rfc3339()).unwrap_or_default();
+        FieldError::new(field, given, "is after the year 9999: it would never run", "2026-12-24T18:00:00Z")
+    }
+
     pub(super) fn check(&self, now: DateTime<Utc>, errors: &mut Vec<FieldError>) {
         match self {
             Self::Cron { expressions, zone, anchor } => {
@@ -195,7 +205,11 @@ impl Trigger {
                 "is in the past: it would never run",
                 "an instant to come, or {\"manual\": true} and run it now",
             )),
-            _ => errors.extend(self.schedule().err().into_iter().flat_map(|error| error.errors)),
+            _ => match self.schedule() {
+                Ok(Some(schedule)) if schedule.next_after(now).is_none() => errors.push(self.never()),
+                Ok(_) => {}
+                Err(error) => errors.extend(error.errors),
+            },
         }
     }
 }

@@ -105,6 +105,12 @@ impl Expression {
         }
     }
 
+    /// Whether the hour that begins at this civil time has any of its times.
+    pub(super) fn has_hour(&self, civil: i64) -> bool {
+        let (day, second) = (civil.div_euclid(DAY), civil.rem_euclid(DAY));
+        bit(u64::from(self.hours), clock(second).0) && self.next_day(day) == Some(day)
+    }
+
     /// How many civil times a matching day has.
     pub(super) fn times_per_day(&self) -> u64 {
         self.times_per_hour() * u64::from(self.hours.count_ones())

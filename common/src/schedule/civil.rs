@@ -18,7 +18,7 @@ use chrono_tz::Tz;
 
 use super::calendar::{DAY, Expression};
 
-const HOUR: i64 = 3_600;
+pub(super) const HOUR: i64 = 3_600;
 
 /// Before every civil time of 1970 in every zone.
 const FIRST: i64 = -2 * DAY;
@@ -32,6 +32,11 @@ impl Expression {
 
     fn makes_up(&self) -> bool {
         !self.hour_is_open
+    }
+
+    /// How it is read where the clock is changed.
+    pub(super) fn manner(&self) -> Manner {
+        Manner { makes_up: self.makes_up(), repeats: self.repeats() }
     }
 
     /// The first instant after `from`.
@@ -113,7 +118,7 @@ impl Expression {
             && let Some(next) = self.next_instant(zone, after).filter(|next| *next <= until)
         {
             let whole = blocks.iter().find_map(|(length, times)| {
-                let start = self.plain_block(zone, next, *length)?;
+                let start = plain_block(zone, next, *length, self.manner())?;
                 let last = start + length - 1;
                 (start > after && last <= until).then_some((last, *times))
             });
@@ -123,21 +128,31 @@ impl Expression {
         }
         count.min(cap)
     }
+}
 
-    /// The start of the civil day or hour around `instant`, if each of its civil times is an instant of its
-    /// own there, and nothing else is due.
-    fn plain_block(&self, zone: Tz, instant: i64, length: i64) -> Option<i64> {
-        let offset = offset_at(zone, instant);
-        let start = instant - (instant + offset).rem_euclid(length);
-        // What is made up for at the end of a gap comes on top.
-        let before = if self.makes_up() { start - 1 } else { start };
-        if offset_at(zone, before) != offset || offset_at(zone, start + length - 1) != offset {
-            return None;
-        }
-        let in_second_pass =
-            || matches!(read(zone, start + offset), Reading::Twice { second, .. } if start >= second);
-        (self.repeats() || !in_second_pass()).then_some(start)
+/// What expressions do where the clock is changed.
+#[derive(Clone, Copy)]
+pub(super) struct Manner {
+    /// They make up for skipped times.
+    pub(super) makes_up: bool,
+    /// They follow the clock through repeated times.
+    pub(super) repeats: bool,
+}
+
+/// The start of the civil day or hour around `instant`, if each of its civil times is an instant of its own there, and
+/// nothing else is due.
+pub(super) fn plain_block(zone: Tz, instant: i64, length: i64, manner: Manner) -> Option<i64> {
+    let Manner { makes_up, repeats } = manner;
+    let offset = offset_at(zone, instant);
+    let start = instant - (instant + offset).rem_euclid(length);
+    // What is made up for at the end of a gap comes on top.
+    let before = if makes_up { start - 1 } else { start };
+    if offset_at(zone, before) != offset || offset_at(zone, start + length - 1) != offset {
+        return None;
     }
+    let in_second_pass =
+        || matches!(read(zone, start + offset), Reading::Twice { second, .. } if start >= second);
+    (repeats || !in_second_pass()).then_some(start)
 }
 
 /// What a civil time stands for.
@@ -201,7 +216,7 @@ fn read(zone: Tz, civil: i64) -> Reading {
     }
 }
 
-fn offset_at(zone: Tz, instant: i64) -> i64 {
+pub(super) fn offset_at(zone: Tz, instant: i64) -> i64 {
     DateTime::from_timestamp(instant, 0)
         .map_or(0, |utc| i64::from(zone.offset_from_utc_datetime(&utc.naive_utc()).fix().local_minus_utc()))
 }

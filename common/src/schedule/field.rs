@@ -167,13 +167,24 @@ impl Item {
             Item::Span(Span { first, last, step, .. }) if last <= max => {
                 Some(format!("{}-{}/{step}", first + shift, last + shift))
             }
-            Item::Span(Span { first, last, step, .. }) => {
-                let size = max - min + 1;
-                let values = (first..=last).step_by(step as usize).map(|value| min + (value - min) % size);
+            Item::Span(_) => {
+                let values = self.values(field).into_iter().flatten();
                 Some(values.map(|value| (value + shift).to_string()).collect::<Vec<_>>().join(","))
             }
             _ => None,
         }
+    }
+
+    /// The values that it names. None for what only we know.
+    pub(super) fn values(self, field: Field) -> Option<impl Iterator<Item = u32>> {
+        let (min, max) = field.limits();
+        let (first, last, step) = match self {
+            Item::All => (min, max, 1),
+            Item::Span(Span { first, last, step, .. }) => (first, last, step),
+            _ => return None,
+        };
+        let size = max - min + 1;
+        Some((first..=last).step_by(step as usize).map(move |value| min + (value - min) % size))
     }
 }
 

@@ -9,7 +9,7 @@ use cron::TimeUnitSpec;
 
 use super::calendar::{Days, Expression, Years};
 use super::error::Fault;
-use super::field::{Field, Item, Span, parse_items};
+use super::field::{Field, Item, LAST_YEAR, Span, parse_items};
 
 /// A longer text is refused: the longest useful expression lists every value and has about 500 bytes.
 pub const MAX_EXPRESSION_BYTES: usize = 1024;
@@ -159,10 +159,23 @@ fn days(parsed: &cron::Schedule, of_month: &[Item], of_week: &[Item]) -> Days {
     days
 }
 
-/// A field for the `cron` crate; one that holds only what the crate does not know is `*` there, unread.
+/// A field for the `cron` crate; one that holds only what the crate does not know is `*` there, unread. Of several items
+/// each value is given once: ranges that wrap would become sixty numbers each, and the crate takes its time with them.
 fn plain_field(field: Field, items: &[Item]) -> String {
-    let plain: Vec<String> = items.iter().filter_map(|item| item.to_plain(field)).collect();
-    if plain.is_empty() { "*".to_owned() } else { plain.join(",") }
+    let all = "*".to_owned();
+    match items {
+        [item] => item.to_plain(field).unwrap_or(all),
+        items if items.contains(&Item::All) => Item::All.to_plain(field).unwrap_or(all),
+        items => {
+            let mut named = [false; LAST_YEAR as usize + 1];
+            let values = items.iter().filter_map(|item| item.values(field)).flatten();
+            values.for_each(|value| named[value as usize] = true);
+            let shift = usize::from(field == Field::DayOfWeek);
+            let named = named.iter().enumerate().filter(|(_, named)| **named);
+            let plain: Vec<String> = named.map(|(value, _)| (value + shift).to_string()).collect();
+            if plain.is_empty() { all } else { plain.join(",") }
+        }
+    }
 }
 
 fn collect(values: &impl TimeUnitSpec, first: u32) -> u64 {
@@ -171,4 +184,21 @@ fn collect(values: &impl TimeUnitSpec, first: u32) -> u64 {
 
 fn is_open(items: &[Item]) -> bool {
     items.iter().any(|item| matches!(item, Item::All | Item::Span(Span { open: true, .. })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_ranges_are_no_more_than_the_values_that_they_name() {
+        let plain = |field, text: &str| plain_field(field, &parse_items(field, text).unwrap());
+        assert_eq!(plain(Field::Minute, "58-1,0-2,59"), "0,1,2,58,59");
+        assert_eq!(plain(Field::DayOfWeek, "SAT-MON,7,2"), "1,2,3,7");
+        assert_eq!(plain(Field::DayOfMonth, "L,15W"), "*");
+        assert_eq!(plain(Field::Year, "2026-2028,*"), "1970-2099");
+        let many = vec!["9-8"; 250].join(",");
+        assert_eq!(plain(Field::Minute, &many), plain(Field::Minute, "9-8,9"));
+        assert!(plain(Field::Minute, &many).len() < 200);
+    }
 }

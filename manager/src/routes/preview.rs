@@ -57,9 +57,10 @@ pub(crate) async fn preview(
     _: NoParams,
     Body(body): Body,
 ) -> Result<Json<Preview>, ApiError> {
-    let request: PreviewRequest = serde_json::from_value(body).map_err(|error| {
+    let request: PreviewRequest = serde_path_to_error::deserialize(body).map_err(|error| {
         let example = r#"{"cron": ["30 9 * * MON-FRI"], "zone": "Europe/Berlin", "count": 6}"#;
-        ApiError::bad_field(FieldError::new("", "", error.to_string(), example))
+        let path = Some(error.path().to_string()).filter(|path| path != ".");
+        ApiError::bad_field(FieldError::new(path.unwrap_or_default(), "", error.inner().to_string(), example))
     })?;
     let now = app.now();
     let zone = zone(&app, request.zone.as_deref())?;

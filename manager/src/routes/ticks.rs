@@ -11,7 +11,7 @@ use crate::{
     input::{Named, Params},
     problem::ApiError,
     state::App,
-    ticks::{Attempt, Known, Outcome, Row, Rows, gather::gather},
+    ticks::{Attempt, Known, Outcome, Row, Rows, Wanted, gather::gather},
     view::instant,
 };
 
@@ -124,14 +124,6 @@ impl From<Attempt> for AttemptView {
     }
 }
 
-/// Which ticks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    /// Those that are over and were no success.
-    Unsuccessful,
-    One(Outcome),
-}
-
 impl FromStr for Wanted {
     type Err = ();
 
@@ -149,15 +141,6 @@ impl FromStr for Wanted {
         ];
         let mut all = others.into_iter().chain(RunState::ALL.into_iter().map(Outcome::Run));
         all.find(|outcome| outcome.name() == text).map(Self::One).ok_or(())
-    }
-}
-
-impl Wanted {
-    fn fits(self, outcome: Outcome) -> bool {
-        match self {
-            Self::Unsuccessful => outcome.is_unsuccessful(),
-            Self::One(wanted) => wanted == outcome,
-        }
     }
 }
 
@@ -265,10 +248,7 @@ fn page(
 /// The rows that are wanted, and before which tick the next page goes on.
 fn rows(known: &Known, question: &Question, from: i64) -> (Vec<Row>, Option<i64>) {
     let mut rows: Vec<Row> = Vec::new();
-    for row in known.walk(question.rows) {
-        if question.wanted.is_some_and(|wanted| !wanted.fits(row.outcome)) {
-            continue;
-        }
+    for row in known.walk(question.rows, question.wanted) {
         if rows.len() == question.limit {
             let next = rows.last().map(|last| last.from);
             return (rows, next);
@@ -280,7 +260,7 @@ fn rows(known: &Known, question: &Question, from: i64) -> (Vec<Row>, Option<i64>
 
 fn counts(known: &Known) -> Counts {
     let (mut expected, mut outcomes) = (0, BTreeMap::new());
-    for row in known.walk(Rows::Folded) {
+    for row in known.walk(Rows::Folded, None) {
         if row.expected == Some(true) {
             expected += row.count;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -27,9 +27,11 @@ pub(crate) async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Re
 
 pub(crate) async fn asset(
     State(app): State<Arc<App>>,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let Path(path) =
+        path.map_err(|error| ApiError::bad_request(format!("the path cannot be read: {error}")))?;
     serve(&app, &format!("assets/{path}"), &headers)
 }
 

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use axum::{
     Form, Json,
-    body::Body,
     extract::{FromRequest, Query, Request, State},
-    http::{Method, header},
+    http::Method,
     response::{IntoResponse, Response},
 };
 use common::{
@@ -150,16 +149,6 @@ async fn posted_job(request: Request) -> Result<(JobName, Map<String, Value>), A
     })?;
     let given = translate::given(value)?;
     Ok((translate::name(&given)?, given))
-}
-
-/// Reads what is posted to `/job/save` over `previous`; why not, in words.
-pub(crate) async fn read_form(body: &[u8], previous: Option<&Job>) -> Result<Job, String> {
-    let request = Request::post("/job/save")
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Body::from(body.to_vec()))
-        .map_err(|error| error.to_string())?;
-    let (_, given) = posted_job(request).await.map_err(|error| error.to_string())?;
-    translate::job(&given, previous).map_err(|error| error.to_string())
 }
 
 async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {

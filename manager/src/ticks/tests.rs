@@ -55,7 +55,7 @@ fn known(stored: &StoredJob) -> Known {
 
 /// `[from, to, count, outcome]` relative to now.
 fn told(known: &Known, rows: Rows) -> Vec<(i64, i64, u64, &'static str)> {
-    known.walk(rows).map(|row| (row.from - NOW, row.to - NOW, row.count, row.outcome.name())).collect()
+    known.walk(rows, None).map(|row| (row.from - NOW, row.to - NOW, row.count, row.outcome.name())).collect()
 }
 
 #[test]
@@ -82,8 +82,12 @@ fn every_tick_has_one_row_whatever_became_of_it() {
         (-300, -240, 2, "no_record"),
     ];
     assert_eq!(folded, expected);
-    assert!(known.walk(Rows::Each).all(|row| row.expected == Some(true)));
-    assert_eq!(known.walk(Rows::Each).nth(2).unwrap().stretch.unwrap().count, 2, "its stretch is named");
+    assert!(known.walk(Rows::Each, None).all(|row| row.expected == Some(true)));
+    assert_eq!(
+        known.walk(Rows::Each, None).nth(2).unwrap().stretch.unwrap().count,
+        2,
+        "its stretch is named"
+    );
 }
 
 #[test]
@@ -106,20 +110,37 @@ fn a_month_of_seconds_is_counted_without_a_visit_to_each() {
 }
 
 #[test]
+fn what_is_not_wanted_is_passed_over_without_a_visit_to_each() {
+    let mut stored = every(1);
+    stored.since = Some(at(NOW - 3600));
+    let mut known = known(&stored);
+    known.end = 253_402_300_800;
+    known.runs.insert(NOW - 60, vec![attempt(1, RunState::Failed)]);
+    let wanted = |wanted| {
+        let rows = known.walk(Rows::Each, Some(wanted));
+        rows.map(|row| (row.to - NOW, row.count)).take(3).collect::<Vec<_>>()
+    };
+    assert_eq!(wanted(Wanted::One(Outcome::Run(RunState::Failed))), [(-60, 1)]);
+    assert_eq!(wanted(Wanted::One(Outcome::Waiting)), []);
+    assert_eq!(wanted(Wanted::Unsuccessful), [(0, 1), (-1, 1), (-2, 1)]);
+}
+
+#[test]
 fn nothing_is_expected_before_the_trigger_stood_or_while_it_was_paused() {
     let mut stored = every(60);
     stored.since = Some(at(NOW - 600));
     stored.pauses = vec![Pause { from: at(NOW - 540), to: Some(at(NOW - 300)) }];
     let mut known = known(&stored);
     assert_eq!(known.expectation.count(NOW - 3600, NOW), 6);
-    let ticks: Vec<i64> = known.walk(Rows::Each).map(|row| row.to - NOW).collect();
+    let ticks: Vec<i64> = known.walk(Rows::Each, None).map(|row| row.to - NOW).collect();
     assert_eq!(ticks, [0, -60, -120, -180, -240, -540]);
     let folded = told(&known, Rows::Folded);
     assert_eq!(folded, [(0, 0, 1, "no_record"), (-540, -60, 5, "no_record")]);
     // What happened there is told all the same.
     known.runs.insert(NOW - 420, vec![attempt(1, RunState::Succeeded)]);
     known.runs.insert(NOW - 900, vec![attempt(1, RunState::Succeeded)]);
-    let rows: Vec<_> = known.walk(Rows::Folded).map(|row| (row.to - NOW, row.count, row.expected)).collect();
+    let rows: Vec<_> =
+        known.walk(Rows::Folded, None).map(|row| (row.to - NOW, row.count, row.expected)).collect();
     let yes = Some(true);
     assert_eq!(rows, [(0, 1, yes), (-60, 4, yes), (-420, 1, Some(false)), (-540, 1, yes), (-900, 1, None)]);
     stored.pauses.push(Pause { from: at(NOW - 90), to: None });
@@ -153,7 +174,8 @@ fn what_is_not_decided_waits_and_what_has_not_come_is_upcoming() {
     known.end = NOW + 121;
     known.fence = Some(NOW - 120);
     known.just_ended = true;
-    let rows: Vec<_> = known.walk(Rows::Folded).map(|row| (row.to - NOW, row.count, row.reason)).collect();
+    let rows: Vec<_> =
+        known.walk(Rows::Folded, None).map(|row| (row.to - NOW, row.count, row.reason)).collect();
     assert_eq!(rows[0], (120, 2, String::new()));
     assert_eq!(rows[1], (0, 2, "nobody is there".to_owned()));
     assert!(rows[2].0 == -120 && rows[2].2.contains("on its way"), "{rows:?}");

@@ -59,6 +59,11 @@ async fn a_request_that_cannot_be_understood_is_refused() {
     let bench = Bench::start().await;
     is_problem(&bench.send_json("POST", "/api/v1/jobs", "{").await, 400, "bad-request", "");
     is_problem(&bench.send_json("POST", "/api/v1/jobs", "").await, 400, "bad-request", "");
+    for twice in [r#"{"name": "a", "name": "b"}"#, r#"{"retry": {"attempts": 1, "attempts": 2}}"#] {
+        let answer = bench.send_json("POST", "/api/v1/jobs", twice).await;
+        is_problem(&answer, 400, "bad-request", "");
+        assert!(answer.text.contains("is given twice"), "{answer:?}");
+    }
     is_problem(&bench.form("/api/v1/jobs", "a=b").await, 415, "content-type", "");
     is_problem(&bench.post("/api/v1/jobs").await, 415, "content-type", "");
     is_problem(
@@ -79,11 +84,50 @@ async fn a_request_that_cannot_be_understood_is_refused() {
     is_problem(&bench.get("/api/v1/runs?after=x").await, 400, "bad-request", "after");
     is_problem(&bench.get("/api/v1/runs?after=log/rubbish").await, 400, "bad-request", "after");
     is_problem(&bench.get("/api/v1/runs/no-run").await, 400, "bad-request", "run id");
+    is_problem(&bench.get("/assets/%FF").await, 400, "bad-request", "");
     is_problem(&bench.get("/api/v1/nothing").await, 404, "not-found", "");
     is_problem(&bench.get("/tasks").await, 404, "not-found", "");
     let patch = bench.send(request("PATCH", "/api/v1/jobs/a", Body::empty())).await;
     is_problem(&patch, 405, "method-not-allowed", "");
     assert!(patch.header("allow").contains("PUT"), "{patch:?}");
+}
+
+#[tokio::test]
+async fn what_is_right_is_told_once() {
+    let bench = Bench::start().await;
+    for name in ["", "a/b", "a\\u0000b", &"x".repeat(201)] {
+        let job = format!(r#"{{"name": "{name}", "trigger": {{"manual": true}}, "command": "date"}}"#);
+        let answer = bench.send_json("POST", "/api/v1/jobs", &job).await;
+        is_problem(&answer, 422, "invalid-job", "name");
+        let problem = answer.json();
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert_eq!(detail.matches("nightly-backup").count(), 1, "{detail}");
+        let told = problem["errors"][0]["problem"].as_str().expect("a problem");
+        assert!(!told.contains("right is"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_gets_no_answer_many_times_as_large() {
+    let bench = Bench::start().await;
+    let job = |more: &str| {
+        let driver = r#""driver": {"shell": {"command": "x"}}"#;
+        format!(r#"{{"name": "a", "trigger": {{"manual": true}}, {driver}, {more}}}"#)
+    };
+    let long = "x".repeat(500_000);
+    for more in [
+        format!(r#""{long}": 1"#),
+        format!(r#""overlap": "{long}""#),
+        format!(r#""timeout": "{long}""#),
+        format!(r#""placement": {{"require": [{}]}}"#, vec![r#""""#; 100_000].join(",")),
+    ] {
+        let answer = bench.send_json("POST", "/api/v1/validate", &job(&more)).await;
+        is_problem(&answer, 422, "invalid-job", "");
+        assert!(answer.text.len() < 50_000, "{} bytes", answer.text.len());
+    }
+    let answer = bench.get(&format!("/api/v1/jobs?{}", "a&".repeat(30_000))).await;
+    is_problem(&answer, 400, "bad-request", "a");
+    assert!(answer.text.len() < 50_000, "{} bytes", answer.text.len());
 }
 
 #[tokio::test]
@@ -109,7 +153,10 @@ async fn an_expression_is_previewed_in_words_and_instants() {
     is_problem(&preview(r#"{"cron": ["x"]}"#).await, 422, "invalid-job", "cron[0]");
     is_problem(&preview(r#"{"cron": ["@daily"], "zone": "Berlin"}"#).await, 422, "invalid-job", "zone");
     is_problem(&preview(r#"{"cron": ["@daily"], "count": 101}"#).await, 422, "invalid-job", "count");
-    is_problem(&preview(r#"{"corn": ["@daily"]}"#).await, 400, "bad-request", "");
+    is_problem(&preview(r#"{"corn": ["@daily"]}"#).await, 400, "bad-request", "corn");
+    is_problem(&preview(r#"{"cron": [1]}"#).await, 400, "bad-request", "cron[0]");
+    is_problem(&preview(r#"{"cron": ["@daily"], "count": -1}"#).await, 400, "bad-request", "count");
+    is_problem(&preview("[]").await, 400, "bad-request", "");
     let job = r#"{"name": "a", "trigger": {"cron": "@daily"}, "driver": {"shell": {"command": "date"}}}"#;
     let valid = bench.send_json("POST", "/api/v1/validate", job).await.json();
     assert_eq!((&valid["valid"], &valid["next"][0]), (&true.into(), &"2026-11-22T23:00:00.000Z".into()));

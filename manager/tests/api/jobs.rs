@@ -147,9 +147,10 @@ async fn a_paused_job_has_no_next_run_and_resuming_counts_from_now() {
 
 /// The keys that name passed ticks, and what they say.
 async fn passed(bench: &Bench) -> Vec<(String, Passed)> {
-    let (entries, _) = list_all(&*bench.store, &bench.keys.passed).await.unwrap();
-    let name = |entry: &common::store::Entry| bench.keys.passed.name(&entry.key).unwrap().to_owned();
-    entries.iter().map(|entry| (name(entry), Passed::decode(&entry.value).unwrap())).collect()
+    let (entries, _) = list_all(&*bench.store, &bench.keys.passed).await.expect("list");
+    let name =
+        |entry: &common::store::Entry| bench.keys.passed.name(&entry.key).expect("of this place").to_owned();
+    entries.iter().map(|entry| (name(entry), Passed::decode(&entry.value).expect("it decodes"))).collect()
 }
 
 #[tokio::test]

@@ -49,13 +49,13 @@ pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
         most,
         micros(&format!("etcd's time a tick, {}", ticks(workers)), &alone)
             .ceiling(Figure::new(alone.raw.etcd_micros, "µs of raw batches"))
-            .to_reach(Target::AtMost(80.0)),
+            .reaching(Target::AtMost(80.0)),
         micros(&format!("etcd's time a tick, {} in one process", ticks(many)), &several)
             .ceiling(Figure::new(alone.etcd_micros, "µs with the fewer workers"))
-            .to_reach(Target::ShareAtMost(1.3))
-            .to_reach(Target::AtMost(80.0)),
+            .reaching(Target::ShareAtMost(1.3))
+            .reaching(Target::AtMost(80.0)),
         micros(&format!("etcd's time a tick that replaces the run before it, {}", ticks(workers)), &merged)
-            .to_reach(Target::AtMost(45.0)),
+            .reaching(Target::AtMost(45.0)),
     ])
 }
 
@@ -86,8 +86,8 @@ async fn most_carried(amount: &Amount, workers: usize, seconds: u64) -> anyhow::
         Figure::new(best.rate, "runs/s"),
     )
     .ceiling(Figure::new(best.raw.rate, "raw claims and finishes/s"))
-    .to_reach(Target::ShareAtLeast(0.7))
-    .to_reach(Target::AtLeast(8_000.0))
+    .reaching(Target::ShareAtLeast(0.7))
+    .reaching(Target::AtLeast(8_000.0))
     .cpu(best.cpu)
     .notes(others.join("; ")))
 }

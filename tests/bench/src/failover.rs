@@ -128,7 +128,7 @@ impl Seen {
         let (found, late) = (self.late.len(), self.late.into_iter().collect::<Spread>());
         let bench =
             format!("failover: kill -9 of a worker, {jobs} every-second jobs on two: p99 of its ticks");
-        Row::new(bench, Figure::ms(late.permille(990))).to_reach(Target::AtMost(500.0)).notes(format!(
+        Row::new(bench, Figure::ms(late.permille(990))).reaching(Target::AtMost(500.0)).notes(format!(
             "{found} of {} ticks of its {} jobs in the {seconds} s after it; late {late}; {} more jobs were running and wait for its lease",
             self.expected, self.own, self.running
         ))

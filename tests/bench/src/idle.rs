@@ -39,7 +39,7 @@ pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
         format!("idle: {jobs} jobs, none due, {}: the busiest of our processes", report::workers(workers));
     Ok(vec![
         Row::new(bench, Figure::new(percent, "% of a core"))
-            .to_reach(Target::AtMost(1.0))
+            .reaching(Target::AtMost(1.0))
             .cpu(meter.share_of(begun.elapsed())?)
             .notes(format!("over {seconds} s; the kernel counts in steps of 10 ms")),
     ])

@@ -110,7 +110,7 @@ async fn over_the_minute(amount: &Amount, jobs: usize, seconds: u64) -> anyhow::
     let beyond = seen.beyond_the_queue();
     let row = |what: &str, permille, most| {
         let bench = format!("late: {jobs} commands in {seconds} s, {what} beyond the queue for starts");
-        Row::new(bench, Figure::ms(beyond.permille(permille))).to_reach(Target::AtMost(most))
+        Row::new(bench, Figure::ms(beyond.permille(permille))).reaching(Target::AtMost(most))
     };
     Ok(vec![
         row("p50", 500, 1.0).cpu(&*seen.cpu).notes(seen.notes()),
@@ -125,7 +125,7 @@ async fn at_once(amount: &Amount, jobs: usize) -> anyhow::Result<Row> {
     let bench = format!("late: {jobs} commands on one instant, until all have ended");
     Ok(Row::new(bench, Figure::seconds(seen.took))
         .ceiling(Figure::new(jobs as f64 / seen.spawns, "s of raw spawns"))
-        .to_reach(Target::ShareAtMost(1.2))
+        .reaching(Target::ShareAtMost(1.2))
         .limit("etcd, mongod and the workers share the cores with the children: what they take, the children lack")
         .cpu(&*seen.cpu)
         .notes(seen.notes()))

@@ -52,7 +52,7 @@ pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
         let bench = format!("list: {} jobs, {name}: p99", number(jobs as f64));
         rows.push(
             Row::new(bench, Figure::ms(times.permille(990)))
-                .to_reach(Target::AtMost(50.0))
+                .reaching(Target::AtMost(50.0))
                 .cpu(meter.per("page", count as u64)?)
                 .notes(format!("{count} pages, at most {bytes} bytes each; {times}")),
         );
@@ -79,7 +79,7 @@ async fn paint(cluster: &Cluster, jobs: usize) -> anyhow::Result<[Row; 2]> {
         let times = times.into_iter().collect::<Spread>();
         let bench = format!("list: {} jobs, the page in Chromium: {what}", number(jobs as f64));
         Row::new(bench, Figure::ms(times.permille(1000)))
-            .to_reach(Target::AtMost(1000.0))
+            .reaching(Target::AtMost(1000.0))
             .notes(format!("{LOADS} loads, each in a new browser; {times}"))
     };
     Ok([row("first paint", painted), row("the first jobs are on it", filled)])

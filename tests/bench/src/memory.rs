@@ -110,10 +110,10 @@ impl Loaded {
             self.each(self.full.most)
         );
         vec![
-            Row::new(format!("memory: {jobs}"), each).to_reach(Target::AtMost(most)).notes(notes),
+            Row::new(format!("memory: {jobs}"), each).reaching(Target::AtMost(most)).notes(notes),
             Row::new(format!("memory: {jobs}, from start until it knows them"), Figure::seconds(self.took))
                 .ceiling(Figure::new(listed.as_secs_f64(), "s to list them"))
-                .to_reach(Target::AtMost(30.0)),
+                .reaching(Target::AtMost(30.0)),
         ]
     }
 }

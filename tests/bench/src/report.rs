@@ -48,7 +48,7 @@ impl Row {
         Self { ceiling: Some(ceiling), ..self }
     }
 
-    pub(crate) fn to_reach(mut self, target: Target) -> Self {
+    pub(crate) fn reaching(mut self, target: Target) -> Self {
         self.targets.push(target);
         self
     }
@@ -103,7 +103,7 @@ pub(crate) fn number(number: f64) -> String {
     let digits = match number.abs() {
         size if size >= 99.95 => 0,
         size if size >= 9.995 => 1,
-        size if size == 0.0 => 0,
+        0.0 => 0,
         _ => 2,
     };
     let text = format!("{number:.digits$}");

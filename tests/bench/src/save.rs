@@ -71,7 +71,7 @@ async fn one_by_one(
     let bench = format!("save: one POST a job, {IN_FLIGHT} in flight");
     Ok(Row::new(bench, Figure::new(saved.rate, "jobs/s"))
         .ceiling(Figure::new(f64::midpoint(raw_before.rate, raw_after.rate), "raw transactions/s"))
-        .to_reach(Target::ShareAtLeast(0.6))
+        .reaching(Target::ShareAtLeast(0.6))
         .cpu(cpu)
         .notes(format!("{} jobs, each shown by the manager when its answer came", saved.count)))
 }
@@ -104,7 +104,7 @@ async fn many_at_once(
     let bench = format!("save: {BULK} jobs in a POST, {BULKS_IN_FLIGHT} in flight");
     Ok(Row::new(bench, Figure::new(saved.rate, "jobs/s"))
         .ceiling(Figure::new(raw, "raw jobs/s, 50 in a transaction"))
-        .to_reach(Target::AtLeast(10_000.0))
+        .reaching(Target::AtLeast(10_000.0))
         .cpu(cpu)
         .notes(format!("{jobs} jobs, each shown by the manager when its answer came")))
 }

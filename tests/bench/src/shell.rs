@@ -105,7 +105,7 @@ async fn driver_alone(amount: &Amount) -> anyhow::Result<Row> {
     let bench = format!("shell: the driver alone, {CONCURRENCY} at a time");
     Ok(Row::new(bench, Figure::new(ours.rate, "runs/s"))
         .ceiling(Figure::new(ceiling, "raw spawns/s"))
-        .to_reach(Target::ShareAtLeast(0.85))
+        .reaching(Target::ShareAtLeast(0.85))
         .cpu(ours.cpu)
         .notes(format!("raw: {}", after.cpu)))
 }
@@ -153,13 +153,13 @@ async fn whole_way(amount: &Amount) -> anyhow::Result<[Row; 2]> {
     Ok([
         Row::new(format!("shell: the whole way, {}", report::workers(workers)), rate)
             .ceiling(Figure::new(between(|raw| raw.rate), "raw spawns/s"))
-            .to_reach(Target::ShareAtLeast(0.85))
+            .reaching(Target::ShareAtLeast(0.85))
             .limit("etcd, mongod and the workers share the cores with the children: what they take, the children lack")
             .cpu(cpu)
             .notes(load.clone()),
         Row::new(format!("shell: our time a run beside the child's, {}", report::workers(workers)), Figure::new(own, "µs"))
             .ceiling(Figure::new(between(|raw| raw.own_micros), "µs of the raw loop"))
-            .to_reach(Target::AtMost(180.0))
+            .reaching(Target::AtMost(180.0))
             .notes(format!("{load}; claimed, started, spooled, finished and shipped")),
     ])
 }

@@ -63,7 +63,7 @@ pub(crate) async fn measure(amount: &Amount) -> anyhow::Result<Vec<Row>> {
     Ok(vec![
         Row::new(bench, Figure::new(rate, "records/s"))
             .ceiling(Figure::new(ceiling, "raw inserts/s"))
-            .to_reach(Target::Either(Box::new([Target::AtLeast(20_000.0), measured_ceiling])))
+            .reaching(Target::Either(Box::new([Target::AtLeast(20_000.0), measured_ceiling])))
             .cpu(cpu)
             .notes(format!(
                 "{records} records; spooled before: {:.0}/s, {keeping}; spooled and shipped at the same time: {through:.0}/s",

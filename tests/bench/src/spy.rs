@@ -139,7 +139,7 @@ impl Once {
     /// As a measurement, in which there is to be nothing of either.
     pub(crate) fn row(self, bench: String) -> Row {
         Row::new(bench, Figure::new((self.missed + self.doubled) as f64, "missed or doubled"))
-            .to_reach(Target::AtMost(0.0))
+            .reaching(Target::AtMost(0.0))
             .notes(self.to_string())
     }
 }

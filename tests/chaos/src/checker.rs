@@ -337,7 +337,7 @@ impl Found<'_> {
     fn skipped(&self, job: &JobFacts<'_>, at: Tick) -> Kind {
         let earlier = || job.runs.iter().filter(|row| row.tick.is_none_or(|tick| tick < at));
         // A retry, or a run that was asked for, may take the lock just before the tick is claimed.
-        let overtakes = |row: &RunRow| (0..=OVERTAKEN_MS).contains(&(row.claimed_ms - at.millis()));
+        let overtakes = |row: &&RunRow| (0..=OVERTAKEN_MS).contains(&(row.claimed_ms - at.millis()));
         let ended = earlier().filter(|row| row.planned_ms <= at.millis()).map(|row| row.ended_ms).max();
         match ended.map(|ended| at.millis() - ended) {
             Some(since) if since <= RESOLUTION_MS => Kind::Skipped,

@@ -247,3 +247,17 @@ fn a_long_gap_is_not_walked_tick_by_tick() {
     let every = cron("@every 1s");
     assert_eq!(every.count_in(from, until, u64::MAX), (until - from).num_seconds().unsigned_abs());
 }
+
+#[test]
+fn what_several_expressions_missed_is_not_counted_tick_by_tick() {
+    let (from, until) = (instant("2020-01-01T00:30:00Z"), instant("2026-01-01T00:00:00Z"));
+    let of =
+        |list: &[&str]| Schedule::cron(list, Tz::Europe__Berlin, instant("2026-03-01T00:00:07Z")).unwrap();
+    let mut dense = vec!["* * * * * * *", "*/2 * * * * * *"];
+    dense.resize(MAX_EXPRESSIONS, "0 0 30 2 *");
+    let all = (until - from).num_seconds().unsigned_abs();
+    assert_eq!(of(&dense).count_in(from, until, u64::MAX), all);
+    // Of the odd seconds 59 of 60 are left when each minute's second is among them.
+    let odd = of(&["1/2 * * * * * *", "0 * * * * * *"]);
+    assert_eq!(odd.count_in(from, until, u64::MAX), all / 60 * 31);
+}

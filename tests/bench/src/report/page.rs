@@ -111,8 +111,8 @@ mod tests {
         let rows = vec![
             Row::new("claims", Figure::new(9000.0, "runs/s"))
                 .ceiling(Figure::new(10_000.0, "raw/s"))
-                .to_reach(Target::AtLeast(8000.0)),
-            Row::new("shell", Figure::new(500.0, "µs")).to_reach(Target::AtMost(180.0)).limit("the fork"),
+                .reaching(Target::AtLeast(8000.0)),
+            Row::new("shell", Figure::new(500.0, "µs")).reaching(Target::AtMost(180.0)).limit("the fork"),
         ];
         let page = Page {
             command: "bench".into(),

@@ -107,8 +107,8 @@ mod tests {
     fn row(bench: &str, value: f64, ceiling: f64) -> Row {
         Row::new(bench, Figure::new(value, "runs/s"))
             .ceiling(Figure::new(ceiling, "raw/s"))
-            .to_reach(Target::AtLeast(8.0))
-            .to_reach(Target::ShareAtLeast(0.7))
+            .reaching(Target::AtLeast(8.0))
+            .reaching(Target::ShareAtLeast(0.7))
             .notes(format!("of {value}"))
     }
 
