@@ -5,6 +5,7 @@ use common::{id::WorkerId, run::Cause};
 use tokio::time::sleep;
 
 use super::*;
+use crate::load::Rhythm;
 
 /// A job every ten seconds from 01:00:00 on, whose runs last four seconds.
 struct Bench {
@@ -18,8 +19,8 @@ impl Bench {
         let start = Utc.with_ymd_and_hms(2026, 11, 22, 1, 0, 0).unwrap();
         let plan = Plan {
             name: "a".parse().unwrap(),
-            every: 10,
-            phase: start.timestamp().rem_euclid(10),
+            rhythm: Rhythm { every: 10, phase: start.timestamp().rem_euclid(10) },
+            other: None,
             lasts: Duration::from_secs(4),
         };
         let rules = Rules { from: start.timestamp(), late_ms: 100, trace: 0 };
@@ -207,7 +208,7 @@ async fn a_late_start_is_found_unless_something_was_broken() {
     // What breaks between the tick and its start is an excuse as well.
     sleep(Duration::from_millis(200)).await;
     let now = bench.ledger.time.millis();
-    bench.ledger.broken(Fault { name: "it".into(), from_ms: now, to_ms: now + 1_000 });
+    bench.ledger.broken(Fault { name: "it".into(), from_ms: now, to_ms: now + 1_000, clock_ms: 0 });
     sleep(Duration::from_millis(300)).await;
     let late = bench.run(10);
     bench.ledger.started(&late);
@@ -255,7 +256,7 @@ async fn a_skip_is_right_only_while_the_job_runs_and_a_miss_only_while_something
 async fn a_stretch_that_counts_wrong_and_an_outcome_beside_a_run_are_found() {
     let mut bench = Bench::new();
     let now = bench.ledger.time.millis();
-    bench.ledger.broken(Fault { name: "it".into(), from_ms: now, to_ms: now + 100_000 });
+    bench.ledger.broken(Fault { name: "it".into(), from_ms: now, to_ms: now + 100_000, clock_ms: 0 });
     bench.good().await;
     bench.tell(0, 20, 2, TickOutcome::Missed);
     sleep(Duration::from_secs(15)).await;

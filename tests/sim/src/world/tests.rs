@@ -16,8 +16,9 @@ fn short(seed: u64) -> Play {
     Play {
         seed,
         time: Duration::from_secs(360),
-        load: Load { short: 20, long: 1, busy: 3 },
+        load: Load { short: 20, long: 1, busy: 3, edited: 2 },
         workers: 3,
+        managers: 2,
         nemeses: Nemesis::value_variants().to_vec(),
         trace: 0,
     }
