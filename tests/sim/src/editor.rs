@@ -117,11 +117,11 @@ impl Editor {
     }
 
     async fn off_and_on(&mut self, how: &'static str) {
-        let (off, on) = match how {
-            "delete" => (self.request("DELETE", ""), self.put(self.plan.rhythm)),
-            _ => (self.request("POST", "/pause"), self.request("POST", "/resume")),
+        let (state, off, on) = match how {
+            "delete" => (JobState::Gone, self.request("DELETE", ""), self.put(self.plan.rhythm)),
+            _ => (JobState::Paused, self.request("POST", "/pause"), self.request("POST", "/resume")),
         };
-        self.becomes(JobState::Off, Request { gone_is_done: how == "delete", ..off }).await;
+        self.becomes(state, Request { gone_is_done: state == JobState::Gone, ..off }).await;
         self.wait().await;
         let answered = self.becomes(self.on(), on).await;
         if answered == Answered::NotAlways {

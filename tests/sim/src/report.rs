@@ -61,6 +61,8 @@ pub struct Report {
     pub either: u64,
     /// Ticks that an edit passed over, and put on record.
     pub passed: u64,
+    /// Second runs of a tick of a job that was made again before the tick, by its manager's clock.
+    pub made_again: u64,
     /// Runs of edited jobs that were killed or withdrawn.
     pub killed: u64,
     /// Edits.
@@ -94,6 +96,7 @@ impl Report {
             ended_unknown: 0,
             either: 0,
             passed: 0,
+            made_again: 0,
             killed: 0,
             edits: 0,
             promised: 0,
@@ -201,6 +204,7 @@ impl fmt::Display for Report {
             ("edits", self.edits),
             ("in the time of an edit", self.either),
             ("passed by an edit", self.passed),
+            ("of a job made again", self.made_again),
             ("killed or withdrawn", self.killed),
             ("wanted runs", self.promised),
         ] {

@@ -7,7 +7,9 @@ use common::{
     tick::Tick,
 };
 
-use super::{EDGE_MS, End, Expected, Fault, JobFacts, RunFacts, SLACK_MS, State, TickFacts, Wanted};
+use super::{
+    AHEAD_MS, EDGE_MS, End, Expected, Fault, JobFacts, RunFacts, SLACK_MS, State, TickFacts, Wanted,
+};
 use crate::report::Finding;
 
 /// A lock is held so long after its run, at most: the record is being kept, and the lock's end is on its way.
@@ -61,20 +63,26 @@ impl State {
             format!("{} {at}", job.plan.name)
         };
         let ran = facts.runs.iter().any(|run| run.started_ms.is_some());
-        if ran && facts.outcome.is_some() {
-            self.report.add(Finding::Contradiction, format!("{} ran, and is {:?}", what(), facts.outcome));
-        }
-        if facts.runs.len() > 1 && facts.runs.iter().any(|run| run.run != facts.runs[0].run) {
+        // One that was withdrawn was claimed ahead, and what was passed over was so before anybody told of it.
+        let started = facts.runs.iter().map(|run| run.started_ms.unwrap_or(at_ms - AHEAD_MS));
+        let first = started.chain(facts.outcome.map(|_| at_ms - AHEAD_MS)).min().unwrap_or(at_ms);
+        let made_again = job.timeline.as_ref().is_some_and(|line| line.is_made_again(first, at_ms));
+        if !made_again && facts.runs.iter().any(|run| run.run != facts.runs[0].run) {
             let runs: Vec<_> = facts.runs.iter().map(|run| (run.run, run.started_ms, run.record)).collect();
             self.report.add(Finding::Doubled, format!("{} has several runs: {runs:?}", what()));
+        }
+        if ran && facts.outcome.is_some() && !made_again {
+            self.report.add(Finding::Contradiction, format!("{} ran, and is {:?}", what(), facts.outcome));
         }
         let edited = job.timeline.as_ref().is_some_and(|line| line.is_edge(at_ms, EDGE_MS));
         match (facts.runs.last(), facts.outcome) {
             (Some(run), _) => self.judge_run(job, &what, at_ms, run),
             (None, Some((TickOutcome::Skipped, _))) if job.executed(at_ms, at_ms) => self.report.skipped += 1,
-            // Whoever looks at it late may find a run that began meanwhile.
+            // Whoever looks at it late may find a run that began meanwhile, and a run that somebody wanted may be claimed
+            // just then.
             (None, Some((TickOutcome::Skipped, told)))
-                if job.executed(at_ms, told) && self.faults_in(at_ms, at_ms).next().is_some() =>
+                if job.executed(at_ms, told)
+                    && (job.timeline.is_some() || self.faults_in(at_ms, at_ms).next().is_some()) =>
             {
                 self.report.skipped += 1;
             }

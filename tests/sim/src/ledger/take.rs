@@ -52,12 +52,18 @@ impl State {
             }
             &mut job.wanted(started.run, now).facts
         };
-        if facts.runs.iter().any(|run| run.started_ms.is_some()) {
-            self.report.add(Finding::Doubled, what(started, now));
-        }
+        let earlier = facts.runs.iter().filter_map(|run| run.started_ms).max();
         facts.of(started.run, started.attempt).started_ms = Some(now);
         if started.tick.is_some() {
             self.is_in_time(index, started, now);
+        }
+        if let Some(earlier) = earlier {
+            let line = self.jobs[index].timeline.as_ref();
+            if started.tick.is_some() && line.is_some_and(|line| line.is_made_again(earlier, second * 1000)) {
+                self.report.made_again += 1;
+            } else {
+                self.report.add(Finding::Doubled, what(started, now));
+            }
         }
         lasts
     }

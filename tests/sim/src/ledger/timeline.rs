@@ -10,8 +10,10 @@ use crate::load::Rhythm;
 pub enum State {
     /// It has these ticks.
     On(Rhythm),
-    /// It is paused, or gone.
-    Off,
+    /// It is paused.
+    Paused,
+    /// There is no such job.
+    Gone,
 }
 
 /// What a second has to be to a job.
@@ -88,6 +90,14 @@ impl Timeline {
         self.0.iter().any(met)
     }
 
+    /// True when the job went after this time and was made again by a manager whose clock said that the tick was yet to
+    /// come: the fence went with the job, and the tick is one of another job.
+    pub(super) fn is_made_again(&self, after_ms: i64, tick_ms: i64) -> bool {
+        let gone = self.0.iter().zip(self.0.iter().skip(1)).filter(|(gone, _)| gone.state == State::Gone);
+        gone.clone()
+            .any(|(gone, made)| gone.sure_ms.is_none_or(|sure| after_ms <= sure) && made.asked_ms <= tick_ms)
+    }
+
     /// Nobody asks for what was before this time any more.
     pub(super) fn forget(&mut self, before_ms: i64) {
         while self.0.get(1).and_then(|next| next.sure_ms).is_some_and(|sure| sure < before_ms) {
@@ -100,7 +110,7 @@ impl State {
     fn has(self, second: i64) -> bool {
         match self {
             Self::On(rhythm) => rhythm.is_tick(second),
-            Self::Off => false,
+            Self::Paused | Self::Gone => false,
         }
     }
 }
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn a_tick_goes_either_way_only_while_a_request_is_under_way() {
         let mut line = Timeline::new(State::On(Rhythm { every: 5, phase: 0 }));
-        line.ask(State::Off, 100_000);
+        line.ask(State::Paused, 100_000);
         assert_eq!(line.expected(95, 0), Expected::Tick);
         assert_eq!(line.expected(100, 0), Expected::Either);
         assert_eq!(line.expected(105, 0), Expected::Either, "it is not answered yet");
