@@ -2,6 +2,7 @@
 //! adapters behind the features `etcd`, `mongo` and `embedded`), and the wire types.
 
 pub mod api;
+pub mod chance;
 pub mod clock;
 pub mod crontab;
 pub mod epoch;

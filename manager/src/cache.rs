@@ -119,8 +119,8 @@ struct Content {
     held: BTreeSet<Box<str>>,
     workers: BTreeMap<Box<str>, Arc<Registration>>,
     /// By what follows `queue/`: a run, or `<job>@next`.
-    queue: HashMap<Box<str>, Arc<Wanted>>,
-    runs: HashMap<Box<str>, HeldRun>,
+    queue: BTreeMap<Box<str>, Arc<Wanted>>,
+    runs: BTreeMap<Box<str>, HeldRun>,
 }
 
 /// How far each place is known, and why it may be old.

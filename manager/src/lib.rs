@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use common::{clock::Clock, live::LiveOutputs, runlog::RunLog, store::Store};
+use common::{chance::Chance, clock::Clock, live::LiveOutputs, runlog::RunLog, store::Store};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -71,7 +71,13 @@ pub struct Manager {
 impl Manager {
     /// A manager that has not started yet.
     pub fn new(config: ManagerConfig, ports: ManagerPorts) -> Self {
-        Self { app: Arc::new(App::new(config, ports)) }
+        Self { app: Arc::new(App::new(config, ports, Chance::default())) }
+    }
+
+    /// The same in a simulation, in which nothing happens by chance.
+    #[cfg(feature = "test-support")]
+    pub fn simulated(config: ManagerConfig, ports: ManagerPorts, seed: u64) -> Self {
+        Self { app: Arc::new(App::new(config, ports, Chance::seeded(seed))) }
     }
 
     /// Serves until `shutdown`, then lets answers under way finish, for at most five seconds, and takes back its

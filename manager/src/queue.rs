@@ -8,7 +8,6 @@ use common::{
     run::Cause,
     store::{Compare, Op, StoreError, Txn},
 };
-use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::{cache::Place, problem::ApiError, state::App};
 
@@ -20,7 +19,7 @@ const TRIES: usize = 8;
 pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId, ApiError> {
     let deadline = App::deadline();
     let keys = &app.config.keys;
-    let run = new_run(app);
+    let run = app.chance.run_id(app.now());
     for _ in 0..TRIES {
         let (entry, _) = app.read_store(deadline, app.store.get(&keys.job(name))).await?;
         let entry = entry.ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
@@ -61,10 +60,4 @@ pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId
         }
     }
     Err(ApiError::Contended)
-}
-
-fn new_run(app: &App) -> RunId {
-    let now = app.now();
-    let seconds = u64::try_from(now.timestamp()).unwrap_or_default();
-    RunId::from_uuid(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.timestamp_subsec_nanos())))
 }

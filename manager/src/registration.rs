@@ -41,6 +41,7 @@ pub(crate) async fn run(app: Arc<App>, address: SocketAddr, shutdown: Cancellati
             Err(error) => {
                 tracing::debug!(error = error.chain(), "the manager's registration failed");
                 tokio::select! {
+                    biased;
                     () = shutdown.cancelled() => {}
                     () = sleep(pause) => {}
                 }
@@ -88,6 +89,7 @@ async fn announce(
 async fn keep(app: &App, lease: LeaseId, pause: Duration, shutdown: &CancellationToken) {
     for _ in 0..RENEWALS_A_CLOCK {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             () = sleep(pause) => {}
         }

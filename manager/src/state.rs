@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use common::{
+    chance::Chance,
     clock::Clock,
     live::LiveOutputs,
     runlog::{RunLog, RunLogError},
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) runlog: Arc<dyn RunLog>,
     pub(crate) live: Arc<dyn LiveOutputs>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Chance,
     pub(crate) assets: fn(&str) -> Option<Asset>,
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) cache: Cache,
@@ -37,7 +39,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: ManagerConfig, ports: ManagerPorts) -> Self {
+    pub(crate) fn new(config: ManagerConfig, ports: ManagerPorts, chance: Chance) -> Self {
         Self {
             config,
             writes: Writes::new(ports.store.clone()),
@@ -45,6 +47,7 @@ impl App {
             runlog: ports.runlog,
             live: ports.live,
             clock: ports.clock,
+            chance,
             assets: ports.assets,
             metrics: ports.metrics,
             cache: Cache::default(),

@@ -11,6 +11,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use common::{
+    chance::Chance,
     clock::Clock,
     id::{JobName, RunId},
     lock::Held,
@@ -23,7 +24,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     agenda::{Agenda, Planned},
-    chance::Chance,
     claim::{Holding, Session, batch::Batcher, lead::Lead},
     config::WorkerConfig,
     lease::Trust,
@@ -218,9 +218,7 @@ impl Desk {
 
     /// A new run's id.
     pub fn new_run(&self) -> RunId {
-        let random = self.chance.bytes();
-        let millis = u64::try_from(self.clock.now().timestamp_millis()).unwrap_or_default();
-        RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+        self.chance.run_id(self.clock.now())
     }
 
     /// When a record of something that ended at `at` may be removed.

@@ -7,6 +7,7 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
+    chance::Chance,
     clock::Clock,
     runlog::RunLog,
     store::{LeaseId, Revision, Store},
@@ -15,7 +16,6 @@ use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chance::Chance,
     claim::batch::Batcher,
     desk::Desk,
     driver::{DriverConfig, Drivers},
@@ -33,7 +33,6 @@ pub use config::WorkerConfig;
 pub mod agenda;
 pub mod caretaker;
 pub mod carry_out;
-pub mod chance;
 pub mod claim;
 mod config;
 pub mod decide;

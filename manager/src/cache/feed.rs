@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use common::store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow, key::Keys};
+use tokio::task::yield_now;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -41,13 +42,7 @@ async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow)
     while let Some(change) = changes.recv().await {
         match change {
             Change::Reset(entries, revision) => {
-                let of = prefix.clone();
-                // A hundred thousand jobs take a second or so to read: not on a thread that answers requests.
-                let read = tokio::task::spawn_blocking(move || read_all(place, &of, entries)).await;
-                match read {
-                    Ok(values) => cache.reset(place, values, revision),
-                    Err(error) => tracing::error!(?place, %error, "failed to read a listing"),
-                }
+                cache.reset(place, read_all(place, prefix, entries).await, revision);
             }
             Change::Events(Events { revision, events }) => {
                 let values = events.iter().filter_map(|event| read_event(place, prefix, event)).collect();
@@ -63,14 +58,25 @@ async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow)
     }
 }
 
+/// So many entries are read before requests have their turn: they take a fraction of a millisecond.
+const READ_AT_ONCE: usize = 32;
+
+/// A hundred thousand jobs take a second or so, in which requests are answered; a thread of its own would end at no
+/// certain point of a simulation.
+///
 /// Each entry goes as soon as it is read: what comes next takes its memory. Beside a whole listing, the values would
 /// need memory of their own, and the listing's would hardly go back to the system.
-fn read_all(place: Place, prefix: &Prefix, entries: Vec<Entry>) -> Vec<NamedValue> {
-    let read = |entry: Entry| {
-        let name = prefix.name(&entry.key)?;
-        Some((name.into(), decode(place, name, &entry)))
-    };
-    entries.into_iter().filter_map(read).collect()
+async fn read_all(place: Place, prefix: &Prefix, entries: Vec<Entry>) -> Vec<NamedValue> {
+    let mut values = Vec::with_capacity(entries.len());
+    for (n, entry) in entries.into_iter().enumerate() {
+        if n % READ_AT_ONCE == READ_AT_ONCE - 1 {
+            yield_now().await;
+        }
+        if let Some(name) = prefix.name(&entry.key) {
+            values.push((name.into(), decode(place, name, &entry)));
+        }
+    }
+    values
 }
 
 fn read_event(place: Place, prefix: &Prefix, event: &Event) -> Option<NamedValue> {

@@ -24,15 +24,26 @@ use crate::{
     runlog::Reader,
 };
 
+pub use timeline::State as JobState;
+use timeline::{Expected, Timeline};
+
 mod judge;
+mod take;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 /// A tick is judged so long after it, and after the end of its run.
 const HORIZON_MS: i64 = 15 * 60 * 1000;
 
 /// What a clock's step or two readings of it may make of a start.
 const SLACK_MS: i64 = 2;
+
+/// How far ahead a claim may be sent, and how far clocks are wrong that nobody has broken.
+const AHEAD_MS: i64 = 200;
+
+/// What an edit does to ticks so near has an excuse for how, not for nothing: they are late, or passed.
+const EDGE_MS: i64 = 1_000;
 
 /// A start, as the driver tells it.
 #[derive(Clone, Debug)]
@@ -73,6 +84,8 @@ pub struct Fault {
     pub from_ms: i64,
     /// Until when.
     pub to_ms: i64,
+    /// How far a clock is wrong by it.
+    pub clock_ms: i64,
 }
 
 /// What the ledger goes by.
@@ -111,6 +124,19 @@ struct JobFacts {
     /// When runs executed, the newest last: a skipped tick lies in one of these.
     spans: VecDeque<(i64, Option<i64>)>,
     fence: i64,
+    /// What it is when, of a job that is edited.
+    timeline: Option<Timeline>,
+    /// Runs that people asked for, and that are not judged yet.
+    wanted: BTreeMap<RunId, Wanted>,
+}
+
+/// A run without a tick.
+struct Wanted {
+    /// When it was first heard of.
+    since_ms: i64,
+    /// Somebody was told that it will be.
+    promised: bool,
+    facts: TickFacts,
 }
 
 #[derive(Default)]
@@ -132,7 +158,9 @@ impl Ledger {
     /// An empty one for these jobs.
     pub fn new(time: Time, plans: Vec<Plan>, rules: Rules) -> Arc<Self> {
         let by_name = plans.iter().enumerate().map(|(n, plan)| (plan.name.clone(), n)).collect();
-        let facts = |plan| JobFacts {
+        let facts = |plan: Plan| JobFacts {
+            timeline: plan.other.map(|_| Timeline::new(JobState::On(plan.rhythm))),
+            wanted: BTreeMap::new(),
             plan,
             ticks: BTreeMap::new(),
             judged: rules.from - 1,
@@ -166,6 +194,31 @@ impl Ledger {
         state.faults.push_back(fault);
     }
 
+    /// A job is to become so, from this time on at the earliest.
+    pub fn asks(&self, job: &JobName, becomes: JobState, at_ms: i64) {
+        self.lock().asks(job, becomes, at_ms, self.time.millis());
+    }
+
+    /// It has become so by this time.
+    pub fn asked(&self, job: &JobName, by_ms: i64) {
+        self.lock().asked(job, by_ms, self.time.millis());
+    }
+
+    /// Somebody was told that this run will be.
+    pub fn promised(&self, job: &JobName, run: RunId) {
+        self.lock().promised(job, run, self.time.millis());
+    }
+
+    /// Somebody was refused what is right.
+    pub fn refused(&self, what: String) {
+        self.lock().report.add(Finding::Refused, what);
+    }
+
+    /// Resolves to when the last fault so far is over.
+    pub fn mended_ms(&self) -> i64 {
+        self.lock().faults.iter().map(|fault| fault.to_ms).max().unwrap_or_default()
+    }
+
     /// Judges what can be judged.
     pub fn judge(&self) {
         let now = self.time.millis();
@@ -193,143 +246,5 @@ impl Reader for Ledger {
     fn ticks(&self, record: &TickRecord) {
         let now = self.time.millis();
         self.lock().told(record, now);
-    }
-}
-
-/// A run's id as numbers, for the trace.
-fn numbers(run: RunId) -> [u64; 2] {
-    let (high, low) = run.as_uuid().as_u64_pair();
-    [high, low]
-}
-
-impl State {
-    fn started(&mut self, started: &Started, now: i64) -> Duration {
-        let Some(&index) = self.by_name.get(&started.job) else {
-            self.report.add(Finding::Stray, format!("{} is no job of this load", started.job));
-            return Duration::ZERO;
-        };
-        let second = started.tick.map_or(0, Tick::seconds);
-        let [high, low] = numbers(started.run);
-        let worker = started.worker as u64;
-        self.report.traced(
-            now,
-            "start",
-            started.job.as_str(),
-            &[second.unsigned_abs(), high, low, worker, started.fence.unsigned_abs()],
-        );
-        self.report.starts += 1;
-        let (job, report) = (&mut self.jobs[index], &mut self.report);
-        let tick = started.tick.map_or_else(|| "no tick".to_owned(), |tick| tick.to_string());
-        let what = format_args!("{} {tick} on worker {} at {now}", started.job, started.worker).to_string();
-        if !job.executing.is_empty() {
-            report.add(Finding::Overlap, format!("{what} beside {:?}", job.executing));
-        }
-        if started.fence <= job.fence {
-            report.add(Finding::StaleFence, format!("{what}: {} after {}", started.fence, job.fence));
-        }
-        job.fence = job.fence.max(started.fence);
-        job.executing.push((started.run, started.attempt));
-        job.spans.push_back((now, None));
-        if !job.plan.is_tick(second) {
-            report.add(Finding::Stray, format!("{what}: it is not on the schedule"));
-        }
-        let early = second * 1000 - started.ahead_ms.max(0) - now;
-        if early > SLACK_MS {
-            report.add(Finding::Early, format!("{what}: {early} ms early"));
-        }
-        if second < self.rules.from {
-            return job.plan.lasts;
-        }
-        if second <= job.judged {
-            report.add(Finding::Doubled, format!("{what}: long after it was accounted for"));
-            return job.plan.lasts;
-        }
-        let facts = job.ticks.entry(second).or_default();
-        if facts.runs.iter().any(|run| run.started_ms.is_some()) {
-            report.add(Finding::Doubled, what.clone());
-        }
-        let late = now - second * 1000;
-        let lasts = job.plan.lasts;
-        facts.of(started.run, started.attempt).started_ms = Some(now);
-        // A claim may be on its way when something breaks.
-        if self.faults_in(second * 1000, now.max(second * 1000)).next().is_none() {
-            self.report.late(late);
-            if late > self.rules.late_ms {
-                self.report.add(Finding::Late, format!("{what}: {late} ms late, and nothing was broken"));
-            }
-        }
-        lasts
-    }
-
-    fn ended(&mut self, started: &Started, how: End, now: i64) {
-        let Some(&index) = self.by_name.get(&started.job) else { return };
-        let [high, low] = numbers(started.run);
-        self.report.traced(now, "end", started.job.as_str(), &[high, low, how as u64]);
-        let job = &mut self.jobs[index];
-        job.executing.retain(|one| *one != (started.run, started.attempt));
-        // One at a time, or there is a finding already.
-        if let Some((_, open)) = job.spans.iter_mut().rev().find(|(_, end)| end.is_none()) {
-            *open = Some(now);
-        }
-        let second = started.tick.map_or(0, Tick::seconds);
-        if second > job.judged {
-            job.ticks.entry(second).or_default().of(started.run, started.attempt).ended = Some((now, how));
-        }
-    }
-
-    fn logged(&mut self, record: &RunRecord, now: i64) {
-        let [high, low] = numbers(record.run);
-        self.report.traced(now, "log", record.job_name.as_str(), &[high, low, record.state as u64]);
-        let Some(&index) = self.by_name.get(&record.job_name) else { return };
-        let job = &mut self.jobs[index];
-        let second = record.tick.map_or(0, Tick::seconds);
-        if second > job.judged {
-            let facts = job.ticks.entry(second).or_default();
-            facts.of(record.run, record.attempt).record = Some((record.state, record.by));
-        } else if second >= self.rules.from {
-            let what =
-                format!("{} {:?}: a record long after it was accounted for", record.job_name, record.tick);
-            self.report.add(Finding::Doubled, what);
-        }
-    }
-
-    fn told(&mut self, record: &TickRecord, now: i64) {
-        let (from, to) = (record.from.seconds(), record.to.seconds());
-        let numbers = [from.unsigned_abs(), to.unsigned_abs(), record.outcome as u64];
-        self.report.traced(now, "ticks", record.job_name.as_str(), &numbers);
-        let Some(&index) = self.by_name.get(&record.job_name) else { return };
-        let job = &mut self.jobs[index];
-        let mut count = 0;
-        let mut second = job.plan.next_after(from - 1);
-        while second <= to {
-            count += 1;
-            if second > job.judged {
-                let outcome = &mut job.ticks.entry(second).or_default().outcome;
-                let first = outcome.map_or(now, |(_, first)| first);
-                *outcome = Some((record.outcome, first));
-            }
-            second = job.plan.next_after(second);
-        }
-        if record.count != count {
-            let what =
-                format!("{} {} to {}: {} of {count}", record.job_name, record.from, record.to, record.count);
-            self.report.add(Finding::Miscounted, what);
-        }
-    }
-
-    /// The faults that have to do with this time.
-    fn faults_in(&self, from_ms: i64, to_ms: i64) -> impl Iterator<Item = &Fault> {
-        self.faults.iter().filter(move |fault| fault.from_ms <= to_ms && from_ms <= fault.to_ms)
-    }
-}
-
-impl TickFacts {
-    fn of(&mut self, run: RunId, attempt: u32) -> &mut RunFacts {
-        let found = self.runs.iter().position(|one| one.run == run && one.attempt == attempt);
-        let index = found.unwrap_or_else(|| {
-            self.runs.push(RunFacts { run, attempt, started_ms: None, ended: None, record: None });
-            self.runs.len() - 1
-        });
-        &mut self.runs[index]
     }
 }

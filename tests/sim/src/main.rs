@@ -13,7 +13,7 @@ use sim::{
     world::{Play, play},
 };
 
-/// Plays workers in virtual time while their surroundings are broken, and checks every tick.
+/// Plays workers and managers in virtual time while their surroundings are broken, and checks every tick.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tests/sim/run", max_term_width = 100)]
 struct Options {
@@ -35,9 +35,15 @@ struct Options {
     /// Jobs that run every ten seconds for fifteen.
     #[arg(long, value_name = "N", default_value_t = 20)]
     busy: usize,
+    /// Jobs that are edited, paused, deleted and made again all the time, close to their ticks.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    edited: usize,
     /// Workers.
     #[arg(long, value_name = "N", default_value_t = 10)]
     workers: usize,
+    /// Managers, through which jobs are edited.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    managers: usize,
     /// What is broken, by turns [default: everything].
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     faults: Option<Vec<Nemesis>>,
@@ -58,8 +64,9 @@ impl Options {
         Play {
             seed,
             time: self.time,
-            load: Load { short: self.jobs, long: self.long, busy: self.busy },
+            load: Load { short: self.jobs, long: self.long, busy: self.busy, edited: self.edited },
             workers: self.workers,
+            managers: self.managers,
             nemeses: if self.sound { Vec::new() } else { self.faults.clone().unwrap_or_else(all) },
             trace: self.trace,
         }
@@ -75,7 +82,7 @@ fn main() -> ExitCode {
     for seed in options.seed..options.seed + options.seeds {
         let about = options.play(seed);
         if options.plan {
-            for step in plan(seed, about.time, about.workers, &about.nemeses) {
+            for step in plan(seed, about.time, about.workers + about.managers, &about.nemeses) {
                 println!("{step}");
             }
         }

@@ -1,17 +1,23 @@
-//! A worker's machine: it outlives the worker's lives.
+//! A machine, of a worker or of a manager: it outlives what runs on it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use common::{
+    id::RunId,
+    live::{LiveError, LiveOutput, LiveOutputs},
     runlog::RunLog,
     store::{Store, key::Keys},
+    worker::Registration,
 };
-use tokio::task::JoinHandle;
+use manager::{Manager, ManagerConfig, ManagerPorts};
+use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
-use worker::{Simulated, Worker, WorkerConfig, WorkerError, WorkerPorts, spool};
+use worker::{Simulated, Worker, WorkerConfig, WorkerPorts, spool};
 
 use crate::{
     clock::{SimClock, Time},
+    door::Door,
     driver::SimDriver,
     ledger::Ledger,
     link::{Health, Link, STREAMS, Way},
@@ -40,11 +46,9 @@ pub struct Surroundings {
 /// A machine.
 pub struct Node {
     number: usize,
-    config: WorkerConfig,
+    role: Role,
     /// Its clock.
     pub clock: Arc<SimClock>,
-    /// Its disk.
-    pub spool: Arc<spool::Memory>,
     lives: u32,
     life: Option<Life>,
     /// How its links are, also those of its next life.
@@ -52,30 +56,51 @@ pub struct Node {
     runlog_health: Health,
 }
 
-/// A worker that lives.
+/// What runs on a machine, and what of it outlives a life.
+enum Role {
+    Worker { config: Box<WorkerConfig>, spool: Arc<spool::Memory> },
+    Manager { config: Box<ManagerConfig>, door: Arc<Door> },
+}
+
+/// A process that lives.
 struct Life {
     shutdown: CancellationToken,
     died: CancellationToken,
     store: Arc<Link>,
     runlog: Arc<Link>,
-    running: JoinHandle<Result<(), WorkerError>>,
+    running: JoinHandle<()>,
+}
+
+/// What a life begins with.
+struct Birth {
+    store: Arc<dyn Store>,
+    runlog: Arc<dyn RunLog>,
+    shutdown: CancellationToken,
+    died: CancellationToken,
+    seed: u64,
 }
 
 /// Lives of a machine, at most: each has ids of links of its own.
 const LIVES: u32 = 1_000;
 
+/// A worker's lease.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// A manager that is told to end gets so long.
+const DRAIN: Duration = Duration::from_secs(5);
+
 impl Node {
     /// A machine whose worker has not started yet, with a folder of its own.
-    pub fn new(number: usize, dir: &Path, around: &Surroundings) -> std::io::Result<Self> {
+    pub fn worker(number: usize, dir: &Path, around: &Surroundings) -> std::io::Result<Self> {
         let id = format!("worker-{number:02}");
         let data_dir = dir.join(&id);
         std::fs::create_dir_all(&data_dir)?;
         let config = WorkerConfig {
             id: id.parse().expect("a good id"),
             keys: around.keys.clone(),
-            labels: std::collections::BTreeMap::new(),
+            labels: BTreeMap::new(),
             slots: 5_000,
-            lease_ttl: Duration::from_secs(15),
+            lease_ttl: LEASE,
             hedge: Duration::from_millis(250),
             data_dir,
             shell: "/bin/sh".into(),
@@ -85,23 +110,44 @@ impl Node {
             version: "sim".into(),
             retention: Duration::from_secs(20 * 60),
         };
+        let spool = Arc::new(spool::Memory::default());
+        spool.set_sync_time(SYNC);
+        Ok(Self::new(number, around, |_| Role::Worker { config: Box::new(config), spool }))
+    }
+
+    /// A machine whose manager has not started yet.
+    pub fn manager(number: usize, around: &Surroundings) -> Self {
+        let config = ManagerConfig {
+            id: format!("manager-{number:02}"),
+            keys: around.keys.clone(),
+            zone: chrono_tz::Tz::UTC,
+            listen: ([127, 0, 0, 1], 8070).into(),
+            allowed_hosts: Vec::new(),
+            lease_ttl: LEASE,
+            // Compactions are the plan's.
+            store_history: None,
+            version: "sim".into(),
+        };
+        let door = |clock: &Arc<SimClock>| Arc::new(Door::new(clock.clone()));
+        Self::new(number, around, |clock| Role::Manager { config: Box::new(config), door: door(clock) })
+    }
+
+    fn new(number: usize, around: &Surroundings, role: impl FnOnce(&Arc<SimClock>) -> Role) -> Self {
         // Clocks are never quite right.
         let ahead = i64::try_from(mix(around.seed, number as u64) % 41).unwrap_or_default() - 20;
-        let memory = Arc::new(spool::Memory::default());
-        memory.set_sync_time(SYNC);
-        Ok(Self {
+        let clock = Arc::new(SimClock::new(around.time, ahead));
+        Self {
             number,
-            config,
-            clock: Arc::new(SimClock::new(around.time, ahead)),
-            spool: memory,
+            role: role(&clock),
+            clock,
             lives: 0,
             life: None,
             store_health: Health::default(),
             runlog_health: Health::default(),
-        })
+        }
     }
 
-    /// Starts its worker, if none lives.
+    /// Starts what runs on it, if it does not live.
     pub fn start(&mut self, around: &Surroundings) {
         if self.life.is_some() {
             return;
@@ -115,29 +161,67 @@ impl Node {
         store.set(self.store_health);
         runlog.set(self.runlog_health);
         let (shutdown, died) = (CancellationToken::new(), CancellationToken::new());
-        let driver = SimDriver::new(
-            around.ledger.clone(),
-            self.number,
-            self.clock.clone(),
-            died.clone(),
-            mix(seed, 2),
-        );
-        let ports = WorkerPorts {
+        let birth = Birth {
             store: Arc::new(Wire::new(around.store.clone(), store.clone())),
             runlog: Arc::new(Wire::new(around.runlog.clone(), runlog.clone())),
-            clock: self.clock.clone(),
+            shutdown: shutdown.clone(),
+            died: died.clone(),
+            seed,
         };
-        let simulated = Simulated { driver: Arc::new(driver), spool: self.spool.clone(), seed: mix(seed, 3) };
-        let worker = Worker::simulated(self.config.clone(), ports, simulated);
-        let running = tokio::spawn(worker.run(None, shutdown.clone()));
+        let running = match &self.role {
+            Role::Worker { config, spool } => self.start_worker(config, spool, &around.ledger, birth),
+            Role::Manager { config, door } => self.start_manager(config, door, birth),
+        };
         self.life = Some(Life { shutdown, died, store, runlog, running });
     }
 
-    /// The machine dies: nothing that its worker does from here on reaches anybody. What is left of it is told to end, so
+    fn start_worker(
+        &self,
+        config: &WorkerConfig,
+        spool: &Arc<spool::Memory>,
+        ledger: &Arc<Ledger>,
+        birth: Birth,
+    ) -> JoinHandle<()> {
+        let seed = birth.seed;
+        let driver =
+            SimDriver::new(ledger.clone(), self.number, self.clock.clone(), birth.died, mix(seed, 2));
+        let ports = WorkerPorts { store: birth.store, runlog: birth.runlog, clock: self.clock.clone() };
+        let simulated = Simulated { driver: Arc::new(driver), spool: spool.clone(), seed: mix(seed, 3) };
+        let worker = Worker::simulated(config.clone(), ports, simulated);
+        tokio::spawn(async move {
+            // It has said what was wrong, and it shows in what it did not do.
+            let _ = worker.run(None, birth.shutdown).await;
+        })
+    }
+
+    fn start_manager(&self, config: &ManagerConfig, door: &Arc<Door>, birth: Birth) -> JoinHandle<()> {
+        let ports = ManagerPorts {
+            store: birth.store,
+            runlog: birth.runlog,
+            live: Arc::new(NothingLive),
+            clock: self.clock.clone(),
+            assets: |_| None,
+            metrics: Arc::new(String::new),
+        };
+        let manager = Manager::simulated(config.clone(), ports, mix(birth.seed, 3));
+        door.open(manager.router(), birth.died);
+        let address = config.listen;
+        tokio::spawn(async move {
+            let tasks = manager.start(address, birth.shutdown.clone());
+            birth.shutdown.cancelled().await;
+            // Else its registration ends with its lease.
+            let _ = timeout(DRAIN, tasks.wait()).await;
+        })
+    }
+
+    /// The machine dies: nothing that its process does from here on reaches anybody. What is left of it is told to end, so
     /// that it takes no memory.
     pub fn die(&mut self) {
         if let Some(life) = self.life.take() {
-            self.spool.end_life();
+            match &self.role {
+                Role::Worker { spool, .. } => spool.end_life(),
+                Role::Manager { door, .. } => door.close(),
+            }
             for link in [&life.store, &life.runlog] {
                 link.set(Health { way: Way::Dead, ..Health::default() });
             }
@@ -146,11 +230,14 @@ impl Node {
         }
     }
 
-    /// Tells its worker to end, and waits for that.
+    /// Tells its process to end, and waits for that.
     pub async fn end(&mut self) {
         if let Some(life) = self.life.take() {
+            if let Role::Manager { door, .. } = &self.role {
+                door.close();
+            }
             life.shutdown.cancel();
-            // A panic has been reported by itself, and shows in what the worker did not do.
+            // A panic has been reported by itself, and shows in what the process did not do.
             let _ = life.running.await;
         }
     }
@@ -176,6 +263,32 @@ impl Node {
         if let Some(life) = &self.life {
             life.store.compact();
         }
+    }
+
+    /// Its disk, if it has one.
+    pub fn spool(&self) -> Option<&Arc<spool::Memory>> {
+        match &self.role {
+            Role::Worker { spool, .. } => Some(spool),
+            Role::Manager { .. } => None,
+        }
+    }
+
+    /// The way in, if it is a manager's.
+    pub fn door(&self) -> Option<&Arc<Door>> {
+        match &self.role {
+            Role::Worker { .. } => None,
+            Role::Manager { door, .. } => Some(door),
+        }
+    }
+}
+
+/// Nobody watches what runs print.
+struct NothingLive;
+
+#[async_trait]
+impl LiveOutputs for NothingLive {
+    async fn read(&self, _: &Registration, _: &RunId, _: u64) -> Result<LiveOutput, LiveError> {
+        Err(LiveError::NotRunning)
     }
 }
 

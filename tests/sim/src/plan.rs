@@ -8,17 +8,17 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Nemesis {
-    /// A worker's machine dies, and comes back.
+    /// A machine dies, and comes back.
     Crash,
-    /// A worker is told to end, and is started again.
+    /// A process is told to end, and is started again.
     Restart,
-    /// A worker is cut off from the store.
+    /// A process is cut off from the store.
     CutOff,
-    /// A worker is cut off from the store and from the run log.
+    /// A process is cut off from the store and from the run log.
     Isolated,
-    /// Half of the workers are cut off from the store.
+    /// Half of all are cut off from the store.
     HalfCutOff,
-    /// What a worker sends and is sent is held up, and arrives late.
+    /// What a process sends and is sent is held up, and arrives late.
     HeldUp,
     /// Nobody reaches the store.
     StoreAway,
@@ -28,9 +28,9 @@ pub enum Nemesis {
     Compaction,
     /// Nobody reaches the run log.
     RunLogAway,
-    /// A worker's clock steps.
+    /// A machine's clock steps.
     ClockStep,
-    /// A worker's disk is slow.
+    /// A worker's disk is slow; managers have none.
     SlowDisk,
 }
 
@@ -43,8 +43,8 @@ pub struct Step {
     pub at: Duration,
     /// It is mended so long after.
     pub lasts: Duration,
-    /// Whose, for what meets a worker; of several the first.
-    pub worker: usize,
+    /// Whose, for what meets one machine; of several the first. The workers come before the managers.
+    pub machine: usize,
     /// How far a clock steps, in milliseconds.
     pub step_ms: i64,
 }
@@ -57,7 +57,7 @@ pub const RECOVERY: Duration = Duration::from_secs(40);
 const QUIET: Duration = Duration::from_secs(90);
 
 /// All steps of a time.
-pub fn plan(seed: u64, time: Duration, workers: usize, of: &[Nemesis]) -> Vec<Step> {
+pub fn plan(seed: u64, time: Duration, machines: usize, of: &[Nemesis]) -> Vec<Step> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut steps = Vec::new();
     let mut at = QUIET;
@@ -67,9 +67,9 @@ pub fn plan(seed: u64, time: Duration, workers: usize, of: &[Nemesis]) -> Vec<St
         if at + lasts + RECOVERY > time {
             return steps;
         }
-        let worker = rng.random_range(0..workers.max(1));
+        let machine = rng.random_range(0..machines.max(1));
         let step_ms = rng.random_range(-2_000..=2_000);
-        steps.push(Step { nemesis, at, lasts, worker, step_ms });
+        steps.push(Step { nemesis, at, lasts, machine, step_ms });
         at += lasts + RECOVERY + Duration::from_millis(rng.random_range(5_000..120_000));
     }
 }
@@ -91,10 +91,10 @@ impl Nemesis {
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { nemesis, at, lasts, worker, step_ms } = self;
+        let Self { nemesis, at, lasts, machine, step_ms } = self;
         write!(
             f,
-            "{:>10.3} s {nemesis:?} of worker {worker} for {:.3} s",
+            "{:>10.3} s {nemesis:?} of machine {machine} for {:.3} s",
             at.as_secs_f64(),
             lasts.as_secs_f64()
         )?;

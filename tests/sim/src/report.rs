@@ -19,6 +19,10 @@ pub enum Finding {
     StaleFence,
     /// A run's tick is not on its job's schedule.
     Stray,
+    /// A run's tick is one of a time in which its job was paused or gone, or had another trigger.
+    RanOff,
+    /// A manager refused what is right.
+    Refused,
     /// A run that started is not in the run log.
     WithoutRecord,
     /// The run log says otherwise than it was.
@@ -53,6 +57,18 @@ pub struct Report {
     pub skipped: u64,
     /// Runs that came to their end, and whose worker died before it could say so.
     pub ended_unknown: u64,
+    /// Ticks that were accounted for, and need not have been: a request was under way.
+    pub either: u64,
+    /// Ticks that an edit passed over, and put on record.
+    pub passed: u64,
+    /// Second runs of a tick of a job that was made again before the tick, by its manager's clock.
+    pub made_again: u64,
+    /// Runs of edited jobs that were killed or withdrawn.
+    pub killed: u64,
+    /// Edits.
+    pub edits: u64,
+    /// Runs that people asked for, and were told that they will be.
+    pub promised: u64,
     /// Times that something was broken.
     pub faults: u64,
     /// What may not be, with examples.
@@ -78,6 +94,12 @@ impl Report {
             succeeded: 0,
             skipped: 0,
             ended_unknown: 0,
+            either: 0,
+            passed: 0,
+            made_again: 0,
+            killed: 0,
+            edits: 0,
+            promised: 0,
             faults: 0,
             found: BTreeMap::new(),
             excused: BTreeMap::new(),
@@ -178,6 +200,18 @@ impl fmt::Display for Report {
         ] {
             writeln!(f, "  {name:<24}{count:>12}")?;
         }
+        for (name, count) in [
+            ("edits", self.edits),
+            ("in the time of an edit", self.either),
+            ("passed by an edit", self.passed),
+            ("of a job made again", self.made_again),
+            ("killed or withdrawn", self.killed),
+            ("wanted runs", self.promised),
+        ] {
+            if count > 0 {
+                writeln!(f, "  {name:<24}{count:>12}")?;
+            }
+        }
         for (finding, count) in &self.excused {
             writeln!(f, "  {:<24}{count:>12}  in the time of a fault", finding.name())?;
         }
@@ -207,6 +241,8 @@ impl Finding {
             Self::Early => "early",
             Self::StaleFence => "stale fences",
             Self::Stray => "strays",
+            Self::RanOff => "ran while off",
+            Self::Refused => "wrongly refused",
             Self::WithoutRecord => "ran, not in the log",
             Self::Untrue => "untrue records",
             Self::SkippedIdle => "skipped, job idle",

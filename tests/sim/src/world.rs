@@ -14,16 +14,18 @@ use common::{
 use tempfile::TempDir;
 use tokio::{
     runtime::Builder,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock::Time,
+    editor::Editor,
     ledger::{Fault, Ledger, Rules},
     link::{Health, Way},
     load::{Load, Plan},
     network::Network,
-    node::{Node, SYNC, Surroundings},
+    node::{Node, SYNC, Surroundings, mix},
     plan::{Nemesis, RECOVERY, Step, plan},
     report::Report,
     runlog::MemoryRunLog,
@@ -40,6 +42,8 @@ pub struct Play {
     pub load: Load,
     /// How many workers there are.
     pub workers: usize,
+    /// How many managers there are; with none, nothing is edited.
+    pub managers: usize,
     /// What is broken, by turns; nothing: nothing.
     pub nemeses: Vec<Nemesis>,
     /// How many lines of the trace are kept.
@@ -52,6 +56,9 @@ const WARM_UP: Duration = Duration::from_secs(60);
 /// How late a run may start where nothing is broken: one request in a hundred takes 20 ms each way, and may have to
 /// wait for another one.
 const LATE_MS: i64 = 200;
+
+/// After the order to end, edits that were begun come to their end within this time.
+const EDITED_BY: Duration = Duration::from_secs(300);
 
 /// Between two judgements.
 const JUDGE_EVERY: Duration = Duration::from_secs(60);
@@ -76,7 +83,9 @@ fn play_with(play: &Play, doctor: impl FnOnce(&mut Surroundings)) -> anyhow::Res
 
 struct World {
     around: Surroundings,
+    /// The workers, and behind them the managers.
     nodes: Vec<Node>,
+    edited: Vec<Plan>,
     _dir: TempDir,
 }
 
@@ -103,9 +112,11 @@ impl World {
         save(&*around.store, &around.keys, &plans).await?;
         doctor(&mut around);
         let dir = tempfile::tempdir()?;
-        let nodes = (0..play.workers).map(|n| Node::new(n, dir.path(), &around));
-        let nodes = nodes.collect::<Result<_, _>>().context("make the workers' folders")?;
-        Ok(Self { around, nodes, _dir: dir })
+        let nodes = (0..play.workers).map(|n| Node::worker(n, dir.path(), &around));
+        let mut nodes = nodes.collect::<Result<Vec<_>, _>>().context("make the workers' folders")?;
+        nodes.extend((0..play.managers).map(|n| Node::manager(play.workers + n, &around)));
+        let edited = plans.into_iter().filter(|plan| plan.other.is_some() && play.managers > 0).collect();
+        Ok(Self { around, nodes, edited, _dir: dir })
     }
 
     async fn run(&mut self, play: &Play) {
@@ -113,11 +124,30 @@ impl World {
             node.start(&self.around);
         }
         tokio::spawn(judge(self.around.ledger.clone(), self.around.runlog.clone(), self.around.time));
+        let (editors, ending) = (TaskTracker::new(), CancellationToken::new());
+        self.until(WARM_UP).await;
+        self.start_editors(&editors, &ending);
         for step in plan(play.seed, play.time, self.nodes.len(), &play.nemeses) {
             self.until(step.at).await;
             self.breaks(&step).await;
         }
         self.until(play.time).await;
+        ending.cancel();
+        // An editor that is not told that it is done has a finding of its own: all its ticks go either way.
+        if timeout(EDITED_BY, editors.wait()).await.is_err() {
+            self.around.ledger.refused("an edit did not come to its end".to_owned());
+        }
+    }
+
+    fn start_editors(&self, editors: &TaskTracker, ending: &CancellationToken) {
+        let doors: Vec<_> = self.nodes.iter().filter_map(Node::door).cloned().collect();
+        for (n, plan) in self.edited.iter().enumerate() {
+            let (ledger, time) = (self.around.ledger.clone(), self.around.time);
+            let seed = mix(self.around.seed, u64::MAX - n as u64);
+            let editor = Editor::new(doors.clone(), ledger, time, plan.clone(), start(), seed);
+            editors.spawn(editor.run(ending.clone()));
+        }
+        editors.close();
     }
 
     async fn until(&self, elapsed: Duration) {
@@ -131,33 +161,34 @@ impl World {
             name: step.to_string(),
             from_ms: from,
             to_ms: from + i64::try_from(excused.as_millis()).unwrap_or(i64::MAX),
+            clock_ms: if step.nemesis == Nemesis::ClockStep { step.step_ms.abs() } else { 0 },
         };
         self.around.ledger.broken(fault);
         let mended = Instant::now() + step.lasts;
         let half = self.nodes.len().div_ceil(2);
-        let (all, one) = (0..self.nodes.len(), step.worker..step.worker + 1);
+        let (all, one) = (0..self.nodes.len(), step.machine..step.machine + 1);
         let way = |way| Health { way, ..Health::default() };
         match step.nemesis {
             Nemesis::Crash => {
-                self.nodes[step.worker].die();
+                self.nodes[step.machine].die();
                 sleep_until(mended).await;
-                self.nodes[step.worker].start(&self.around);
+                self.nodes[step.machine].start(&self.around);
             }
             Nemesis::Restart => {
-                self.nodes[step.worker].end().await;
+                self.nodes[step.machine].end().await;
                 sleep_until(mended).await;
-                self.nodes[step.worker].start(&self.around);
+                self.nodes[step.machine].start(&self.around);
             }
             Nemesis::CutOff => self.store_is(one, way(Way::Cut), mended).await,
             Nemesis::HeldUp => self.store_is(one, way(Way::Held), mended).await,
             Nemesis::Isolated => {
-                self.nodes[step.worker].set_runlog(way(Way::Cut));
+                self.nodes[step.machine].set_runlog(way(Way::Cut));
                 self.store_is(one, way(Way::Cut), mended).await;
-                self.nodes[step.worker].set_runlog(Health::default());
+                self.nodes[step.machine].set_runlog(Health::default());
             }
             Nemesis::HalfCutOff => {
                 // The victims are those behind the chosen one, around the end.
-                let victims: Vec<usize> = (0..half).map(|n| (step.worker + n) % self.nodes.len()).collect();
+                let victims: Vec<usize> = (0..half).map(|n| (step.machine + n) % self.nodes.len()).collect();
                 for victim in &victims {
                     self.nodes[*victim].set_store(way(Way::Cut));
                 }
@@ -178,16 +209,21 @@ impl World {
                 self.nodes.iter_mut().for_each(|node| node.set_runlog(Health::default()));
             }
             Nemesis::ClockStep => {
-                let clock = self.nodes[step.worker].clock.clone();
+                let clock = self.nodes[step.machine].clock.clone();
                 let right = clock.ahead_ms();
                 clock.step_to(right + step.step_ms);
                 sleep_until(mended).await;
                 clock.step_to(right);
             }
             Nemesis::SlowDisk => {
-                self.nodes[step.worker].spool.set_sync_time(Duration::from_secs(3));
+                let disk = self.nodes[step.machine].spool().cloned();
+                if let Some(disk) = &disk {
+                    disk.set_sync_time(Duration::from_secs(3));
+                }
                 sleep_until(mended).await;
-                self.nodes[step.worker].spool.set_sync_time(SYNC);
+                if let Some(disk) = &disk {
+                    disk.set_sync_time(SYNC);
+                }
             }
         }
     }
@@ -203,17 +239,18 @@ impl World {
         }
     }
 
-    /// Ends all workers; the ticks before it are judged.
+    /// Ends all; the ticks before it are judged.
     async fn end(mut self) -> anyhow::Result<Report> {
         let now = self.around.time.millis();
         // Some runs last longer.
-        let ending = Fault { name: "the end".into(), from_ms: now, to_ms: now + 60_000 };
+        let ending = Fault { name: "the end".into(), from_ms: now, to_ms: now + 60_000, clock_ms: 0 };
         self.around.ledger.broken(ending);
         let last = self.around.time.now().timestamp() - 2;
         let ends = self.nodes.iter_mut().map(Node::end);
         futures::future::join_all(ends).await;
         for node in &self.nodes {
-            anyhow::ensure!(node.spool.is_empty(), "a spool was not shipped at the end");
+            let shipped = node.spool().is_none_or(|spool| spool.is_empty());
+            anyhow::ensure!(shipped, "a spool was not shipped at the end");
         }
         Ok(self.around.ledger.close(last))
     }

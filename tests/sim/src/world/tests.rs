@@ -16,8 +16,9 @@ fn short(seed: u64) -> Play {
     Play {
         seed,
         time: Duration::from_secs(360),
-        load: Load { short: 20, long: 1, busy: 3 },
+        load: Load { short: 20, long: 1, busy: 3, edited: 2 },
         workers: 3,
+        managers: 2,
         nemeses: Nemesis::value_variants().to_vec(),
         trace: 0,
     }
@@ -42,7 +43,8 @@ fn workers_keep_their_promises_whatever_is_broken() {
 
 #[test]
 fn where_nothing_is_broken_every_tick_runs_or_is_skipped() {
-    let report = play(&Play { nemeses: Vec::new(), ..short(1) }).unwrap();
+    let load = Load { edited: 0, ..short(1).load };
+    let report = play(&Play { nemeses: Vec::new(), load, ..short(1) }).unwrap();
     assert!(report.is_clean(), "{report}");
     // The end kills what runs.
     let ended_early = report.count_excused(Finding::Unsuccessful);
@@ -61,6 +63,8 @@ enum How {
     FencesAreNotCompared,
     /// Leases end in a third of the time that was granted.
     LeasesEndEarly,
+    /// It does not keep which ticks a change passed over.
+    PassedTicksAreForgotten,
 }
 
 fn without_fences(txn: Txn) -> Txn {
@@ -73,6 +77,16 @@ fn without_fences(txn: Txn) -> Txn {
     };
     let then = txn.then.into_iter().map(inner).collect();
     Txn { compares, then, otherwise: txn.otherwise }
+}
+
+fn without_passed(txn: Txn) -> Txn {
+    let keys = Keys::new("/quorate/").unwrap();
+    let is_kept = |op: &Op| !matches!(op, Op::Put(key, ..) if keys.passed.name(key).is_some());
+    let inner = |op| match op {
+        Op::Txn(inner) => Op::Txn(without_passed(inner)),
+        other => other,
+    };
+    Txn { then: txn.then.into_iter().filter(is_kept).map(inner).collect(), ..txn }
 }
 
 #[async_trait]
@@ -98,13 +112,14 @@ impl Store for Broken {
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         match self.how {
             How::FencesAreNotCompared => self.store.txn(without_fences(txn)).await,
+            How::PassedTicksAreForgotten => self.store.txn(without_passed(txn)).await,
             How::LeasesEndEarly => self.store.txn(txn).await,
         }
     }
 
     async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), StoreError> {
         match self.how {
-            How::FencesAreNotCompared => self.store.grant(ttl).await,
+            How::FencesAreNotCompared | How::PassedTicksAreForgotten => self.store.grant(ttl).await,
             How::LeasesEndEarly => Ok((self.store.grant(ttl / 3).await?.0, ttl)),
         }
     }
@@ -112,7 +127,7 @@ impl Store for Broken {
     async fn renew(&self, lease: LeaseId, timeout: Duration) -> Result<Duration, StoreError> {
         let granted = self.store.renew(lease, timeout).await?;
         match self.how {
-            How::FencesAreNotCompared => Ok(granted),
+            How::FencesAreNotCompared | How::PassedTicksAreForgotten => Ok(granted),
             How::LeasesEndEarly => Ok(granted * 3),
         }
     }
@@ -127,8 +142,12 @@ impl Store for Broken {
 }
 
 fn played_on_broken_store(how: How, nemesis: Nemesis, finding: Finding) {
+    played_on_broken_store_with(how, nemesis, finding, short(1).load);
+}
+
+fn played_on_broken_store_with(how: How, nemesis: Nemesis, finding: Finding, load: Load) {
     let findings = (1..10).map(|seed| {
-        let play = Play { nemeses: vec![nemesis], ..short(seed) };
+        let play = Play { nemeses: vec![nemesis], load, ..short(seed) };
         let broken = |around: &mut Surroundings| {
             around.store = Arc::new(Broken { store: around.store.clone(), how });
         };
@@ -145,6 +164,20 @@ fn a_store_that_compares_no_fences_is_found_out() {
 #[test]
 fn leases_that_end_before_their_time_are_found_out() {
     played_on_broken_store(How::LeasesEndEarly, Nemesis::CutOff, Finding::Overlap);
+}
+
+#[test]
+fn ticks_that_an_edit_buries_without_a_word_are_found() {
+    let load = Load { short: 1, long: 0, busy: 0, edited: 12 };
+    played_on_broken_store_with(How::PassedTicksAreForgotten, Nemesis::StoreAway, Finding::Gap, load);
+}
+
+#[test]
+fn edits_close_to_ticks_lose_and_double_none() {
+    let load = Load { short: 1, long: 0, busy: 1, edited: 12 };
+    let report = play(&Play { load, ..short(5) }).unwrap();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.edits > 100 && report.promised > 10 && report.passed > 0, "{report}");
 }
 
 /// A run log that forgets each seventh record of those that it takes.

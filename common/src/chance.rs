@@ -4,9 +4,12 @@
 #[cfg(feature = "test-support")]
 use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use rand::Rng as _;
 #[cfg(feature = "test-support")]
 use rand::{SeedableRng as _, rngs::StdRng};
+
+use crate::id::RunId;
 
 /// A source of chance.
 #[derive(Debug, Default)]
@@ -26,8 +29,13 @@ impl Chance {
         Self::Seeded(Box::new(Mutex::new(StdRng::seed_from_u64(seed))))
     }
 
-    /// Ten bytes, as a run's id takes.
-    pub fn bytes(&self) -> [u8; 10] {
+    /// A new run's id: what is wanted later sorts later.
+    pub fn run_id(&self, now: DateTime<Utc>) -> RunId {
+        let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
+        RunId::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid())
+    }
+
+    fn bytes(&self) -> [u8; 10] {
         match self {
             Self::Machine => rand::rng().random(),
             #[cfg(feature = "test-support")]
