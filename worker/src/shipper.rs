@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::runlog::{RunLog, RunLogError};
+use common::runlog::{LogEntry, RunLog, RunLogError};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::spool::{Spool, Spooled};
+use crate::spool::Spool;
 
 /// A batch's entries and bytes, at most about.
 const ENTRIES: usize = 500;
@@ -54,24 +54,25 @@ pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
 /// Ships one batch; false: there was nothing.
 async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<bool, String> {
     let text = |error: std::io::Error| error.to_string();
-    let groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
+    let mut groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
     if groups.is_empty() {
         return Ok(false);
     }
-    append(runlog, &groups).await?;
+    // What the run log does not take is read again: what was read can be given away, outputs of a megabyte among it.
+    let entries: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.entries)).collect();
+    append(runlog, &entries).await?;
     spool.shipped(groups).await.map_err(text)?;
     Ok(true)
 }
 
 /// Appends all; a batch that is refused is appended one by one, so that one bad record does not hold up the
 /// others for ever.
-async fn append(runlog: &dyn RunLog, groups: &[Spooled]) -> Result<(), String> {
-    let entries: Vec<_> = groups.iter().flat_map(|group| group.entries.iter().cloned()).collect();
-    match runlog.append(&entries).await {
+async fn append(runlog: &dyn RunLog, entries: &[LogEntry]) -> Result<(), String> {
+    match runlog.append(entries).await {
         Ok(()) => Ok(()),
         Err(RunLogError::Refused(_)) if entries.len() > 1 => {
             let mut refused = Vec::new();
-            for entry in &entries {
+            for entry in entries {
                 match runlog.append(std::slice::from_ref(entry)).await {
                     Ok(()) => {}
                     Err(error @ RunLogError::Refused(_)) => refused.push((entry, error.chain())),
