@@ -159,6 +159,9 @@ pub(crate) struct ManagerFlags {
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) cluster: ClusterFlags,
+    /// How much of etcd's history to keep: a span, or all to leave it to etcd.
+    #[arg(long, value_name = "SPAN|all")]
+    pub(crate) etcd_history: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) serve: ServeFlags,

@@ -62,6 +62,8 @@ pub(crate) struct ManagerOptions {
     pub(crate) allowed_hosts: Vec<String>,
     /// The workers' lease.
     pub(crate) lease_ttl: Duration,
+    /// How much of the store's history is kept; none: that is somebody else's.
+    pub(crate) store_history: Option<Duration>,
 }
 
 /// What a worker needs beside its stores.
@@ -261,6 +263,7 @@ async fn serve(
         listen: options.listen,
         allowed_hosts: options.allowed_hosts,
         lease_ttl: options.lease_ttl,
+        store_history: options.store_history,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let ports = ManagerPorts {

@@ -183,6 +183,13 @@ pub trait Store: Send + Sync + 'static {
     /// Ends a lease and removes its keys. No error when it is gone already.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
 
+    /// Forgets what stood before this revision, for everybody who uses the store: a listing or a watch from further back
+    /// ends with [`StoreError::Compacted`]. No error when it is forgotten already. A store that bounds its history by
+    /// itself does nothing.
+    async fn compact(&self, _to: Revision) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// What the store is, for people: `etcd 3.4.23, 3 members`. An error says that it cannot be reached.
     async fn status(&self) -> Result<String, StoreError>;
 }

@@ -20,6 +20,8 @@ pub struct ManagerConfig {
     pub allowed_hosts: Vec<String>,
     /// The workers' lease, which a kill has to outlive.
     pub lease_ttl: Duration,
+    /// How far back the store's history has to reach; what is older is forgotten. `None`: that is somebody else's.
+    pub store_history: Option<Duration>,
     /// Its release.
     pub version: String,
 }

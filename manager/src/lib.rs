@@ -18,6 +18,7 @@ use state::App;
 
 mod cache;
 mod config;
+mod history;
 mod input;
 mod jobs;
 mod kills;
@@ -122,6 +123,9 @@ impl Manager {
         let tasks = TaskTracker::new();
         cache::feed::start(&self.app, &tasks, &shutdown);
         tasks.spawn(registration::run(self.app.clone(), address, shutdown.clone()));
+        if let Some(keep) = self.app.config.store_history {
+            tasks.spawn(history::run(self.app.clone(), keep, shutdown.clone()));
+        }
         let app = self.app.clone();
         tasks.spawn(async move {
             shutdown.cancelled().await;

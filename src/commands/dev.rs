@@ -16,6 +16,8 @@ pub(crate) async fn run(settings: DevSettings, shutdown: CancellationToken) -> a
     wiring::say_if_open(settings.auth, Some(settings.listen));
     let keys = Keys::new(ROOT)?;
     let manager = ManagerOptions {
+        // The embedded store bounds its own.
+        store_history: None,
         id: None,
         listen: settings.listen,
         keys: keys.clone(),

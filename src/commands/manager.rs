@@ -24,6 +24,7 @@ pub(crate) async fn run(settings: ManagerSettings, shutdown: CancellationToken) 
         zone: settings.zone,
         allowed_hosts: settings.allowed_hosts,
         lease_ttl: LONGEST_USUAL_LEASE,
+        store_history: settings.etcd_history,
     };
     wiring::manager(options, ports, shutdown).await
 }

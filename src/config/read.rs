@@ -99,6 +99,16 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A span, or `all`.
+    pub(super) fn span_or_all(
+        &mut self,
+        key: &str,
+        shortest: Duration,
+        longest: Duration,
+    ) -> Option<Duration> {
+        if self.text(key) == Some("all") { None } else { Some(self.span(key, shortest, longest)) }
+    }
+
     /// Where to listen. Without authentication nobody is served beyond this machine, unless that was asked for.
     pub(super) fn listen(&mut self) -> (SocketAddr, AuthMode) {
         let auth = self.auth();

@@ -20,6 +20,9 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 const SHORTEST_HEDGE: Duration = Duration::from_millis(10);
 const LONGEST_HEDGE: Duration = Duration::from_secs(60);
+/// Shorter, and a watch that was cut off for a moment would have to list everything again.
+const SHORTEST_HISTORY: Duration = Duration::from_secs(60);
+const LONGEST_HISTORY: Duration = Duration::from_secs(30 * 86_400);
 const MOST_SLOTS: u32 = 100_000;
 
 /// A text that no log and no message shows.
@@ -88,6 +91,8 @@ pub(crate) struct ManagerSettings {
     pub(crate) zone: Tz,
     /// None: to be made of the host's name.
     pub(crate) id: Option<WorkerId>,
+    /// How much of etcd's history is kept; none: all of it, or as much as etcd itself is told to.
+    pub(crate) etcd_history: Option<Duration>,
 }
 
 /// What `quorate worker` needs.
@@ -176,6 +181,7 @@ impl ManagerSettings {
             allowed_hosts: reader.allowed_hosts(),
             zone: reader.zone(),
             id: reader.optional("id", str::parse),
+            etcd_history: reader.span_or_all("etcd_history", SHORTEST_HISTORY, LONGEST_HISTORY),
         };
         reader.finish(settings)
     }

@@ -238,3 +238,19 @@ fn a_file_that_does_not_parse_says_where() {
     assert!(dev(file("q.json", "{")).unwrap_err().to_string().contains("no JSON"));
     assert!(dev(file("q.toml", "slots = [[1]]")).unwrap_err().to_string().contains("slots"));
 }
+
+#[test]
+fn the_history_of_etcd_is_bounded_unless_all_of_it_is_wanted() {
+    let history = |text: &str| {
+        let flags = [CLUSTER[0], CLUSTER[1], ("etcd_history", text)];
+        let values = Given { flags: &flags, ..given(Role::Manager) }.values();
+        ManagerSettings::read(&values).map(|settings| settings.etcd_history)
+    };
+    assert_eq!(history("90s").unwrap().unwrap().as_secs(), 90);
+    assert!(history("all").unwrap().is_none());
+    let problem = history("1s").unwrap_err().problems.join("\n");
+    assert!(
+        problem.contains("etcd_history (flag --etcd-history)") && problem.contains("between 1m"),
+        "{problem}"
+    );
+}

@@ -340,6 +340,22 @@ async fn a_follower_that_missed_a_compaction_lists_again() {
 }
 
 #[tokio::test]
+async fn what_was_before_a_compaction_is_forgotten_and_doing_it_twice_is_no_error() {
+    let etcd = Etcd::start(EtcdVersion::V34).await;
+    let (store, keys) = (store_at([etcd.endpoint()]).await, unique_keys());
+    let first = write(&*store, &keys.jobs.key("a"), "1").await;
+    let second = write(&*store, &keys.jobs.key("a"), "2").await;
+    for _ in 0..2 {
+        eventually("it compacts", async || store.compact(second).await).await;
+    }
+    let listed = store.list(&keys.jobs, None, 10, Some(first)).await;
+    assert!(matches!(listed, Err(StoreError::Compacted(_))), "{listed:?}");
+    assert_eq!(list_all(&*store, &keys.jobs).await.unwrap().0.len(), 1);
+    let ahead = store.compact(second + 1_000).await;
+    assert!(matches!(ahead, Err(StoreError::Refused(_))), "{ahead:?}");
+}
+
+#[tokio::test]
 async fn an_etcd_that_was_restored_from_a_copy_is_noticed_by_everyone_and_then_used() {
     let mut etcd = Etcd::start(EtcdVersion::V34).await;
     let store = store_at([etcd.endpoint()]).await;

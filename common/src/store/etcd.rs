@@ -234,6 +234,18 @@ impl Store for EtcdStore {
         }
     }
 
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        let send = |endpoint: &Endpoint| {
+            let mut kv = endpoint.kv.clone();
+            async move { kv.compact(to, None).await }
+        };
+        match self.pool.call(Kind::Repeatable, self.pool.request_timeout, send).await {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.failure == Failure::Compacted => Ok(()),
+            Err(failed) => Err(failed.into_store_error(Kind::Repeatable, None, None)),
+        }
+    }
+
     async fn status(&self) -> Result<String, StoreError> {
         let timeout = STATUS_TIMEOUT.min(self.pool.request_timeout);
         let ask = |endpoint: &Endpoint| {

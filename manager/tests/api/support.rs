@@ -252,6 +252,7 @@ impl Bench {
             listen: "127.0.0.1:8070".parse().expect("a literal of this file or its test"),
             allowed_hosts: vec!["quorate.example".to_owned()],
             lease_ttl: Duration::from_secs(15),
+            store_history: None,
             version: "0.0.0-test".to_owned(),
         };
         let ports = ManagerPorts {

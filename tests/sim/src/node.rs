@@ -124,6 +124,8 @@ impl Node {
             listen: ([127, 0, 0, 1], 8070).into(),
             allowed_hosts: Vec::new(),
             lease_ttl: LEASE,
+            // Compactions are the plan's.
+            store_history: None,
             version: "sim".into(),
         };
         let door = |clock: &Arc<SimClock>| Arc::new(Door::new(clock.clone()));

@@ -240,7 +240,12 @@ async fn compact(trial: &Trial, n: usize, lasts: Duration) -> Result<()> {
         sleep(FORGET_EVERY).await;
         let now = etcd.get("now", None).await?;
         let revision = now.header().map(etcd_client::ResponseHeader::revision).unwrap_or_default();
-        etcd.compact(revision, None).await?;
+        // Nothing was written since the last time, or a manager was faster.
+        let forgotten = |error: &etcd_client::Error| error.to_string().contains("has been compacted");
+        match etcd.compact(revision, None).await {
+            Err(error) if !forgotten(&error) => return Err(error.into()),
+            _ => {}
+        }
     }
     links.iter().for_each(|link| link.mend());
     registered(trial, n).await;
