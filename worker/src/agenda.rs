@@ -13,7 +13,7 @@ use common::{id::JobName, job::Job, schedule::Schedule, store::Revision, tick::T
 #[derive(Debug)]
 pub struct Planned {
     /// The definition.
-    pub job: Job,
+    pub job: Arc<Job>,
     /// The revision of its definition: claims compare it.
     pub revision: Revision,
     /// None: only people start it.
@@ -39,11 +39,22 @@ pub struct Due {
     pub previous: Tick,
 }
 
+/// Where a worker stands for a job by a view of who may claim: to be asked again only when one of them changes.
+#[derive(Clone, Copy, Debug)]
+struct Ranked {
+    view: u64,
+    rank: Option<usize>,
+}
+
 /// All jobs, and the seconds at which they are due.
 #[derive(Debug, Default)]
 pub struct Agenda {
-    jobs: HashMap<JobName, Line>,
-    seconds: BTreeMap<i64, Vec<(JobName, u64)>>,
+    /// Where each job's line is.
+    places: HashMap<JobName, usize>,
+    lines: Vec<Option<Line>>,
+    /// Places without a line.
+    vacant: Vec<usize>,
+    seconds: BTreeMap<i64, Vec<(usize, u64)>>,
     generation: u64,
 }
 
@@ -53,6 +64,7 @@ struct Line {
     generation: u64,
     /// No tick lies between this and the next one.
     since: Tick,
+    ranked: Option<Ranked>,
 }
 
 impl Agenda {
@@ -61,30 +73,54 @@ impl Agenda {
     pub fn put(&mut self, planned: Arc<Planned>, since: DateTime<Utc>) {
         self.generation += 1;
         let name = planned.job.name.clone();
-        let before = self.jobs.get(&name).filter(|line| line.planned.has_ticks_of(&planned));
+        let place = *self.places.entry(name).or_insert_with(|| {
+            self.vacant.pop().unwrap_or_else(|| {
+                self.lines.push(None);
+                self.lines.len() - 1
+            })
+        });
+        let before = self.lines[place].as_ref().filter(|line| line.planned.has_ticks_of(&planned));
         let since = before.map_or_else(|| Tick::from_instant(since), |line| line.since);
-        self.jobs.insert(name.clone(), Line { planned, generation: self.generation, since });
-        self.enter(&name, since);
+        let line = Line { planned, generation: self.generation, since, ranked: None };
+        line.enter(&mut self.seconds, place);
+        self.lines[place] = Some(line);
     }
 
     /// Takes a job out.
     pub fn remove(&mut self, name: &str) {
-        self.jobs.remove(name);
+        if let Some(place) = self.places.remove(name) {
+            self.lines[place] = None;
+            self.vacant.push(place);
+        }
     }
 
     /// The job, if it is there.
     pub fn get(&self, name: &str) -> Option<&Arc<Planned>> {
-        self.jobs.get(name).map(|line| &line.planned)
+        let line = self.lines[*self.places.get(name)?].as_ref();
+        line.map(|line| &line.planned)
     }
 
     /// True when there is no job.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.places.is_empty()
     }
 
     /// All jobs, in no order.
     pub fn jobs(&self) -> impl Iterator<Item = &Arc<Planned>> {
-        self.jobs.values().map(|line| &line.planned)
+        self.lines.iter().flatten().map(|line| &line.planned)
+    }
+
+    /// The jobs that have this rank. `rank` says it of a job by `view`, which tells one such function from another.
+    pub fn ranked(
+        &mut self,
+        wanted: usize,
+        view: u64,
+        rank: impl Fn(&Job) -> Option<usize>,
+    ) -> Vec<Arc<Planned>> {
+        let lines = self.lines.iter_mut().flatten();
+        let of_rank =
+            lines.filter_map(|line| (line.rank(view, &rank) == Some(wanted)).then_some(&line.planned));
+        of_rank.cloned().collect()
     }
 
     /// The next second at which a job may be due.
@@ -93,8 +129,14 @@ impl Agenda {
         DateTime::from_timestamp(*second, 0).map(Tick::from_instant)
     }
 
-    /// Everything due up to `now`, second by second; each job is entered again for its next tick.
-    pub fn pop(&mut self, now: DateTime<Utc>) -> Vec<Due> {
+    /// Everything due up to `now`, second by second, with its rank; each job is entered again for its next tick. `rank`
+    /// and `view` are as with [`Agenda::ranked`].
+    pub fn pop(
+        &mut self,
+        now: DateTime<Utc>,
+        view: u64,
+        rank: impl Fn(&Job) -> Option<usize>,
+    ) -> Vec<(Due, Option<usize>)> {
         let mut due = Vec::new();
         while let Some(entry) = self.seconds.first_entry() {
             if *entry.key() > now.timestamp() {
@@ -103,27 +145,36 @@ impl Agenda {
             let second = *entry.key();
             let tick = DateTime::from_timestamp(second, 0)
                 .map_or_else(|| Tick::from_instant(now), Tick::from_instant);
-            for (name, generation) in entry.remove() {
-                let Some(line) = self.jobs.get_mut(&name).filter(|line| line.generation == generation) else {
+            for (place, generation) in entry.remove() {
+                let Some(line) = self.lines[place].as_mut().filter(|line| line.generation == generation)
+                else {
                     continue;
                 };
-                due.push(Due { job: line.planned.clone(), tick, previous: line.since });
+                let rank = line.rank(view, &rank);
+                due.push((Due { job: line.planned.clone(), tick, previous: line.since }, rank));
                 line.since = tick;
-                self.enter(&name, tick);
+                line.enter(&mut self.seconds, place);
             }
         }
         due
     }
+}
 
-    fn enter(&mut self, name: &JobName, after: Tick) {
-        let Some(line) = self.jobs.get(name) else { return };
-        if line.planned.paused {
+impl Line {
+    fn rank(&mut self, view: u64, rank: impl Fn(&Job) -> Option<usize>) -> Option<usize> {
+        match self.ranked {
+            Some(ranked) if ranked.view == view => ranked.rank,
+            _ => self.ranked.insert(Ranked { view, rank: rank(&self.planned.job) }).rank,
+        }
+    }
+
+    fn enter(&self, seconds: &mut BTreeMap<i64, Vec<(usize, u64)>>, place: usize) {
+        if self.planned.paused {
             return;
         }
-        if let Some(next) =
-            line.planned.schedule.as_ref().and_then(|schedule| schedule.next_after(after.instant()))
-        {
-            self.seconds.entry(next.timestamp()).or_default().push((name.clone(), line.generation));
+        let schedule = self.planned.schedule.as_ref();
+        if let Some(next) = schedule.and_then(|schedule| schedule.next_after(self.since.instant())) {
+            seconds.entry(next.timestamp()).or_default().push((place, self.generation));
         }
     }
 }
@@ -144,7 +195,11 @@ mod tests {
         let trigger = Trigger::Every { period, anchor: Some(at(0)) };
         let job = Job::new(name.parse().unwrap(), trigger, Command::Exec(Exec::default()));
         let schedule = job.schedule().unwrap();
-        Arc::new(Planned { job, revision, schedule, paused: false })
+        Arc::new(Planned { job: Arc::new(job), revision, schedule, paused: false })
+    }
+
+    fn pop(agenda: &mut Agenda, now: DateTime<Utc>) -> Vec<Due> {
+        agenda.pop(now, 0, |_| Some(0)).into_iter().map(|(due, _)| due).collect()
     }
 
     fn seconds(due: &[Due]) -> Vec<(String, i64, i64)> {
@@ -161,9 +216,9 @@ mod tests {
         let mut agenda = Agenda::default();
         agenda.put(every("a", 2, 1), at(1));
         assert_eq!(agenda.next().unwrap().instant(), at(2));
-        assert!(agenda.pop(at(1)).is_empty());
-        assert_eq!(seconds(&agenda.pop(at(5))), [("a".into(), 2, 1), ("a".into(), 4, 2)]);
-        assert!(agenda.pop(at(5)).is_empty());
+        assert!(pop(&mut agenda, at(1)).is_empty());
+        assert_eq!(seconds(&pop(&mut agenda, at(5))), [("a".into(), 2, 1), ("a".into(), 4, 2)]);
+        assert!(pop(&mut agenda, at(5)).is_empty());
     }
 
     #[test]
@@ -172,7 +227,7 @@ mod tests {
         agenda.put(every("a", 2, 1), at(1));
         // Seen when the tick at 2 was due already, and not looked at yet.
         agenda.put(every("a", 2, 2), at(3));
-        assert_eq!(seconds(&agenda.pop(at(3))), [("a".into(), 2, 1)]);
+        assert_eq!(seconds(&pop(&mut agenda, at(3))), [("a".into(), 2, 1)]);
     }
 
     #[test]
@@ -182,6 +237,29 @@ mod tests {
         agenda.put(every("b", 2, 1), at(1));
         agenda.put(every("a", 3, 2), at(1));
         agenda.remove("b");
-        assert_eq!(seconds(&agenda.pop(at(4))), [("a".into(), 3, 1)]);
+        assert_eq!(seconds(&pop(&mut agenda, at(4))), [("a".into(), 3, 1)]);
+    }
+
+    #[test]
+    fn a_rank_is_asked_for_again_when_the_view_or_the_job_changes() {
+        let mut agenda = Agenda::default();
+        agenda.put(every("a", 1, 1), at(0));
+        let rank_at = |agenda: &mut Agenda, second, view, rank| agenda.pop(at(second), view, |_| rank)[0].1;
+        assert_eq!(rank_at(&mut agenda, 1, 7, Some(2)), Some(2));
+        assert_eq!(rank_at(&mut agenda, 2, 7, Some(0)), Some(2), "nothing has changed");
+        assert_eq!(rank_at(&mut agenda, 3, 8, None), None);
+        agenda.put(every("a", 1, 2), at(3));
+        assert_eq!(rank_at(&mut agenda, 4, 8, Some(1)), Some(1));
+        assert_eq!((agenda.ranked(1, 8, |_| None).len(), agenda.ranked(0, 8, |_| None).len()), (1, 0));
+    }
+
+    #[test]
+    fn a_place_that_was_left_is_taken_by_another_job() {
+        let mut agenda = Agenda::default();
+        agenda.put(every("a", 2, 1), at(1));
+        agenda.remove("a");
+        agenda.put(every("b", 3, 1), at(1));
+        assert_eq!(seconds(&pop(&mut agenda, at(4))), [("b".into(), 3, 1)]);
+        assert!(agenda.get("a").is_none() && agenda.jobs().count() == 1);
     }
 }

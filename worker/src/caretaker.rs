@@ -1,6 +1,9 @@
 //! The full pass: what needs a caretaker (a lock whose holder is gone, a missed tick, a lock that was never made, a
 //! lost run without a lock) is the duty of the job's first choice. It runs at the start, when the workers change,
 //! and now and then, and takes the same path as a tick does, so that a lost event and a second worker are one case.
+//!
+//! When the workers change, all locks are listed: some may be of jobs that are gone. Now and then a worker reads those
+//! of its own jobs, so that all workers together read each lock once, however many they are.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +11,7 @@ use common::{
     id::JobName,
     job::{Job, Placement},
     lock::{Held, Lock},
-    store::{Revision, StoreError, list_all},
+    store::{MAX_TXN_OPS, Op, Revision, StoreError, Txn, list_all},
     tick::Tick,
 };
 use tokio::time::{Instant, sleep, sleep_until};
@@ -22,6 +25,9 @@ use crate::{
 /// Without any change, so often.
 const EVERY: Duration = Duration::from_secs(30);
 
+/// And each so-manyth time all locks are looked at, as after a change.
+const WHOLE: u32 = 20;
+
 /// After a change, once things have been quiet for so long.
 const SETTLED: Duration = Duration::from_millis(300);
 
@@ -32,6 +38,7 @@ impl Desk {
     /// Passes for ever.
     pub async fn take_care(self: Arc<Self>) {
         let mut changes = self.registry.changes();
+        let mut since_whole = 0;
         loop {
             let next = Instant::now() + EVERY;
             if self.trusted().await.is_none() {
@@ -39,11 +46,12 @@ impl Desk {
             }
             // Before the pass: what changes during it may have come too late for it, and is looked at again.
             let candidates = self.registry.view().candidates.view();
-            if let Err(error) = self.pass().await {
+            if let Err(error) = self.pass(since_whole == 0).await {
                 tracing::debug!(error = error.chain(), "a full pass was not finished");
                 sleep(SETTLED).await;
                 continue;
             }
+            since_whole = (since_whole + 1) % WHOLE;
             loop {
                 tokio::select! {
                     biased;
@@ -54,6 +62,7 @@ impl Desk {
                             return;
                         }
                         if candidates != self.registry.view().candidates.view() {
+                            since_whole = 0;
                             sleep(SETTLED).await;
                             break;
                         }
@@ -63,16 +72,38 @@ impl Desk {
         }
     }
 
-    async fn pass(self: &Arc<Self>) -> Result<(), StoreError> {
+    async fn pass(self: &Arc<Self>, whole: bool) -> Result<(), StoreError> {
         if self.load.is_store_restored() {
             // Whoever holds a lock there may be alive and well, by a registration that the copy does not have.
             return Ok(());
         }
-        let keys = &self.config.keys;
         let view = self.registry.view();
         let first = |job: &JobName, placement: &Placement| {
             view.candidates.rank_of(&self.config.id, job, placement) == Some(0)
         };
+        if whole {
+            self.pass_all(first).await?;
+        } else {
+            let rank = |job: &Job| view.candidates.rank_of(&self.config.id, &job.name, &job.placement);
+            self.pass_own(view.candidates.view(), rank).await?;
+        }
+        let (runs, _) = list_all(&*self.store, &self.config.keys.runs).await?;
+        for entry in runs {
+            if let Ok(held) = Held::decode(&entry.value)
+                && (first(&held.job, &Placement::default()) || self.is_phantom_beside(&held))
+            {
+                self.free_beside(&held, entry.mod_revision).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// All locks that there are, and those that there should be.
+    async fn pass_all(
+        self: &Arc<Self>,
+        first: impl Fn(&JobName, &Placement) -> bool,
+    ) -> Result<(), StoreError> {
+        let keys = &self.config.keys;
         let (locks, _) = list_all(&*self.store, &keys.locks).await?;
         let mut with_lock = std::collections::HashSet::with_capacity(locks.len());
         for entry in &locks {
@@ -103,12 +134,32 @@ impl Desk {
                 self.create_lock(&planned).await;
             }
         }
-        let (runs, _) = list_all(&*self.store, &keys.runs).await?;
-        for entry in runs {
-            if let Ok(held) = Held::decode(&entry.value)
-                && (first(&held.job, &Placement::default()) || self.is_phantom_beside(&held))
-            {
-                self.free_beside(&held, entry.mod_revision).await;
+        Ok(())
+    }
+
+    /// The locks of the jobs that this worker ranks first for.
+    async fn pass_own(
+        self: &Arc<Self>,
+        view: u64,
+        rank: impl Fn(&Job) -> Option<usize>,
+    ) -> Result<(), StoreError> {
+        let mut own = {
+            let mut agenda = self.agenda.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            agenda.ranked(0, view, rank)
+        };
+        own.sort_unstable_by(|one, other| one.job.name.cmp(&other.job.name));
+        for jobs in own.chunks(MAX_TXN_OPS) {
+            let gets = jobs.iter().map(|planned| Op::Get(self.config.keys.lock(&planned.job.name)));
+            let read = self.store.txn(Txn::when(Vec::new(), gets.collect())).await?;
+            for (n, planned) in jobs.iter().enumerate() {
+                match read.got(n) {
+                    Some(entry) => {
+                        if let Some(seen) = claim::seen(entry) {
+                            self.look_after(planned, seen).await;
+                        }
+                    }
+                    None => self.create_lock(planned).await,
+                }
             }
         }
         Ok(())

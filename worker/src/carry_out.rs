@@ -260,7 +260,7 @@ impl Desk {
             return;
         }
         let planned = self.planned(&held.job);
-        let job = planned.as_ref().map(|planned| &planned.job);
+        let job = planned.as_ref().map(|planned| &*planned.job);
         self.keep_lost(job, held, seen).await;
         self.keep_ticks_of(held).await;
         let again = job.filter(|job| job.delivery == Delivery::AtLeastOnce);

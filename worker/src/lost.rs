@@ -12,9 +12,13 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use common::{
+    job::Job,
+    lock::Held,
     run::RunState,
     runlog::{Author, LogEntry, RunRecord},
+    store::Revision,
 };
 use tokio::task::spawn_blocking;
 
@@ -27,15 +31,19 @@ use crate::{
 /// Where the copy of a run's output goes, headed by the record of it that the next life keeps if this one dies.
 pub fn spill_to(dir: &Path, claimed: &Claimed) -> SpillTo {
     let path = Output::spill_path(dir, &claimed.held.run, claimed.held.attempt);
-    let head = serde_json::to_vec(&record(claimed)).expect("plain fields serialize");
-    SpillTo { path, head }
+    let (planned, held) = (claimed.planned.clone(), claimed.held.clone());
+    let (revision, times) = (claimed.revision, [claimed.due, claimed.scheduled, claimed.answered]);
+    // Most runs end before there is a copy: only then is it made.
+    let head = move || {
+        serde_json::to_vec(&record(&planned.job, &held, revision, times)).expect("plain fields serialize")
+    };
+    SpillTo { path, head: Box::new(head) }
 }
 
-fn record(claimed: &Claimed) -> RunRecord {
-    let job = &claimed.planned.job;
-    let plan = claimed.due.timestamp_millis();
-    let schedule = claimed.scheduled.timestamp_millis().max(plan);
-    let claim = claimed.answered.timestamp_millis();
+/// The times are when it was due, when it was set about, and when the claim was answered.
+fn record(job: &Job, held: &Held, revision: Revision, times: [DateTime<Utc>; 3]) -> RunRecord {
+    let [plan, scheduled, claim] = times.map(|time| time.timestamp_millis());
+    let schedule = scheduled.max(plan);
     let start = claim.max(schedule);
     RunRecord {
         job_name: job.name.clone(),
@@ -46,18 +54,18 @@ fn record(claimed: &Claimed) -> RunRecord {
         schedule_time: schedule,
         start_time: start,
         end_time: start,
-        run: claimed.held.run,
-        attempt: claimed.held.attempt,
+        run: held.run,
+        attempt: held.attempt,
         state: RunState::Lost,
         reason: format!(
             "worker {} ended while the run executed; this is what it had printed by then",
-            claimed.held.worker
+            held.worker
         ),
         by: Author::Worker,
-        trigger: claimed.held.cause,
-        tick: claimed.held.tick,
-        worker: claimed.held.worker.clone(),
-        fence: claimed.held.token(claimed.revision),
+        trigger: held.cause,
+        tick: held.tick,
+        worker: held.worker.clone(),
+        fence: held.token(revision),
         claim_time: claim,
         exit_code: None,
         signal: None,
@@ -158,7 +166,7 @@ mod tests {
             last_skip: None,
             missed: None,
         };
-        let planned = Arc::new(Planned { job, revision: 1, schedule: None, paused: false });
+        let planned = Arc::new(Planned { job: Arc::new(job), revision: 1, schedule: None, paused: false });
         let slot = Load::new(1).take().await.unwrap();
         Claimed { planned, held, revision: 42, due: at, scheduled: at, answered: at, slot }
     }

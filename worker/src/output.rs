@@ -47,13 +47,15 @@ struct State {
 }
 
 /// Where the copy of a run's output goes.
-#[derive(Clone, Debug)]
 pub struct SpillTo {
     /// The file, see [`Output::spill_path`].
     pub path: PathBuf,
     /// What is to know of the run beside its output; of no meaning here.
-    pub head: Vec<u8>,
+    pub head: Head,
 }
+
+/// Says what stands before the output, once there is a copy.
+pub type Head = Box<dyn FnOnce() -> Vec<u8> + Send>;
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -159,7 +159,7 @@ impl Runner {
     async fn start(&self, claimed: &Claimed, active: &Arc<Active>) -> (DateTime<Utc>, End) {
         let job = &claimed.planned.job;
         let spec = RunSpec {
-            job: Arc::new(job.clone()),
+            job: job.clone(),
             run: claimed.held.run,
             attempt: claimed.held.attempt,
             tick: claimed.held.tick,

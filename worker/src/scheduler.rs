@@ -7,7 +7,7 @@ use std::{
 
 use common::{
     id::JobName,
-    job::StoredJob,
+    job::{Job, StoredJob},
     queue::{Kill, Wanted},
     store::{Change, Entry, Event, Key, Op, Txn, follow},
     tick::Tick,
@@ -73,17 +73,19 @@ impl Desk {
     /// Passes on what is due, or will be by the time a claim is answered, and this worker has a rank for, or runs.
     fn pass_due(self: &Arc<Self>) {
         let due_by = self.clock.now() + self.lead.now();
-        let due = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).pop(due_by);
         let view = self.registry.view();
+        let candidates = &view.candidates;
+        let rank = |job: &Job| candidates.rank_of(&self.config.id, &job.name, &job.placement);
+        let due =
+            self.agenda.lock().unwrap_or_else(PoisonError::into_inner).pop(due_by, candidates.view(), rank);
         let mut first = Vec::with_capacity(due.len());
         // By tick and rank: all of a group are looked at together.
         let mut hedged: BTreeMap<(Tick, usize), Vec<Due>> = BTreeMap::new();
-        for due in due {
-            let job = &due.job.job;
-            match view.candidates.rank_of(&self.config.id, &job.name, &job.placement) {
+        for (due, rank) in due {
+            match rank {
                 Some(0) => first.push(due),
                 // Its holder decides a tick at once, whatever its rank.
-                _ if self.runs_here(&job.name) => first.push(due),
+                _ if self.runs_here(&due.job.job.name) => first.push(due),
                 Some(rank) => hedged.entry((due.tick, rank)).or_default().push(due),
                 None => {}
             }
@@ -176,7 +178,8 @@ impl Desk {
             let schedule = stored.job.schedule()?;
             let since = stored.saved.unwrap_or(now).clamp(now - LOOK_BACK, now);
             let revision = entry.mod_revision;
-            Ok((Planned { job: stored.job, revision, schedule, paused: stored.paused }, since))
+            let (job, paused) = (Arc::new(stored.job), stored.paused);
+            Ok((Planned { job, revision, schedule, paused }, since))
         });
         match planned {
             Ok((planned, since)) => agenda.put(Arc::new(planned), since),

@@ -21,7 +21,7 @@ use std::{
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     time::Instant,
 };
 
@@ -31,6 +31,7 @@ use super::{
 use disk::Disk;
 use lease::Leases;
 use view::View;
+use watcher::Watches;
 use writer::{Request, Writer};
 
 mod check;
@@ -48,13 +49,13 @@ mod writer;
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
-    revisions: watch::Receiver<Revision>,
 }
 
 /// What the writer changes and others read.
 struct Shared {
     view: RwLock<View>,
     leases: Mutex<Leases>,
+    watches: Watches,
 }
 
 /// Requests that wait for the writer; more of them wait with their callers.
@@ -80,12 +81,12 @@ impl EmbeddedStore {
 
     fn start(disk: Option<Disk>, saved: disk::Saved) -> Self {
         let leases = Leases::restored(&saved, Instant::now());
-        let shared = Arc::new(Shared { view: RwLock::new(View::new(&saved)), leases: Mutex::new(leases) });
+        let view = RwLock::new(View::new(&saved));
+        let shared = Arc::new(Shared { view, leases: Mutex::new(leases), watches: Watches::default() });
         let (requests, inbox) = mpsc::channel(PENDING_REQUESTS);
-        let (announce, revisions) = watch::channel(saved.revision);
-        let writer = Writer::new(shared.clone(), disk, announce, saved.last_lease);
+        let writer = Writer::new(shared.clone(), disk, saved.last_lease);
         tokio::spawn(writer::run(writer, inbox));
-        Self { shared, requests, revisions }
+        Self { shared, requests }
     }
 
     /// Ends the store: all that was asked for before is done, and the file is free when this returns. Later
@@ -127,7 +128,7 @@ impl Store for EmbeddedStore {
     }
 
     fn watch(&self, prefix: &Prefix, from: Revision) -> BoxStream<'static, Result<Events, StoreError>> {
-        watcher::watch(self.shared.clone(), self.revisions.clone(), prefix.clone(), from)
+        watcher::watch(self.shared.clone(), prefix.clone(), from)
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {

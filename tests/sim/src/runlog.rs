@@ -168,6 +168,9 @@ impl RunLog for MemoryRunLog {
         let mut records = self.lock();
         records.runs.retain(|_, record| stays(record.expires));
         records.ticks.retain(|_, record| stays(record.expires));
+        if per_job == u64::MAX {
+            return Ok(());
+        }
         let mut by_job: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, record) in &records.runs {
             by_job.entry(record.job_name.clone()).or_default().push((position(record), *key));

@@ -5,6 +5,7 @@
 //! many as are there. Nothing is synced: the copy is for a dead worker, not for a dead machine.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
@@ -17,7 +18,7 @@ use common::{
     runlog::{Piece, Stream},
 };
 
-use super::{Collected, Recovered, SpillTo, text::Text};
+use super::{Collected, Head, Recovered, SpillTo, text::Text};
 
 pub(super) const EXTENSION: &str = "output";
 
@@ -27,17 +28,22 @@ const FIRST_LINE: &[u8] = b"quorate output 1\n";
 const MAX_READ: u64 = 4 * MAX_OUTPUT.0;
 
 /// Where the copy stands.
-#[derive(Debug)]
 pub(super) struct Spill {
     path: PathBuf,
-    /// Written before all else.
-    head: Vec<u8>,
+    /// Written before all else; none: it is.
+    head: Option<Head>,
     /// Bytes of the text that are in the file.
     written: usize,
     /// The count of thrown-away bytes in the file. A new one follows only when it has doubled: so the file stays
     /// bounded however long a run prints.
     truncated: u64,
     stage: Stage,
+}
+
+impl fmt::Debug for Spill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spill").field("path", &self.path).field("stage", &self.stage).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -72,7 +78,7 @@ pub(super) struct Written {
 
 impl Spill {
     pub(super) fn new(to: SpillTo) -> Self {
-        Self { path: to.path, head: to.head, written: 0, truncated: 0, stage: Stage::Idle(None) }
+        Self { path: to.path, head: Some(to.head), written: 0, truncated: 0, stage: Stage::Idle(None) }
     }
 
     /// True: there is something to write and the caller is the one to do it.
@@ -118,7 +124,8 @@ impl Spill {
         let mut bytes = Vec::new();
         if file.is_none() {
             bytes.extend_from_slice(FIRST_LINE);
-            frame(&mut bytes, b'h', 0, &self.head);
+            let head = self.head.take().map(|head| head()).unwrap_or_default();
+            frame(&mut bytes, b'h', 0, &head);
         }
         bytes.reserve(part.len() + pieces.len() * 9);
         let mut rest = part.as_bytes();

@@ -106,7 +106,7 @@ async fn silence_is_counted_from_the_last_output() {
 fn spilled(limit: u64, dir: &TempDir) -> (Arc<Output>, PathBuf) {
     let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
     let path = Output::spill_path(&dir.path().join("output"), &run, 2);
-    let to = SpillTo { path: path.clone(), head: b"head".to_vec() };
+    let to = SpillTo { path: path.clone(), head: Box::new(|| b"head".to_vec()) };
     (Output::new(limit, Instant::now(), Some(to)), path)
 }
 
@@ -174,7 +174,8 @@ fn a_disk_that_refuses_does_not_hurt_the_run() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("full");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    let output = Output::new(1000, Instant::now(), Some(SpillTo { path: path.clone(), head: Vec::new() }));
+    let output =
+        Output::new(1000, Instant::now(), Some(SpillTo { path: path.clone(), head: Box::new(Vec::new) }));
     output.append(StdOut, b"one ");
     output.spill_now();
     output.append(StdOut, b"two");

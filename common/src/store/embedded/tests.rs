@@ -183,6 +183,20 @@ async fn history_from_before_the_start_is_compacted() {
 }
 
 #[tokio::test]
+async fn a_watch_of_what_seldom_changes_does_not_fall_behind_the_history_of_the_rest() {
+    let store = EmbeddedStore::in_memory();
+    let from = write(&store, "a", b"first").await;
+    let mut queue = store.watch(&keys().queue, from + 1);
+    for _ in 0..450 {
+        store.txn(always((0..120).map(|n| put(&n.to_string(), b"x")).collect())).await.unwrap();
+    }
+    let wanted = keys().queue.key("r");
+    store.txn(always(vec![Op::Put(wanted.clone(), b"x".to_vec(), None)])).await.unwrap();
+    let events = queue.next().await.unwrap().unwrap().events;
+    assert_eq!(events.iter().map(Event::key).collect::<Vec<_>>(), [&wanted]);
+}
+
+#[tokio::test]
 async fn a_watcher_that_falls_behind_the_history_is_told_and_holds_up_nobody() {
     let store = EmbeddedStore::in_memory();
     let from = write(&store, "a", b"first").await;

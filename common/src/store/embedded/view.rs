@@ -1,6 +1,9 @@
 //! The committed state, in memory: what readers and watchers see.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Bound,
+};
 
 use super::{
     disk::Saved,
@@ -12,7 +15,9 @@ use crate::store::{Entry, Key, Page, Prefix, Revision, StoreError};
 /// All keys, the newest history, and the revision that they are at.
 #[derive(Debug)]
 pub(super) struct View {
-    entries: BTreeMap<Key, Entry>,
+    entries: HashMap<Key, Entry>,
+    /// The keys again, for listings: most of what is asked for is one key, and most writes are of keys that exist.
+    order: BTreeSet<Key>,
     history: History,
     revision: Revision,
 }
@@ -21,6 +26,7 @@ impl View {
     /// What was saved; its history is not known.
     pub(super) fn new(saved: &Saved) -> Self {
         Self {
+            order: saved.entries.iter().map(|entry| entry.key.clone()).collect(),
             entries: saved.entries.iter().map(|entry| (entry.key.clone(), entry.clone())).collect(),
             history: History::starting_at(saved.revision + 1),
             revision: saved.revision,
@@ -43,9 +49,16 @@ impl View {
     pub(super) fn apply(&mut self, changes: Changes) {
         for (key, entry) in changes.entries {
             match entry {
-                Some(entry) => self.entries.insert(key, entry),
-                None => self.entries.remove(&key),
-            };
+                Some(entry) => {
+                    if self.entries.insert(key.clone(), entry).is_none() {
+                        self.order.insert(key);
+                    }
+                }
+                None => {
+                    self.entries.remove(&key);
+                    self.order.remove(&key);
+                }
+            }
         }
         self.history.extend(changes.made);
         self.revision = changes.revision;
@@ -86,8 +99,8 @@ impl View {
     /// The first entries of `range` as they were at `revision`.
     fn first_at(&self, range: Range<'_>, revision: Revision, count: usize) -> Result<Vec<Entry>, StoreError> {
         let undone = self.history.undo(range, revision)?;
-        let unchanged = self.entries.range(range).filter(|(key, _)| !undone.contains_key(key));
-        let mut unchanged = unchanged.map(|(_, entry)| entry).peekable();
+        let unchanged = self.order.range(range).filter(|key| !undone.contains_key(key));
+        let mut unchanged = unchanged.filter_map(|key| self.entries.get(key)).peekable();
         let mut former = undone.values().flatten().copied().peekable();
         let mut first = Vec::new();
         while first.len() < count {

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::spawn_blocking,
     time::{Instant, sleep_until},
 };
@@ -15,7 +15,7 @@ use super::{
     disk::{Disk, WriteError},
     pending::{Changes, Pending},
 };
-use crate::store::{LeaseId, Revision, StoreError, Txn, TxnOutcome};
+use crate::store::{LeaseId, StoreError, Txn, TxnOutcome};
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -36,7 +36,6 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     shared: Arc<Shared>,
     disk: Option<Disk>,
-    announce: watch::Sender<Revision>,
     last_lease: i64,
     /// No lease ends before this; `None`: there are no leases.
     next_end: Option<Instant>,
@@ -80,7 +79,8 @@ pub(super) async fn run(mut writer: Writer, mut inbox: mpsc::Receiver<Request>) 
         }
     }
     inbox.close();
-    let Writer { disk, closing, .. } = writer;
+    let (disk, closing) = (writer.disk.take(), std::mem::take(&mut writer.closing));
+    drop(writer);
     if disk.is_some() && spawn_blocking(move || drop(disk)).await.is_err() {
         // The runtime ends, and with it whoever waits.
         return;
@@ -99,6 +99,13 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
+/// Also when it has failed.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.watches.close();
+    }
+}
+
 /// A decided request, to be answered after the commit.
 enum Answer {
     Txn(Reply<TxnOutcome>, Result<TxnOutcome, StoreError>),
@@ -107,14 +114,9 @@ enum Answer {
 }
 
 impl Writer {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        disk: Option<Disk>,
-        announce: watch::Sender<Revision>,
-        last_lease: i64,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, disk: Option<Disk>, last_lease: i64) -> Self {
         let next_end = shared.leases().next_end();
-        Self { shared, disk, announce, last_lease, next_end, closing: Vec::new() }
+        Self { shared, disk, last_lease, next_end, closing: Vec::new() }
     }
 
     /// Decides, commits, shows, answers. Blocks on the disk.
@@ -175,10 +177,14 @@ impl Writer {
             warn!(%error, "failed to write to the embedded store; nothing of it is in force");
             return Err(error);
         }
-        let revision = changes.revision;
         self.shared.leases().apply(&changes, &self.shared.view(), now);
-        self.shared.view_mut().apply(changes);
-        self.announce.send_replace(revision);
+        let news = {
+            let mut view = self.shared.view_mut();
+            let news = self.shared.watches.committed(&changes.made, view.revision(), changes.revision);
+            view.apply(changes);
+            news
+        };
+        news.tell();
         Ok(())
     }
 }
