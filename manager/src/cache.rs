@@ -246,14 +246,6 @@ impl Cache {
         self.active(|_| true).into_iter().rev().find(|active| active.run() == run)
     }
 
-    /// Entries of the queue that name the job, by what follows `queue/`.
-    pub(crate) fn queued_of(&self, job: &str) -> Vec<(String, Arc<Wanted>)> {
-        self.read(|content| {
-            let of_job = content.queue.iter().filter(|(_, wanted)| wanted.job.as_str() == job);
-            of_job.map(|(key, wanted)| (key.to_string(), wanted.clone())).collect()
-        })
-    }
-
     /// The live workers, by id.
     pub(crate) fn workers(&self) -> Vec<Arc<Registration>> {
         self.read(|content| content.workers.values().cloned().collect())

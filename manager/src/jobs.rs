@@ -12,7 +12,7 @@ use common::{
     job::{Job, JobError, MAX_JOB_BYTES, StoredJob, fence_at_save},
     lock::{Free, Held, Lock, Stretch},
     queue::Passed,
-    store::{Compare, Entry, Op, OpOutcome, Revision, StoreError, Txn, TxnOutcome},
+    store::{Compare, Entry, Op, Revision, StoreError, Txn, TxnOutcome},
     tick::Fence,
 };
 use tokio::time::Instant;
@@ -305,9 +305,4 @@ fn lock_after(
 /// True for a lock that says it is held, whether or not the rest of it is understood.
 fn is_held(lock: &Entry) -> bool {
     lock.value.starts_with(b"~")
-}
-
-/// True for what a transaction's operation removed.
-const fn removed(outcome: &OpOutcome) -> bool {
-    matches!(outcome, OpOutcome::Deleted(true))
 }

@@ -16,6 +16,8 @@ pub struct Planned {
     pub job: Arc<Job>,
     /// The revision of its definition: claims compare it.
     pub revision: Revision,
+    /// The revision that created it: what was wanted of a job of this name before is not wanted of this one.
+    pub created: Revision,
     /// None: only people start it.
     pub schedule: Option<Schedule>,
     /// True: its ticks pass.
@@ -195,7 +197,7 @@ mod tests {
         let trigger = Trigger::Every { period, anchor: Some(at(0)) };
         let job = Job::new(name.parse().unwrap(), trigger, Command::Exec(Exec::default()));
         let schedule = job.schedule().unwrap();
-        Arc::new(Planned { job: Arc::new(job), revision, schedule, paused: false })
+        Arc::new(Planned { job: Arc::new(job), revision, created: revision, schedule, paused: false })
     }
 
     fn pop(agenda: &mut Agenda, now: DateTime<Utc>) -> Vec<Due> {

@@ -166,7 +166,8 @@ mod tests {
             last_skip: None,
             missed: None,
         };
-        let planned = Arc::new(Planned { job: Arc::new(job), revision: 1, schedule: None, paused: false });
+        let planned =
+            Arc::new(Planned { job: Arc::new(job), revision: 1, created: 1, schedule: None, paused: false });
         let slot = Load::new(1).take().await.unwrap();
         Claimed { planned, held, revision: 42, due: at, scheduled: at, answered: at, slot }
     }

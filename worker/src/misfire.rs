@@ -273,7 +273,7 @@ mod tests {
         let trigger = Trigger::Every { period: Span::seconds(1), anchor: Some(tick(0).instant()) };
         let job = Job::new("a".parse().unwrap(), trigger, Command::Exec(Exec::default()));
         let schedule = job.schedule().unwrap();
-        Planned { job: Arc::new(job), revision: 1 as Revision, schedule, paused: false }
+        Planned { job: Arc::new(job), revision: 1 as Revision, created: 1, schedule, paused: false }
     }
 
     fn held(fence: i64, claimed_ms: i64) -> Held {

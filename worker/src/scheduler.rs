@@ -179,7 +179,7 @@ impl Desk {
             let since = stored.saved.unwrap_or(now).clamp(now - LOOK_BACK, now);
             let revision = entry.mod_revision;
             let (job, paused) = (Arc::new(stored.job), stored.paused);
-            Ok((Planned { job, revision, schedule, paused }, since))
+            Ok((Planned { job, revision, created: entry.create_revision, schedule, paused }, since))
         });
         match planned {
             Ok((planned, since)) => agenda.put(Arc::new(planned), since),

@@ -1,4 +1,6 @@
-//! Wanted runs: takes them from the queue when their time has come and their job's lock is free.
+//! Wanted runs: takes them from the queue when their time has come and their job's lock is free. Those of a job that was
+//! deleted, or deleted and made again since, go on record as killed: who deletes a job leaves its queue to the workers, so
+//! that nothing is out of the queue before it is on record.
 
 use std::{
     collections::HashSet,
@@ -31,6 +33,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Default)]
 pub struct Attended(Mutex<HashSet<String>>);
 
+/// Why a run of a job that was deleted does not start.
+const DELETED: &str = "its job was deleted while it was queued";
+
 enum Step {
     /// It is gone from the queue, or it is not ours to start.
     Done,
@@ -41,17 +46,17 @@ impl Desk {
     /// Sets about every wanted run that this worker ranks for and does not look after yet. A run that is one worker's
     /// is set about by that one, and by the job's first choice, which starts it not but sees its deadline pass.
     pub fn attend_queue(self: &Arc<Self>, attended: &Arc<Attended>) {
-        let mut wanted: Vec<(String, Wanted)> = {
+        let mut wanted: Vec<(String, Wanted, Revision)> = {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.iter().map(|(name, (wanted, _))| (name.clone(), wanted.clone())).collect()
+            queue.iter().map(|(name, (wanted, at))| (name.clone(), wanted.clone(), *at)).collect()
         };
         // The oldest first: ids are made in the order of time.
-        wanted.sort_by(|(one, _), (other, _)| one.cmp(other));
+        wanted.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         let view = self.registry.view();
-        for (name, wanted) in wanted {
-            let placement = self
-                .planned(&wanted.job)
-                .map_or_else(Placement::default, |planned| planned.job.placement.clone());
+        for (name, wanted, at) in wanted {
+            let planned = self.planned(&wanted.job);
+            let placement =
+                planned.as_ref().map_or_else(Placement::default, |planned| planned.job.placement.clone());
             let ranked = view.candidates.rank_of(&self.config.id, &wanted.job, &placement);
             let rank = match &wanted.worker {
                 Some(only) if *only == self.config.id => Some(0),
@@ -59,17 +64,27 @@ impl Desk {
                 None => ranked,
             };
             let Some(rank) = rank else { continue };
-            if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+            // What is not to start any more does not wait for its time, also where somebody waits for that already.
+            let is_gone = planned.is_none_or(|planned| planned.created > at);
+            let task = if is_gone { format!("{name}, gone") } else { name.clone() };
+            if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone()) {
                 continue;
             }
             let (desk, attended) = (self.clone(), attended.clone());
             self.tasks.spawn(async move {
+                let attend = async {
+                    if is_gone {
+                        desk.look_at(&name).await;
+                    } else {
+                        desk.see_through(&name, &wanted, rank).await;
+                    }
+                };
                 tokio::select! {
                     biased;
                     () = desk.closing.cancelled() => {}
-                    () = desk.see_through(&name, &wanted, rank) => {}
+                    () = attend => {}
                 }
-                attended.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+                attended.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
             });
         }
     }
@@ -97,11 +112,15 @@ impl Desk {
         let key = self.config.keys.queue.key(name);
         let Some(planned) = self.planned(&wanted.job) else {
             // The queue may be listed before the jobs are: what this worker does not know may well be there.
-            if let Some(reason) = self.why_not_planned(&wanted.job).await {
-                self.withdraw(&wanted, &key, revision, RunState::Expired, reason, "").await;
+            if let Some((state, reason)) = self.why_not_planned(&wanted.job).await {
+                self.withdraw(&wanted, &key, revision, state, reason, "").await;
             }
             return Step::Again;
         };
+        if planned.created > revision {
+            self.withdraw(&wanted, &key, revision, RunState::Killed, DELETED, "").await;
+            return Step::Again;
+        }
         if wanted.deadline.is_some_and(|deadline| deadline < self.clock.now()) {
             let reason = "it could not start before its deadline";
             self.withdraw(&wanted, &key, revision, RunState::Expired, reason, &planned.job.driver.text())
@@ -120,13 +139,13 @@ impl Desk {
     }
 
     /// Why no run of a job can start that this worker does not know, as the store has it; none: it may be known soon.
-    async fn why_not_planned(&self, job: &JobName) -> Option<&'static str> {
+    async fn why_not_planned(&self, job: &JobName) -> Option<(RunState, &'static str)> {
         match self.store.get(&self.config.keys.job(job)).await {
-            Ok((None, _)) => Some("the job is gone"),
+            Ok((None, _)) => Some((RunState::Killed, DELETED)),
             Ok((Some(entry), _)) => {
                 let stored = StoredJob::decode(job.as_str(), &entry.value);
                 let readable = stored.and_then(|stored| stored.job.schedule()).is_ok();
-                (!readable).then_some("the job's definition cannot be read")
+                (!readable).then_some((RunState::Expired, "the job's definition cannot be read"))
             }
             Err(_) => None,
         }

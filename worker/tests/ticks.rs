@@ -209,3 +209,18 @@ async fn ticks_that_a_change_passed_over_are_put_on_record() {
     assert_eq!((passed.outcome, passed.reason.as_str()), (TickOutcome::Missed, "its job was deleted"));
     bench.until_nothing_passed().await;
 }
+
+#[tokio::test]
+async fn a_queued_run_of_a_job_that_was_deleted_and_made_again_is_killed_before_its_time() {
+    let bench = Bench::start().await;
+    let mut asked = job("a");
+    asked.trigger = Trigger::Manual;
+    bench.put(&asked, bench.instant(0.0)).await;
+    let run = bench.want("a", 1000.0).await;
+    bench.delete("a").await;
+    bench.put(&asked, bench.instant(0.0)).await;
+    let record = bench.until_ended("a").await;
+    assert_eq!((record.run, record.state), (run, RunState::Killed));
+    assert_eq!(record.reason, "its job was deleted while it was queued");
+    bench.until_nothing_queued().await;
+}

@@ -154,16 +154,20 @@ impl World {
         sleep_until(self.around.time.at(elapsed)).await;
     }
 
-    async fn breaks(&mut self, step: &Step) {
+    /// Tells the ledger what is about to be broken.
+    fn announce(&self, step: &Step) {
         let from = self.around.time.millis();
         let excused = step.lasts + RECOVERY;
-        let fault = Fault {
+        self.around.ledger.broken(Fault {
             name: step.to_string(),
             from_ms: from,
             to_ms: from + i64::try_from(excused.as_millis()).unwrap_or(i64::MAX),
             clock_ms: if step.nemesis == Nemesis::ClockStep { step.step_ms.abs() } else { 0 },
-        };
-        self.around.ledger.broken(fault);
+        });
+    }
+
+    async fn breaks(&mut self, step: &Step) {
+        self.announce(step);
         let mended = Instant::now() + step.lasts;
         let half = self.nodes.len().div_ceil(2);
         let (all, one) = (0..self.nodes.len(), step.machine..step.machine + 1);

@@ -9,7 +9,7 @@ use common::{
     id::{JobName, RunId},
     job::{Command, Exec, Job, StoredJob, Trigger},
     lock::{Held, Lock, Stretch},
-    queue::Passed,
+    queue::{Passed, Wanted},
     run::{Cause, RunState},
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
     span::Span,
@@ -126,7 +126,7 @@ impl Bench {
         self.put(job, self.instant(seconds)).await;
     }
 
-    async fn put(&self, job: &Job, now: DateTime<Utc>) {
+    pub(crate) async fn put(&self, job: &Job, now: DateTime<Utc>) {
         let (definition, lock) =
             (StoredJob::new(job.clone(), now).encode(), Lock::new(Tick::from_instant(now)).encode());
         let put = vec![
@@ -184,6 +184,30 @@ impl Bench {
         let passed = Passed { job: name(job), ticks, reason: "its job was deleted".into() };
         let put = Op::Put(self.keys.passed(&passed.job, to), passed.encode(), None);
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("name ticks");
+    }
+
+    /// Wants a run of the job, so many seconds behind the start.
+    pub(crate) async fn want(&self, job: &str, seconds: f64) -> RunId {
+        let wanted = Wanted {
+            job: name(job),
+            run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5c".parse().expect("a good id"),
+            attempt: 1,
+            cause: Cause::Manual,
+            tick: None,
+            since: start(),
+            not_before: Some(self.instant(seconds)),
+            deadline: None,
+            worker: None,
+            by: String::new(),
+        };
+        let put = Op::Put(self.keys.wanted(&wanted.run), wanted.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("want a run");
+        wanted.run
+    }
+
+    pub(crate) async fn until_nothing_queued(&self) {
+        let left = async || list_all(&*self.store, &self.keys.queue).await.expect("list").0;
+        self.until("the queue is empty", async || left().await.is_empty().then_some(())).await;
     }
 
     pub(crate) async fn until_nothing_passed(&self) {
