@@ -39,7 +39,10 @@ async fn a_wanted_run_of_a_job_that_is_gone_is_killed() {
     let run = world.want(&"gone".parse().unwrap()).await;
     let living = Living::start(world.worker());
     let record = until("it is given up", || world.record(run), Option::is_some).await.unwrap();
-    assert_eq!((record.state, record.reason.as_str()), (RunState::Killed, "its job was deleted while it was queued"));
+    assert_eq!(
+        (record.state, record.reason.as_str()),
+        (RunState::Killed, "its job was deleted while it was queued")
+    );
     living.end().await;
 }
 
