@@ -179,7 +179,8 @@ async fn a_run_beside_the_lock_that_its_worker_knows_nothing_of_goes_on_record_a
     assert_eq!((record.state, record.tick), (RunState::Lost, Some(bench.tick(0))));
     run.end();
     bench.until_nothing_beside().await;
-    assert_eq!(bench.states("a").await, [RunState::Succeeded, RunState::Lost]);
+    // On the worker's disk by now, and on its way to the run log.
+    assert_eq!(bench.until_states("a", 2).await, [RunState::Succeeded, RunState::Lost]);
 }
 
 #[tokio::test]

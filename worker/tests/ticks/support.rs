@@ -319,10 +319,14 @@ impl Bench {
         self.until("a run is on record", log).await
     }
 
-    /// How the job's runs ended, the newest first.
-    pub(crate) async fn states(&self, job: &str) -> Vec<RunState> {
-        let log = self.runlog.log(job, 0, 10).await.expect("read the run log");
-        log.into_iter().map(|record| record.state).collect()
+    /// How the job's runs ended, the newest first, when so many are on record.
+    pub(crate) async fn until_states(&self, job: &str, count: usize) -> Vec<RunState> {
+        let states = async || {
+            let log = self.runlog.log(job, 0, 10).await.expect("read the run log");
+            let states: Vec<RunState> = log.into_iter().map(|record| record.state).collect();
+            (states.len() >= count).then_some(states)
+        };
+        self.until("so many runs are on record", states).await
     }
 
     async fn until<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
