@@ -16,7 +16,15 @@ use crate::desk::Desk;
 /// How often those are looked at that are still there: their first choice may have died, or the store been away.
 const AGAIN: Duration = Duration::from_secs(5);
 
-type Named = BTreeMap<Key, (Passed, Revision)>;
+/// What the store names and this worker has yet to remove.
+struct Entered {
+    passed: Passed,
+    revision: Revision,
+    /// Only the removal is left: while the store is away, the record is not kept again and again.
+    on_record: bool,
+}
+
+type Named = BTreeMap<Key, Entered>;
 
 impl Desk {
     /// Puts passed ticks on record until this worker ends.
@@ -36,20 +44,23 @@ impl Desk {
                 }
                 _ = again.tick() => {}
             }
-            self.record_mine(&named).await;
+            self.record_mine(&mut named).await;
         }
     }
 
     /// The job may be gone, so that its placement does not count: any worker can do this.
-    async fn record_mine(&self, named: &Named) {
-        for (key, (passed, revision)) in named {
+    async fn record_mine(&self, named: &mut Named) {
+        for (key, Entered { passed, revision, on_record }) in named {
             let view = self.registry.view();
             let rank = view.candidates.rank_of(&self.config.id, &passed.job, &Placement::default());
             if rank != Some(0) {
                 continue;
             }
             // On disk first: what is removed from the store is on record.
-            self.keep_ticks(&passed.job, &passed.ticks, TickOutcome::Missed, &passed.reason).await;
+            if !*on_record {
+                self.keep_ticks(&passed.job, &passed.ticks, TickOutcome::Missed, &passed.reason).await;
+                *on_record = true;
+            }
             let seen = Compare::ModRevision(key.clone(), *revision);
             let remove = Txn::when(vec![seen], vec![Op::Delete(key.clone())]);
             if let Err(error) = self.batcher.plain(remove).await {
@@ -82,7 +93,8 @@ fn note(named: &mut Named, change: Change) {
 fn put(named: &mut Named, entry: &Entry) {
     match Passed::decode(&entry.value) {
         Ok(passed) => {
-            named.insert(entry.key.clone(), (passed, entry.mod_revision));
+            let entered = Entered { passed, revision: entry.mod_revision, on_record: false };
+            named.insert(entry.key.clone(), entered);
         }
         Err(error) => tracing::error!(key = %entry.key, %error, "what names passed ticks cannot be read"),
     }
