@@ -31,6 +31,10 @@ mod spread;
 mod spy;
 mod stage;
 
+/// The program's: workers are measured in this process as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What to measure, and how much of it.
 #[derive(Debug, Parser)]
 #[command(name = "bench", about = "Measures Quorate beside the ceiling of its raw parts")]

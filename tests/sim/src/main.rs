@@ -13,6 +13,10 @@ use sim::{
     world::{Play, play},
 };
 
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Plays workers and managers in virtual time while their surroundings are broken, and checks every tick.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "tests/sim/run", max_term_width = 100)]
