@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::runlog::{RunLog, RunLogError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::spool::{Spool, Spooled};
@@ -12,20 +12,28 @@ use crate::spool::{Spool, Spooled};
 const ENTRIES: usize = 500;
 const BYTES: u64 = 4 << 20;
 
+/// Between the beginnings of two batches that are not full: what comes by and by is shipped together, which costs the
+/// run log a part of what it costs one by one. A lone record is shipped at once.
+const PACE: Duration = Duration::from_millis(20);
+
 /// Between two tries while the run log is away.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Ships until `shutdown`.
 pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationToken) {
     let mut away = false;
+    let mut next = Instant::now();
     loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            () = spool.filled() => {}
+            ((), ()) = async { tokio::join!(spool.filled(), sleep_until(next)) } => {}
         }
+        let begun = Instant::now();
         match ship(&spool, &*runlog).await {
-            Ok(_) => {
+            Ok(shipped) => {
+                let is_full = shipped.is_some_and(|entries| entries >= ENTRIES);
+                next = if is_full { begun } else { begun + PACE };
                 if away {
                     tracing::info!("the run log is back");
                 }
@@ -48,28 +56,28 @@ pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationTo
 
 /// Ships what there is, once each; for the end of a worker.
 pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
-    while let Ok(true) = ship(spool, runlog).await {}
+    while let Ok(Some(_)) = ship(spool, runlog).await {}
 }
 
-/// Ships one batch; false: there was nothing.
-async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<bool, String> {
+/// Ships one batch; says of how many entries. None: there was nothing.
+async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<Option<usize>, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
     if groups.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
-    append(runlog, &mut groups).await?;
+    let entries = append(runlog, &mut groups).await?;
     spool.shipped(groups).await.map_err(text)?;
-    Ok(true)
+    Ok(Some(entries))
 }
 
 /// Appends all; a batch that is refused is appended one by one, so that one bad record does not hold up the
-/// others for ever.
-async fn append(runlog: &dyn RunLog, groups: &mut [Spooled]) -> Result<(), String> {
-    // Taken out, not copied: a group is removed by its number, and read again if this fails.
+/// others for ever. Says how many.
+async fn append(runlog: &dyn RunLog, groups: &mut [Spooled]) -> Result<usize, String> {
+    // Taken out, not copied: of a group that was shipped only its place counts, and it is read again if this fails.
     let entries: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.entries)).collect();
     match runlog.append(&entries).await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(entries.len()),
         Err(RunLogError::Refused(_)) if entries.len() > 1 => {
             let mut refused = Vec::new();
             for entry in &entries {
@@ -86,7 +94,7 @@ async fn append(runlog: &dyn RunLog, groups: &mut [Spooled]) -> Result<(), Strin
             for (entry, error) in refused {
                 tracing::error!(error, ?entry, "the run log refuses a record; here it is");
             }
-            Ok(())
+            Ok(entries.len())
         }
         Err(error) => Err(error.chain()),
     }

@@ -25,7 +25,7 @@ mod tests;
 #[derive(Clone)]
 pub struct Spool(Arc<dyn Shelf>);
 
-/// Where entries are kept, in groups that are removed as a whole.
+/// Where entries are kept, and read in groups.
 #[async_trait]
 trait Shelf: Send + Sync {
     async fn keep(&self, entry: LogEntry);
@@ -34,11 +34,13 @@ trait Shelf: Send + Sync {
     async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()>;
 }
 
-/// Entries that were kept together.
+/// Entries that were kept one after the other.
 #[derive(Clone, Debug)]
 pub struct Spooled {
+    /// Of the segment or, in memory, of the entry.
     number: u64,
-    bytes: u64,
+    /// Up to where in the segment.
+    end: u64,
     /// What it holds.
     pub entries: Vec<LogEntry>,
 }

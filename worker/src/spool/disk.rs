@@ -1,17 +1,17 @@
-//! The spool's files.
+//! The spool's files: segments of lines, which are appended to one after the other.
 //!
-//! One thread writes: all entries that wait go into one file, which is synced once, so that many runs a second cost
-//! a few syncs. A file is written under another name and renamed, so a file that is seen is whole; a line that does
-//! not parse all the same is kept aside, not dropped.
+//! One thread writes: all entries that wait are appended together and synced once, so that many runs a second cost a few
+//! syncs. A segment that is full gets no more, nor does one of which the run log has everything: that one is removed.
+//! After a crash a segment is shipped once more from its beginning, which the run log takes once. A last line without its
+//! end was never kept: the worker died while it wrote it. Any other line that does not parse is kept aside, not dropped.
 
 use std::{
+    collections::VecDeque,
     fs, io,
-    io::Write as _,
+    io::Read as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -29,7 +29,10 @@ use crate::load::Load;
 /// What the spool may take of the disk; beyond it the worker claims nothing until the run log is back.
 const LIMIT_BYTES: u64 = 1 << 30;
 
-/// Entries in one file, at most.
+/// A segment does not grow beyond it: so much is shipped again after a crash, some hundred records.
+const SEGMENT_BYTES: u64 = 256 << 10;
+
+/// Entries appended together, at most.
 const GROUP: usize = 1000;
 
 /// Between two tries when the disk is full.
@@ -52,25 +55,45 @@ pub(super) struct Disk {
 
 struct Shared {
     dir: PathBuf,
-    bytes: AtomicU64,
+    /// The oldest first.
+    segments: Mutex<VecDeque<Segment>>,
     /// Said when there is something to ship.
     filled: Notify,
     load: Arc<Load>,
 }
 
+/// One file.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    number: u64,
+    /// Up to here it is on the disk.
+    synced: u64,
+    /// Up to here the run log has it.
+    shipped: u64,
+    /// More may be appended: only to the last one, and not to one of an earlier life.
+    grows: bool,
+    /// Something is being appended.
+    writing: bool,
+}
+
 impl Disk {
     pub(super) fn open(dir: &Path, load: Arc<Load>) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let mut bytes = 0;
-        let mut next = 0;
+        let mut segments = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
-            bytes += entry.metadata()?.len();
-            next = next.max(number(&entry.path()).map_or(0, |number| number + 1));
+            let (Some(number), synced) = (number(&entry.path()), entry.metadata()?.len()) else { continue };
+            if synced == 0 {
+                fs::remove_file(entry.path())?;
+                continue;
+            }
+            segments.push(Segment { number, synced, shipped: 0, grows: false, writing: false });
         }
+        segments.sort_by_key(|segment| segment.number);
+        let next = segments.last().map_or(0, |last| last.number + 1);
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
-            bytes: AtomicU64::new(bytes),
+            segments: Mutex::new(segments.into()),
             filled: Notify::new(),
             load,
         });
@@ -100,7 +123,7 @@ impl Shelf for Disk {
     async fn filled(&self) {
         loop {
             let filled = self.shared.filled.notified();
-            if self.shared.oldest().is_ok_and(|files| !files.is_empty()) {
+            if self.shared.segments().iter().any(Segment::has_unshipped) {
                 return;
             }
             filled.await;
@@ -113,8 +136,12 @@ impl Shelf for Disk {
     }
 
     async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()> {
+        // A file to remove is rare where there is much to ship.
+        if !self.shared.note_shipped(&groups) {
+            return Ok(());
+        }
         let shared = self.shared.clone();
-        blocking(move || shared.remove(&groups)).await
+        blocking(move || shared.remove_done()).await
     }
 }
 
@@ -122,29 +149,41 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
+impl Segment {
+    const fn has_unshipped(&self) -> bool {
+        self.shipped < self.synced
+    }
+
+    const fn is_done(&self) -> bool {
+        !self.has_unshipped() && !self.writing
+    }
+}
+
 impl Shared {
-    fn oldest(&self) -> io::Result<Vec<(u64, PathBuf)>> {
-        let mut files: Vec<(u64, PathBuf)> = fs::read_dir(&self.dir)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter_map(|path| number(&path).map(|number| (number, path)))
-            .collect();
-        files.sort();
-        Ok(files)
+    fn segments(&self) -> MutexGuard<'_, VecDeque<Segment>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, entries: usize, bytes: u64) -> io::Result<Vec<Spooled>> {
+        let unshipped: Vec<Segment> =
+            self.segments().iter().copied().filter(Segment::has_unshipped).collect();
         let mut read: Vec<Spooled> = Vec::new();
         let (mut count, mut size) = (0, 0);
-        for (number, path) in self.oldest()? {
-            let text = match fs::read(&path) {
-                // At the end of a worker there are two who ship: the other was first.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                text => text?,
+        for segment in unshipped {
+            let path = self.path(segment.number);
+            let text = match read_lines(&path, segment, bytes - size) {
+                Ok(text) if !text.is_empty() => text,
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // At the end of a worker there are two who ship, and the other was first; or somebody removed it.
+                Ok(_) | Err(_) => {
+                    self.forget_removed(segment);
+                    continue;
+                }
             };
-            let file = parse(number, &path, &text);
-            count += file.entries.len();
-            size += file.bytes;
-            read.push(file);
+            let group = parse(segment, &path, &text, entries.max(1) - count);
+            count += group.entries.len();
+            size += group.end - segment.shipped;
+            read.push(group);
             if count >= entries || size >= bytes {
                 break;
             }
@@ -152,40 +191,73 @@ impl Shared {
         Ok(read)
     }
 
-    fn remove(&self, files: &[Spooled]) -> io::Result<()> {
-        for file in files {
-            match fs::remove_file(self.path(file.number)) {
-                // As in `read`.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                removed => removed?,
-            }
-            self.bytes.fetch_sub(file.bytes, Ordering::SeqCst);
+    /// A segment that is no longer there, or is empty: what it had is gone, and it would be looked for for ever.
+    fn forget_removed(&self, gone: Segment) {
+        let mut segments = self.segments();
+        let is_it = |segment: &Segment| segment.number == gone.number && segment.has_unshipped();
+        if let Some(segment) = segments.iter_mut().find(|segment| is_it(segment)) {
+            segment.grows = false;
+            segment.shipped = segment.synced;
+            tracing::error!(file = %self.path(gone.number).display(), "run logs that were to be shipped have been removed from the disk");
         }
-        self.load.set_disk_full(self.is_full());
-        Ok(())
     }
 
-    fn is_full(&self) -> bool {
-        self.bytes.load(Ordering::SeqCst) >= LIMIT_BYTES
+    /// True: there is a segment to remove now.
+    fn note_shipped(&self, groups: &[Spooled]) -> bool {
+        let mut segments = self.segments();
+        for group in groups {
+            // As in `read`: it may be gone, or further already.
+            if let Some(segment) = segments.iter_mut().find(|segment| segment.number == group.number) {
+                segment.shipped = segment.shipped.max(group.end);
+            }
+        }
+        segments.iter().any(Segment::is_done)
+    }
+
+    /// Removes the segments that the run log has; one that cannot be removed stays, and is tried again.
+    fn remove_done(&self) -> io::Result<()> {
+        let done: Vec<u64> = {
+            let mut segments = self.segments();
+            let done = segments.iter_mut().filter(|segment| segment.is_done());
+            // From here on nothing more is appended to it.
+            done.map(|segment| {
+                segment.grows = false;
+                segment.number
+            })
+            .collect()
+        };
+        let mut result = Ok(());
+        for number in done {
+            match fs::remove_file(self.path(number)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => result = Err(error),
+                _ => self.segments().retain(|segment| segment.number != number),
+            }
+        }
+        self.tell_whether_full(&self.segments());
+        result
+    }
+
+    /// Both who append and who remove tell it, each under the lock: the last word is right.
+    fn tell_whether_full(&self, segments: &VecDeque<Segment>) {
+        let bytes: u64 = segments.iter().map(|segment| segment.synced).sum();
+        self.load.set_disk_full(bytes >= LIMIT_BYTES);
     }
 
     fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:020}.jsonl"))
     }
 
-    fn write_all(&self, mut receiver: mpsc::Receiver<Waiting>, mut next: u64) {
+    fn write_all(&self, mut receiver: mpsc::Receiver<Waiting>, next: u64) {
+        let mut last = Last { file: None, next };
         let mut group = Vec::new();
         while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
             let (lines, answers): (Vec<Vec<u8>>, Vec<oneshot::Sender<()>>) = group.drain(..).unzip();
             let bytes = lines.concat();
-            while let Err(error) = self.write(next, &bytes) {
+            while let Err(error) = self.append(&mut last, &bytes) {
                 self.load.set_disk_full(true);
                 tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: free some space; nothing is lost, the runs wait");
                 pause(RETRY);
             }
-            next += 1;
-            self.bytes.fetch_add(bytes.len() as u64, Ordering::SeqCst);
-            self.load.set_disk_full(self.is_full());
             self.filled.notify_waiters();
             for answer in answers {
                 // Who no longer waits is no less safe.
@@ -194,25 +266,108 @@ impl Shared {
         }
     }
 
-    fn write(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path(number);
-        let temporary = path.with_extension("new");
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, &path)?;
-        fs::File::open(&self.dir)?.sync_all()
+    /// Appends to the last segment, or to a new one. Tried again after an error it writes over what it had written.
+    fn append(&self, last: &mut Last, bytes: &[u8]) -> io::Result<()> {
+        let at = match self.begin(bytes.len() as u64) {
+            Some(at) => at,
+            None => {
+                last.file = Some(fs::File::create(self.path(last.next))?);
+                fs::File::open(&self.dir)?.sync_all()?;
+                let number = last.next;
+                last.next += 1;
+                self.segments().push_back(Segment {
+                    number,
+                    synced: 0,
+                    shipped: 0,
+                    grows: true,
+                    writing: true,
+                });
+                0
+            }
+        };
+        let file = last.file.as_ref().ok_or_else(|| io::Error::other("no segment is open"))?;
+        let written =
+            file.write_all_at(bytes, at).and_then(|()| file.sync_data()).and_then(|()| is_there(file));
+        let mut segments = self.segments();
+        if let Some(segment) = segments.back_mut() {
+            segment.writing = false;
+            match &written {
+                Ok(()) => segment.synced = at + bytes.len() as u64,
+                // There may be room again; anything else may be this file's, and another one is tried.
+                Err(error) => {
+                    use io::ErrorKind::{QuotaExceeded, StorageFull};
+                    segment.grows = matches!(error.kind(), StorageFull | QuotaExceeded);
+                }
+            }
+        }
+        if written.is_ok() {
+            self.tell_whether_full(&segments);
+        }
+        written
+    }
+
+    /// Where so many bytes go in the last segment; none: it gets no more. While it is written to, it is not removed.
+    fn begin(&self, bytes: u64) -> Option<u64> {
+        let mut segments = self.segments();
+        let last = segments.back_mut().filter(|last| last.grows)?;
+        last.grows = last.synced == 0 || last.synced + bytes <= SEGMENT_BYTES;
+        last.writing = last.grows;
+        last.grows.then_some(last.synced)
     }
 }
 
-fn parse(number: u64, path: &Path, text: &[u8]) -> Spooled {
-    let mut entries = Vec::new();
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+/// An error for a file that somebody has removed: what is in it nobody will find.
+fn is_there(file: &fs::File) -> io::Result<()> {
+    let gone = || io::Error::new(io::ErrorKind::NotFound, "the file that was appended to has been removed");
+    (file.metadata()?.nlink() > 0).then_some(()).ok_or_else(gone)
+}
+
+/// The segment that is written to.
+struct Last {
+    file: Option<fs::File>,
+    /// The next one's number.
+    next: u64,
+}
+
+/// Whole lines of what is to be shipped of a segment: about so many bytes, at least one line.
+fn read_lines(path: &Path, segment: Segment, bytes: u64) -> io::Result<Vec<u8>> {
+    let (from, all) = (segment.shipped, segment.synced - segment.shipped);
+    let mut file = fs::File::open(path)?;
+    io::Seek::seek(&mut file, io::SeekFrom::Start(from))?;
+    let mut text = Vec::new();
+    file.by_ref().take(all.min(bytes)).read_to_end(&mut text)?;
+    let read = text.len() as u64;
+    if read < all {
+        match text.iter().rposition(|byte| *byte == b'\n') {
+            Some(end) => text.truncate(end + 1),
+            // One line is longer.
+            None => {
+                file.take(all - read).read_to_end(&mut text)?;
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// The first entries of these lines, at most so many.
+fn parse(segment: Segment, path: &Path, text: &[u8], most: usize) -> Spooled {
+    let (mut entries, mut end) = (Vec::new(), segment.shipped);
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        if entries.len() >= most {
+            break;
+        }
+        end += line.len() as u64;
+        let Some(line) = line.strip_suffix(b"\n") else {
+            tracing::info!(file = %path.display(), "a record that was being written when this worker died was not kept: its run is lost");
+            continue;
+        };
         match serde_json::from_slice(line) {
             Ok(Line::Run(record)) => entries.push(LogEntry::Run(record)),
             Ok(Line::Ticks(record)) => entries.push(LogEntry::Ticks(record)),
+            Err(_) if line.is_empty() => {}
             Err(error) => {
-                let aside = path.with_extension("unreadable");
+                // By its place: it may be read again.
+                let aside = path.with_extension(format!("{end}.unreadable"));
                 tracing::error!(file = %aside.display(), %error, "a spooled line does not parse; it is kept aside");
                 if let Err(error) = fs::write(&aside, line) {
                     tracing::error!(%error, "cannot keep it aside");
@@ -220,7 +375,7 @@ fn parse(number: u64, path: &Path, text: &[u8]) -> Spooled {
             }
         }
     }
-    Spooled { number, bytes: text.len() as u64, entries }
+    Spooled { number: segment.number, end, entries }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the spool's own thread waits for a person to free the disk")]

@@ -105,7 +105,7 @@ impl Shelf for Opened {
     async fn read(&self, entries: usize, _bytes: u64) -> io::Result<Vec<Spooled>> {
         let Some(state) = self.state() else { return Ok(Vec::new()) };
         let oldest = state.entries.iter().take(entries.max(1));
-        Ok(oldest.map(|(n, entry)| Spooled { number: *n, bytes: 0, entries: vec![entry.clone()] }).collect())
+        Ok(oldest.map(|(n, entry)| Spooled { number: *n, end: 0, entries: vec![entry.clone()] }).collect())
     }
 
     async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()> {

@@ -72,7 +72,98 @@ async fn a_line_that_does_not_parse_is_kept_aside() {
     let (groups, entries) = waiting(&spool).await;
     assert_eq!((groups.len(), entries), (2, vec![ticks(1)]));
     spool.shipped(groups).await.unwrap();
-    assert_eq!(fs::read(dir.path().join("00000000000000000007.unreadable")).unwrap(), b"rubbish");
+    assert_eq!(fs::read(dir.path().join("00000000000000000007.8.unreadable")).unwrap(), b"rubbish");
+}
+
+#[tokio::test]
+async fn a_record_that_was_torn_by_a_crash_is_dropped_and_the_others_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), Load::new(1)).unwrap();
+    spool.keep(ticks(1)).await;
+    drop(spool);
+    let segment = dir.path().join("00000000000000000000.jsonl");
+    let whole = fs::read(&segment).unwrap();
+    fs::write(&segment, [&whole[..], &whole[..20]].concat()).unwrap();
+    let spool = Spool::open(dir.path(), Load::new(1)).unwrap();
+    let (groups, entries) = waiting(&spool).await;
+    assert_eq!(entries, [ticks(1)]);
+    spool.shipped(groups).await.unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is kept aside");
+}
+
+#[tokio::test]
+async fn segments_are_bounded_and_removed_and_an_unfinished_one_is_shipped_again() {
+    const ALL: u64 = 3_000;
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Spool::open(dir.path(), Load::new(1)).unwrap();
+    let counts = |groups: &[Spooled]| -> Vec<u64> {
+        let entries = groups.iter().flat_map(|group| &group.entries);
+        let count = |entry: &LogEntry| match entry {
+            LogEntry::Ticks(record) => record.count,
+            LogEntry::Run(_) => u64::MAX,
+        };
+        entries.map(count).collect()
+    };
+    let spool = open();
+    futures::future::join_all((0..ALL).map(|n| spool.keep(ticks(n)))).await;
+    let files = || fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len());
+    assert!(
+        files().count() > 1 && files().all(|bytes| bytes <= 512 << 10),
+        "{:?}",
+        files().collect::<Vec<_>>()
+    );
+
+    let mut shipped = Vec::new();
+    while shipped.len() < 2_500 {
+        let groups = spool.read(70, 1 << 20).await.unwrap();
+        let read = counts(&groups);
+        assert!((1..=70).contains(&read.len()), "{}", read.len());
+        shipped.extend(read);
+        spool.shipped(groups).await.unwrap();
+    }
+    drop(spool);
+
+    // What a crash leaves: the segment that was not shipped as a whole comes again, and nothing is missing.
+    let spool = open();
+    let rest = spool.read(usize::MAX, u64::MAX).await.unwrap();
+    let again = counts(&rest);
+    assert!(again.len() < 2_000, "{} again", again.len());
+    let mut seen: Vec<u64> = shipped.iter().chain(&again).copied().collect();
+    seen.sort_unstable();
+    seen.dedup();
+    assert!(seen.into_iter().eq(0..ALL), "each is there");
+    shipped.sort_unstable();
+    assert!(shipped.windows(2).all(|two| two[0] < two[1]), "none came twice before the crash");
+    spool.shipped(rest).await.unwrap();
+    assert_eq!(files().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_kept_after_somebody_has_removed_the_files_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), Load::new(1)).unwrap();
+    spool.keep(ticks(1)).await;
+    for file in fs::read_dir(dir.path()).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    spool.keep(ticks(2)).await;
+    let (groups, entries) = waiting(&spool).await;
+    assert_eq!(entries, [ticks(2)]);
+    spool.shipped(groups).await.unwrap();
+    assert!(waiting(&spool).await.1.is_empty());
+    let nothing = tokio::time::timeout(std::time::Duration::from_millis(50), spool.filled()).await;
+    assert!(nothing.is_err(), "what is gone is not looked for for ever");
+}
+
+#[tokio::test]
+async fn a_line_that_is_longer_than_was_asked_for_is_read_as_a_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), Load::new(1)).unwrap();
+    spool.keep(ticks(1)).await;
+    spool.keep(ticks(2)).await;
+    let groups = spool.read(100, 10).await.unwrap();
+    assert_eq!(groups.iter().flat_map(|group| group.entries.clone()).next(), Some(ticks(1)));
+    spool.shipped(groups).await.unwrap();
 }
 
 #[tokio::test]
