@@ -85,7 +85,7 @@ impl Desk {
                     let mut txn =
                         claim::finish(&self.config.keys, &here.held, here.revision, Some(last.clone()));
                     txn.then.extend(retry.iter().cloned());
-                    self.batcher.plain(txn).await
+                    self.batcher.end(txn).await
                 }
             };
             match (done, follower) {
@@ -134,7 +134,7 @@ impl Desk {
         let mut then = vec![Op::Delete(key.clone())];
         then.extend(retry);
         let txn = Txn::when(vec![Compare::ModRevision(key, seen)], then);
-        if let Err(error) = self.batcher.plain(txn).await {
+        if let Err(error) = self.batcher.end(txn).await {
             tracing::warn!(job = %run.job, %error, "a run's record cannot be removed yet; its caretaker will");
         }
         self.beside.leave(run.run);

@@ -1,8 +1,10 @@
 //! Sends transactions in nested batches: the guarded ones under a comparison of this worker's own registration, so
 //! that a lapsed lease decides nothing, the others beside them.
 //!
-//! A lone transaction is sent at once. While batches are in flight the next one fills. Each transaction has its
-//! own outcome. A batch whose answer was lost is sent again until the answer is definite: every transaction here
+//! A lone transaction is sent at once. While one batch is in flight the next one fills, as with Nagle's algorithm: a
+//! transaction costs the store more by itself than nested. It follows when the one before it is back, when it is full,
+//! or when its first transaction has waited for [`PATIENCE`]. Ends of runs, for which hardly anybody waits, also keep
+//! a distance of [`PACE`] from the batch before. Each transaction has its own outcome. A batch whose answer was lost is sent again until the answer is definite: every transaction here
 //! recognises its own earlier success (see [`super::outcome`]). A batch that is refused is halved, so that one bad
 //! transaction does not fail its neighbours.
 //!
@@ -19,8 +21,12 @@ use std::{
 use common::store::{
     Compare, MAX_TXN_OPS, Op, OpOutcome, Revision, Store, StoreError, Txn, TxnOutcome, key::Keys,
 };
-use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Session;
@@ -34,6 +40,12 @@ const BATCH: usize = MAX_TXN_OPS - 1;
 
 /// Callers wait beyond this: the store is the bottleneck then, and a longer queue would not help.
 const QUEUED: usize = 16 * BATCH;
+
+/// What waits for a batch in flight, waits no longer: an answer may be lost, or the store be slow.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Between the beginnings of two batches, the second with nothing but ends of runs.
+const PACE: Duration = Duration::from_millis(5);
 
 /// Between two tries while the store is away.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
@@ -58,6 +70,8 @@ pub enum BatchError {
 struct Request {
     txn: Txn,
     guard: Option<Session>,
+    /// It may wait for others of its kind.
+    patient: bool,
     /// How often the store had been restored when this was asked for.
     restores: u64,
     answer: oneshot::Sender<Result<TxnOutcome, BatchError>>,
@@ -80,32 +94,34 @@ impl Batcher {
         shutdown: CancellationToken,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUED);
-        let sending = Sending {
-            store,
-            keys,
-            load: load.clone(),
-            seen: Arc::default(),
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT)),
-            tracker: tracker.clone(),
-        };
+        let sending =
+            Sending { store, keys, load: load.clone(), seen: Arc::default(), tracker: tracker.clone() };
         tracker.spawn(sending.run(receiver, shutdown));
         Self { sender, load }
     }
 
     /// Does a transaction only while the session lives.
     pub async fn guarded(&self, txn: Txn, session: &Session) -> Result<TxnOutcome, BatchError> {
-        self.send(txn, Some(session.clone())).await
+        self.send(txn, Some(session.clone()), false).await
     }
 
     /// Does a transaction that carries its own proof, such as the revision of a lock that is ours.
     pub async fn plain(&self, txn: Txn) -> Result<TxnOutcome, BatchError> {
-        self.send(txn, None).await
+        self.send(txn, None, false).await
     }
 
-    async fn send(&self, txn: Txn, guard: Option<Session>) -> Result<TxnOutcome, BatchError> {
+    /// The same for the end of a run: it may go a little later, with the ends of others.
+    pub async fn end(&self, txn: Txn) -> Result<TxnOutcome, BatchError> {
+        self.send(txn, None, true).await
+    }
+
+    async fn send(&self, txn: Txn, guard: Option<Session>, patient: bool) -> Result<TxnOutcome, BatchError> {
         let (answer, received) = oneshot::channel();
         let restores = self.load.restores();
-        self.sender.send(Request { txn, guard, restores, answer }).await.map_err(|_| BatchError::Closed)?;
+        self.sender
+            .send(Request { txn, guard, patient, restores, answer })
+            .await
+            .map_err(|_| BatchError::Closed)?;
         received.await.unwrap_or(Err(BatchError::Closed))
     }
 }
@@ -123,31 +139,57 @@ struct Sending {
     keys: Keys,
     load: Arc<Load>,
     seen: Arc<Mutex<Seen>>,
-    in_flight: Arc<Semaphore>,
     tracker: TaskTracker,
 }
 
 impl Sending {
     async fn run(self, mut receiver: mpsc::Receiver<Request>, shutdown: CancellationToken) {
+        let mut in_flight = FuturesUnordered::new();
+        let (mut batch, mut since): (Vec<Request>, _) = (Vec::with_capacity(BATCH), Instant::now());
+        let mut paced = since;
         loop {
-            // The permit first: while all are taken, the queue fills and the next batch grows.
-            let Ok(permit) = self.in_flight.clone().acquire_owned().await else { return };
-            let mut batch = Vec::with_capacity(BATCH);
+            let room = BATCH - batch.len();
+            let (is_empty, is_full) = (batch.is_empty(), room == 0);
+            let due = match (is_full, in_flight.is_empty()) {
+                (true, _) => since,
+                (false, false) => since + PATIENCE,
+                (false, true) if batch.iter().all(|request| request.patient) => paced,
+                (false, true) => since,
+            };
+            let is_due = due <= Instant::now();
+            if !is_empty && is_due && in_flight.len() < IN_FLIGHT {
+                let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                paced = Instant::now() + PACE;
+                in_flight.push(self.start(batch, shutdown.clone()));
+                continue;
+            }
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                count = receiver.recv_many(&mut batch, BATCH) => if count == 0 { return },
-            }
-            let (sending, ending) = (self.clone(), shutdown.clone());
-            self.tracker.spawn(async move {
-                tokio::select! {
-                    biased;
-                    () = sending.send(batch) => {}
-                    () = ending.cancelled() => {}
+                _ = in_flight.next(), if !in_flight.is_empty() => {}
+                count = receiver.recv_many(&mut batch, room), if !is_full => {
+                    if count == 0 {
+                        return;
+                    }
+                    if is_empty {
+                        since = Instant::now();
+                    }
                 }
-                drop(permit);
-            });
+                () = sleep_until(due), if !is_empty && !is_due => {}
+            }
         }
+    }
+
+    /// Sends a batch on a task of its own, which ends early when the worker does.
+    fn start(&self, batch: Vec<Request>, shutdown: CancellationToken) -> JoinHandle<()> {
+        let sending = self.clone();
+        self.tracker.spawn(async move {
+            tokio::select! {
+                biased;
+                () = sending.send(batch) => {}
+                () = shutdown.cancelled() => {}
+            }
+        })
     }
 
     fn send(&self, batch: Vec<Request>) -> BoxFuture<'_, ()> {
@@ -306,7 +348,10 @@ fn answer(batch: Vec<Request>, outcome: &TxnOutcome) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
 
     use async_trait::async_trait;
     use common::{
@@ -334,6 +379,10 @@ mod tests {
     struct Restored {
         now: Mutex<Arc<EmbeddedStore>>,
         fault: Mutex<Fault>,
+        /// How many transactions it was sent.
+        sent: AtomicUsize,
+        /// How long it takes for one.
+        takes: Mutex<Duration>,
     }
 
     impl Restored {
@@ -363,6 +412,9 @@ mod tests {
         }
 
         async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+            self.sent.fetch_add(1, Ordering::SeqCst);
+            let takes = *self.takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
             let fault = std::mem::replace(&mut *self.fault.lock().unwrap(), Fault::None);
             if matches!(fault, Fault::None) {
                 return self.store().txn(txn).await;
@@ -408,6 +460,8 @@ mod tests {
             let store = Arc::new(Restored {
                 now: Mutex::new(Arc::new(EmbeddedStore::in_memory())),
                 fault: Mutex::new(Fault::None),
+                sent: AtomicUsize::new(0),
+                takes: Mutex::default(),
             });
             let keys = Keys::new("/quorate/").unwrap();
             let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
@@ -437,6 +491,49 @@ mod tests {
         fn drop(&mut self) {
             self.ending.cancel();
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_alone_is_sent_at_once_and_what_comes_by_and_by_goes_together() {
+        let ms = Duration::from_millis;
+        let bench = Bench::start(Load::new(1)).await;
+        let session = bench.session().await;
+        tokio::time::sleep(PACE).await;
+        let begun = Instant::now();
+        bench.batcher.end(bench.put(6)).await.unwrap();
+        bench.batcher.guarded(bench.put(7), &session).await.unwrap();
+        bench.batcher.plain(bench.put(8)).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO, "none waits: only another end would");
+
+        // Ends keep their distance, also from a store that answers at once.
+        let by_and_by = async |first: u8| {
+            let before = bench.store.sent.load(Ordering::SeqCst);
+            let ends = (0..50).map(|n| {
+                let bench = &bench;
+                async move {
+                    tokio::time::sleep(ms(u64::from(n))).await;
+                    bench.batcher.end(bench.put(first + n)).await.unwrap();
+                }
+            });
+            futures::future::join_all(ends).await;
+            bench.store.sent.load(Ordering::SeqCst) - before
+        };
+        let sent = by_and_by(10).await;
+        assert!((8..=12).contains(&sent), "{sent} batches in 50 ms");
+
+        // The store takes long: the next batch waits for its answer, but not longer than its patience.
+        *bench.store.takes.lock().unwrap() = ms(7);
+        let sent = by_and_by(70).await;
+        assert!((6..=9).contains(&sent), "{sent} batches in 50 ms");
+        *bench.store.takes.lock().unwrap() = ms(60);
+        let (first, second) = (bench.batcher.plain(bench.put(130)), async {
+            tokio::time::sleep(ms(1)).await;
+            let begun = Instant::now();
+            bench.batcher.plain(bench.put(131)).await.unwrap();
+            begun.elapsed()
+        });
+        let (_, took) = futures::join!(first, second);
+        assert_eq!(took, PATIENCE + ms(60), "not behind the answer to the first");
     }
 
     #[tokio::test]
