@@ -22,12 +22,14 @@ mod describe;
 mod error;
 mod field;
 mod parser;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod zone;
 
 pub use self::error::ScheduleError;
 pub use self::parser::MAX_EXPRESSION_BYTES;
+pub use self::shared::SharedSchedules;
 pub use self::zone::{ZoneError, parse_zone};
 
 use self::calendar::Expression;
@@ -179,6 +181,11 @@ impl Schedule {
     /// The zone of cron expressions; an interval and an instant have none.
     pub fn zone(&self) -> Option<Tz> {
         self.0.zone
+    }
+
+    /// True while somebody else has a clone of it.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     fn next_second(&self, from: i64) -> Option<i64> {

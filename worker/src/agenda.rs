@@ -7,7 +7,13 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use common::{id::JobName, job::Job, schedule::Schedule, store::Revision, tick::Tick};
+use common::{
+    id::JobName,
+    job::{Job, JobError},
+    schedule::{Schedule, SharedSchedules},
+    store::Revision,
+    tick::Tick,
+};
 
 /// A job as a worker goes by it.
 #[derive(Debug)]
@@ -58,6 +64,7 @@ pub struct Agenda {
     vacant: Vec<usize>,
     seconds: BTreeMap<i64, Vec<(usize, u64)>>,
     generation: u64,
+    schedules: SharedSchedules,
 }
 
 #[derive(Debug)]
@@ -70,6 +77,11 @@ struct Line {
 }
 
 impl Agenda {
+    /// A job's schedule, which equal triggers share.
+    pub fn schedule_of(&mut self, job: &Job) -> Result<Option<Schedule>, JobError> {
+        self.schedules.of(&job.trigger)
+    }
+
     /// Puts a job in, or in place of what it was. Its ticks count from `since`, exclusive; if it had the same
     /// trigger before, they go on from where they were.
     pub fn put(&mut self, planned: Arc<Planned>, since: DateTime<Utc>) {

@@ -5,7 +5,10 @@
 //! When the workers change, all locks are listed: some may be of jobs that are gone. Now and then a worker reads those
 //! of its own jobs, so that all workers together read each lock once, however many they are.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use common::{
     id::JobName,
@@ -30,6 +33,9 @@ const WHOLE: u32 = 20;
 
 /// After a change, once things have been quiet for so long.
 const SETTLED: Duration = Duration::from_millis(300);
+
+/// Locks read at a time: few enough that they weigh nothing beside the jobs.
+const PAGE: usize = 10_000;
 
 /// A tick this young is left to the path of due ticks.
 const YOUNG: chrono::Duration = chrono::Duration::seconds(2);
@@ -78,19 +84,23 @@ impl Desk {
             return Ok(());
         }
         let view = self.registry.view();
-        let first = |job: &JobName, placement: &Placement| {
-            view.candidates.rank_of(&self.config.id, job, placement) == Some(0)
+        let first =
+            |job: &JobName| view.candidates.rank_of(&self.config.id, job, &Placement::default()) == Some(0);
+        let rank = |job: &Job| view.candidates.rank_of(&self.config.id, &job.name, &job.placement);
+        let mut own = {
+            let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+            agenda.ranked(0, view.candidates.view(), rank)
         };
+        own.sort_unstable_by(|one, other| one.job.name.cmp(&other.job.name));
         if whole {
-            self.pass_all(first).await?;
+            self.pass_all(own, first).await?;
         } else {
-            let rank = |job: &Job| view.candidates.rank_of(&self.config.id, &job.name, &job.placement);
-            self.pass_own(view.candidates.view(), rank).await?;
+            self.pass_own(&own).await?;
         }
         let (runs, _) = list_all(&*self.store, &self.config.keys.runs).await?;
         for entry in runs {
             if let Ok(held) = Held::decode(&entry.value)
-                && (first(&held.job, &Placement::default()) || self.is_phantom_beside(&held))
+                && (first(&held.job) || self.is_phantom_beside(&held))
             {
                 self.free_beside(&held, entry.mod_revision).await;
             }
@@ -98,56 +108,50 @@ impl Desk {
         Ok(())
     }
 
-    /// All locks that there are, and those that there should be.
+    /// All locks that there are, page by page, and those that there should be. `own` are the jobs that this worker ranks
+    /// first for, in the order of their names, which is the locks' order; `first` says so of a job that is gone.
     async fn pass_all(
         self: &Arc<Self>,
-        first: impl Fn(&JobName, &Placement) -> bool,
+        own: Vec<Arc<Planned>>,
+        first: impl Fn(&JobName) -> bool,
     ) -> Result<(), StoreError> {
-        let keys = &self.config.keys;
-        let (locks, _) = list_all(&*self.store, &keys.locks).await?;
-        let mut with_lock = std::collections::HashSet::with_capacity(locks.len());
-        for entry in &locks {
-            let Some(job) = keys.locks.name(&entry.key).and_then(|name| name.parse::<JobName>().ok()) else {
-                continue;
-            };
-            let planned = self.planned(&job);
-            let anywhere = Placement::default();
-            let placement = planned.as_ref().map_or(&anywhere, |planned| &planned.job.placement);
-            // Most locks are others' to look after: only the own ones are decoded.
-            if first(&job, placement)
-                && let Some(seen) = claim::seen(entry)
-            {
-                match planned {
-                    Some(planned) => self.look_after(&planned, seen).await,
-                    None => self.look_after_gone(&job, seen).await,
+        let locks = &self.config.keys.locks;
+        let mut own = own.into_iter().peekable();
+        let (mut without, mut after) = (Vec::new(), None);
+        loop {
+            // Each page as it stands now: each lock is dealt with by itself, under a comparison of its own revision.
+            let page = self.store.list(locks, after.as_ref(), PAGE, None).await?;
+            for entry in &page.entries {
+                let Some(name) = locks.name(&entry.key) else { continue };
+                while let Some(planned) = own.next_if(|planned| planned.job.name.as_str() < name) {
+                    without.push(planned);
+                }
+                // Most locks are others' to look after: only the own ones are decoded.
+                if let Some(planned) = own.next_if(|planned| planned.job.name.as_str() == name) {
+                    if let Some(seen) = claim::seen(entry) {
+                        self.look_after(&planned.job.name, seen).await;
+                    }
+                } else if let Ok(job) = name.parse::<JobName>()
+                    && self.planned(&job).is_none()
+                    && first(&job)
+                    && let Some(seen) = claim::seen(entry)
+                {
+                    self.look_after_gone(&job, seen).await;
                 }
             }
-            with_lock.insert(job);
-        }
-        let mut without: Vec<Arc<Planned>> = {
-            let agenda = self.agenda.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            agenda.jobs().filter(|planned| !with_lock.contains(&planned.job.name)).cloned().collect()
-        };
-        without.sort_by(|one, other| one.job.name.cmp(&other.job.name));
-        for planned in without {
-            if first(&planned.job.name, &planned.job.placement) {
-                self.create_lock(&planned).await;
+            after = page.entries.last().map(|entry| entry.key.clone()).filter(|_| page.more);
+            if after.is_none() {
+                break;
             }
+        }
+        for planned in without.into_iter().chain(own) {
+            self.create_lock(&planned).await;
         }
         Ok(())
     }
 
     /// The locks of the jobs that this worker ranks first for.
-    async fn pass_own(
-        self: &Arc<Self>,
-        view: u64,
-        rank: impl Fn(&Job) -> Option<usize>,
-    ) -> Result<(), StoreError> {
-        let mut own = {
-            let mut agenda = self.agenda.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            agenda.ranked(0, view, rank)
-        };
-        own.sort_unstable_by(|one, other| one.job.name.cmp(&other.job.name));
+    async fn pass_own(self: &Arc<Self>, own: &[Arc<Planned>]) -> Result<(), StoreError> {
         for jobs in own.chunks(MAX_TXN_OPS) {
             let gets = jobs.iter().map(|planned| Op::Get(self.config.keys.lock(&planned.job.name)));
             let read = self.store.txn(Txn::when(Vec::new(), gets.collect())).await?;
@@ -155,7 +159,7 @@ impl Desk {
                 match read.got(n) {
                     Some(entry) => {
                         if let Some(seen) = claim::seen(entry) {
-                            self.look_after(planned, seen).await;
+                            self.look_after(&planned.job.name, seen).await;
                         }
                     }
                     None => self.create_lock(planned).await,
@@ -165,8 +169,9 @@ impl Desk {
         Ok(())
     }
 
-    /// One job that this worker ranks first for.
-    async fn look_after(self: &Arc<Self>, planned: &Arc<Planned>, seen: Seen) {
+    /// One job that this worker ranks first for, as it stands now: a pass may take long.
+    async fn look_after(self: &Arc<Self>, job: &JobName, seen: Seen) {
+        let Some(planned) = self.planned(job) else { return self.look_after_gone(job, seen).await };
         match seen.lock {
             Lock::Held(held) => self.free_if_gone(Some(&planned.job), &held, seen.revision).await,
             Lock::Free(free) => {

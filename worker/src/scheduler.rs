@@ -175,7 +175,7 @@ impl Desk {
         }
         let now = self.clock.now();
         let planned = StoredJob::decode(name, &entry.value).and_then(|stored| {
-            let schedule = stored.job.schedule()?;
+            let schedule = agenda.schedule_of(&stored.job)?;
             let since = stored.saved.unwrap_or(now).clamp(now - LOOK_BACK, now);
             let revision = entry.mod_revision;
             let (job, paused) = (Arc::new(stored.job), stored.paused);

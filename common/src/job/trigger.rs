@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// When a job is due.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Fields", into = "Fields")]
 pub enum Trigger {
     /// At the instants of any of these expressions, in a time zone.
@@ -165,7 +165,7 @@ impl Trigger {
 
     /// The instants; `None` for a job that only people start. A trigger that was never saved by a manager (one
     /// written by hand) counts in UTC and from 1970.
-    pub(super) fn schedule(&self) -> Result<Option<Schedule>, JobError> {
+    pub(crate) fn schedule(&self) -> Result<Option<Schedule>, JobError> {
         match self {
             Self::Cron { expressions, zone, anchor } => {
                 Schedule::cron(expressions, zone.unwrap_or(Tz::UTC), anchor.unwrap_or_default())
