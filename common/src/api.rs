@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 pub use job::{JobList, JobStatus, JobView, Preview, PreviewRequest, RunRequested};
 pub use problem::Problem;
-pub use run::{OutputView, RunAttempt, RunList, RunView};
+pub use run::{LateRuns, LatenessView, OutputView, RunAttempt, RunList, RunView};
 pub use worker::{WorkerList, WorkerView};
 
 mod job;

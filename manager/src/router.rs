@@ -57,6 +57,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/validate", post(preview::validate))
         .route("/preview", post(preview::preview))
         .route("/runs", get(runs::list))
+        .route("/runs/lateness", get(runs::lateness))
         .route("/runs/{run}", get(runs::show))
         .route("/runs/{run}/output", get(runs::output))
         .route("/runs/{run}/kill", post(runs::kill))

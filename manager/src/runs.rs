@@ -28,6 +28,7 @@ pub(crate) struct RunFilter {
     pub(crate) limit: usize,
 }
 
+pub(crate) mod lateness;
 pub(crate) mod output;
 
 /// A position in the list: those that have not ended come first, newest planned first, then the run log's.

@@ -41,6 +41,7 @@ async fn a_job_made_in_the_page_fires_and_its_output_can_be_read() -> Result<()>
     browser.screenshot("run").await?;
     browser.click("[data-tab=runs]").await?;
     browser.count("[data-test=run]", |count| count >= 2).await?;
+    browser.text("[data-test=lateness-line]", |text| text.contains("runs by schedule half started")).await?;
     browser.screenshot("runs").await?;
     browser.click("[data-tab=workers]").await?;
     browser.text("[data-test=worker] [data-test=readiness]", |text| text == "ready").await?;

@@ -84,6 +84,7 @@ export const jobs = {
 };
 
 export const runs = {
+  lateness: (fields, signal) => call(`/runs/lateness${query(fields)}`, { signal }),
   list: (fields, signal) => call(`/runs${query(fields)}`, { signal }),
   get: (run, signal) => call(at("runs", run), { signal }),
   // Without an attempt: of the newest one.

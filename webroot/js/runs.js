@@ -74,6 +74,36 @@ function filters(parameters, changed) {
   return root;
 }
 
+// Null where it cannot be told: only the run log knows it, and the list goes without.
+async function latenessOf(fields, signal) {
+  try {
+    return await runs.lateness(fields, signal);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return null;
+  }
+}
+
+const bound = (ms) => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`);
+
+// How late the newest runs by schedule started: one line, and a bar for each bound.
+function latenessPanel() {
+  const line = el("p", { class: "small text-secondary mb-1", "data-test": "lateness-line" });
+  const bars = el("dl", { class: "lateness" });
+  const root = el("section", { "aria-label": "How late runs start", "data-test": "lateness", hidden: true }, line, bars);
+  const show = (seen) => {
+    setHidden(root, !seen?.runs);
+    if (!seen?.runs) return;
+    const [half, most, latest] = [seen.p50_ms, seen.p99_ms, seen.most_ms].map(duration);
+    setText(line, `Of the newest ${seen.runs} runs by schedule half started within ${half} of their time, 99 of 100 within ${most}, the latest after ${latest}.`);
+    bars.replaceChildren(...seen.counts.map(({ to_ms: to, runs: count }, n) => {
+      const name = to === null ? `over ${bound(seen.counts[n - 1].to_ms)}` : `to ${bound(to)}`;
+      return el("div", {}, el("dt", { text: name }), el("dd", {}, el("meter", { min: 0, max: seen.runs, value: count, "aria-label": name }), ` ${count}`));
+    }));
+  };
+  return { root, show };
+}
+
 export function showRuns(root, life, parameters) {
   const wanted = { job: parameters.get("job"), state: parameters.get("state"), worker: parameters.get("worker") };
   const wrong = trouble("runs-error");
@@ -85,10 +115,13 @@ export function showRuns(root, life, parameters) {
   none.append(filtered ? "No run is like this." : "Nothing has run yet. A run shows up here when a job's time comes, or when somebody presses ",
     filtered ? "" : el("a", { href: "#/jobs" }, "Run now"), filtered ? "" : ".");
   const more = el("button", { class: "btn btn-outline-secondary", type: "button", "data-test": "more", hidden: true }, "More");
+  const lateness = latenessPanel();
   let count = PAGE;
   const refresh = life.every(REFRESH, async (signal) => {
     try {
-      const { items, next } = await pages(runs.list, wanted, count, signal);
+      const asked = { job: wanted.job, worker: wanted.worker };
+      const [{ items, next }, late] = await Promise.all([pages(runs.list, wanted, count, signal), latenessOf(asked, signal)]);
+      lateness.show(late);
       wrong.say("");
       keyed(body, items, (run) => run.run + "/" + run.attempt, row);
       setHidden(table, items.length === 0);
@@ -112,5 +145,5 @@ export function showRuns(root, life, parameters) {
   if (wanted.job) {
     root.append(el("p", { class: "small" }, el("a", { href: ticksOf(wanted.job), "data-test": "to-ticks" }, `Ticks of ${wanted.job}`), ": also those that no run came of."));
   }
-  root.append(wrong.root, table, none, more);
+  root.append(wrong.root, lateness.root, table, none, more);
 }

@@ -50,6 +50,34 @@ pub struct RunView {
 /// A page of runs, newest first.
 pub type RunList = List<RunView>;
 
+/// How late the newest runs started after their ticks: those by schedule, first attempts, that did start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatenessView {
+    /// So many runs.
+    pub runs: usize,
+    /// The earliest and the latest of their ticks, RFC 3339; null without runs, as all that follows.
+    pub from: Option<String>,
+    /// See `from`.
+    pub to: Option<String>,
+    /// Half of them were at most so late, in milliseconds.
+    pub p50_ms: Option<i64>,
+    /// 99 of 100 were at most so late.
+    pub p99_ms: Option<i64>,
+    /// The latest of them.
+    pub most_ms: Option<i64>,
+    /// How many were how late, by growing bounds.
+    pub counts: Vec<LateRuns>,
+}
+
+/// The runs that were later than the bound before, and not later than this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateRuns {
+    /// In milliseconds; null: whatever is later.
+    pub to_ms: Option<i64>,
+    /// So many.
+    pub runs: usize,
+}
+
 /// One run with all its attempts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunAttempt {

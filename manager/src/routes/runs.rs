@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Json, extract::State, http::StatusCode};
 use common::{
-    api::{OutputView, RunAttempt, RunList, RunRequested},
+    api::{LatenessView, OutputView, RunAttempt, RunList, RunRequested},
     id::RunId,
 };
 use tokio::time::{Instant, sleep};
@@ -14,7 +14,7 @@ use crate::{
     input::{Named, NoParams, Params},
     kills,
     problem::ApiError,
-    runs::{self, RunFilter, output as outputs},
+    runs::{self, RunFilter, lateness as latenesses, output as outputs},
     state::App,
 };
 
@@ -41,6 +41,15 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Res
     };
     params.done()?;
     runs::list(&app, &filter).await.map(Json)
+}
+
+pub(crate) async fn lateness(
+    State(app): State<Arc<App>>,
+    mut params: Params,
+) -> Result<Json<LatenessView>, ApiError> {
+    let (job, worker) = (params.text("job"), params.text("worker"));
+    params.done()?;
+    latenesses::of_newest(&app, job, worker).await.map(Json)
 }
 
 pub(crate) async fn show(

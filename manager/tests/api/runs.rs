@@ -5,7 +5,7 @@ use common::{
     lock::Lock,
     queue::{Kill, Wanted},
     run::{Cause, RunState},
-    runlog::{Author, LogEntry, Piece, RunRecord, Stream},
+    runlog::{Author, LogEntry, Piece, RunLog as _, RunRecord, Stream},
 };
 use serde_json::json;
 
@@ -201,4 +201,39 @@ async fn the_output_of_a_running_run_comes_from_its_worker() {
     );
     let shown = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
     assert_eq!((&shown["state"], &shown["worker"]), (&json!("running"), &json!("w1")));
+}
+
+#[tokio::test]
+async fn the_newest_runs_by_schedule_tell_how_late_they_started() {
+    let bench = Bench::start().await;
+    let path = "/api/v1/runs/lateness";
+    let none = bench.get(path).await.json();
+    assert_eq!((&none["runs"], &none["p50_ms"]), (&json!(0), &json!(null)), "{none}");
+    let late = |n: u8, ms: i64| {
+        let record = record("a", &run_id(n), &format!("2026-11-22T00:00:{n:02}Z"), RunState::Failed);
+        RunRecord { start_time: record.plan_time + ms, ..record }
+    };
+    let mut records: Vec<RunRecord> = (1..=9).map(|n| late(n, 1)).collect();
+    records.push(late(10, 2_500));
+    // Late by intent, or never started: not counted.
+    records.push(RunRecord { trigger: Cause::Manual, ..late(11, 60_000) });
+    records.push(RunRecord { attempt: 2, ..late(12, 60_000) });
+    records.push(RunRecord { exit_code: None, ..late(13, 60_000) });
+    records.push(RunRecord { job_name: "b".parse().unwrap(), ..late(14, 7) });
+    let entries: Vec<LogEntry> = records.into_iter().map(|record| LogEntry::Run(Box::new(record))).collect();
+    bench.runlog.append(&entries).await.unwrap();
+
+    let seen = bench.get(&format!("{path}?job=a")).await.json();
+    let expected = json!({
+        "runs": 10, "from": "2026-11-22T00:00:01.000Z", "to": "2026-11-22T00:00:10.000Z",
+        "p50_ms": 1, "p99_ms": 2500, "most_ms": 2500,
+        "counts": [
+            {"to_ms": 1, "runs": 9}, {"to_ms": 10, "runs": 0}, {"to_ms": 100, "runs": 0},
+            {"to_ms": 1000, "runs": 0}, {"to_ms": 10000, "runs": 1}, {"to_ms": null, "runs": 0},
+        ],
+    });
+    assert_eq!(seen, expected);
+    assert_eq!(bench.get(path).await.json()["runs"], 11);
+    let wrong = bench.get(&format!("{path}?jobs=a")).await;
+    assert_eq!(wrong.status, 400, "{wrong:?}");
 }
