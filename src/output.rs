@@ -121,12 +121,13 @@ fn cut(text: &str, widest: usize) -> String {
     text.chars().take(widest - 1).chain(['…']).collect()
 }
 
-/// An instant as it lies from now: `in 5m`, `3h ago`. What is no instant stays as it is.
+/// An instant as it lies from now: `in 5m`, `3h ago`; `now` within a second. What is no instant stays as it is.
 pub(crate) fn relative(instant: &str, now: DateTime<Utc>) -> String {
     let Ok(instant) = DateTime::parse_from_rfc3339(instant) else { return instant.to_owned() };
     let seconds = instant.with_timezone(&Utc).signed_duration_since(now).num_seconds();
     let length = match seconds.unsigned_abs() {
-        seconds @ 0..60 => format!("{seconds}s"),
+        0 => return "now".to_owned(),
+        seconds @ 1..60 => format!("{seconds}s"),
         seconds @ 60..3600 => format!("{}m", seconds / 60),
         seconds @ 3600..172_800 => format!("{}h", seconds / 3600),
         seconds => format!("{}d", seconds / 86_400),
@@ -154,6 +155,7 @@ mod tests {
         let now = DateTime::parse_from_rfc3339("2026-11-22T01:00:00Z").unwrap().to_utc();
         for (instant, text) in [
             ("2026-11-22T01:00:05.000Z", "in 5s"),
+            ("2026-11-22T00:59:59.300Z", "now"),
             ("2026-11-22T00:00:00Z", "1h ago"),
             ("2026-11-25T01:00:00Z", "in 3d"),
             ("never", "never"),

@@ -89,12 +89,17 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn span(&mut self, key: &str, shortest: Duration, longest: Duration) -> Duration {
+        self.span_or(key, shortest, longest, "")
+    }
+
+    /// A span; `or` is what else is allowed, for the message.
+    fn span_or(&mut self, key: &str, shortest: Duration, longest: Duration, or: &str) -> Duration {
         self.parse(key, shortest, |text| {
-            let Span(span) = text.parse().map_err(|error: common::span::SpanError| error.to_string())?;
+            let Span(span) = text.parse().map_err(|error: common::span::SpanError| format!("{error}{or}"))?;
             if (shortest..=longest).contains(&span) {
                 Ok(span)
             } else {
-                Err(format!("{text:?} is not between {} and {}", Span(shortest), Span(longest)))
+                Err(format!("{text:?} is not between {} and {}{or}", Span(shortest), Span(longest)))
             }
         })
     }
@@ -106,7 +111,11 @@ impl<'a> Reader<'a> {
         shortest: Duration,
         longest: Duration,
     ) -> Option<Duration> {
-        if self.text(key) == Some("all") { None } else { Some(self.span(key, shortest, longest)) }
+        if self.text(key) == Some("all") {
+            None
+        } else {
+            Some(self.span_or(key, shortest, longest, ", or all"))
+        }
     }
 
     /// Where to listen. Without authentication nobody is served beyond this machine, unless that was asked for.

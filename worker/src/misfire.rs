@@ -239,16 +239,8 @@ impl Desk {
         outcome: TickOutcome,
         reason: &str,
     ) {
-        let record = TickRecord {
-            job_name: job.clone(),
-            from: ticks.from,
-            to: ticks.to,
-            count: ticks.count,
-            outcome,
-            reason: reason.to_owned(),
-            worker: self.config.id.clone(),
-            expires: self.expires(self.clock.now()),
-        };
+        let expires = self.expires(self.clock.now());
+        let record = TickRecord { expires, ..TickRecord::of(job, ticks, outcome, reason, &self.config.id) };
         metrics::counter!("quorate_ticks_without_run_total", "outcome" => outcome.name())
             .increment(ticks.count);
         self.spool.keep(LogEntry::Ticks(record)).await;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobName, RunId, WorkerId},
+    lock::Stretch,
     run::{Cause, RunState},
     tick::Tick,
 };
@@ -147,6 +148,20 @@ pub struct TickRecord {
 }
 
 impl TickRecord {
+    /// The record of a stretch that a worker tells of; nothing says yet when it may be removed.
+    pub fn of(job: &JobName, ticks: &Stretch, outcome: TickOutcome, reason: &str, worker: &WorkerId) -> Self {
+        Self {
+            job_name: job.clone(),
+            from: ticks.from,
+            to: ticks.to,
+            count: ticks.count,
+            outcome,
+            reason: reason.to_owned(),
+            worker: worker.clone(),
+            expires: 0,
+        }
+    }
+
     /// The record's id: job, last tick and outcome. The same stretch told twice is one record; when a stretch
     /// with the same end is told again, the later telling stands.
     pub fn id(&self) -> String {

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use common::{
-    id::{JobName, RunId, WorkerId},
+    id::{RunId, WorkerId},
     lock::Stretch,
     queue::Passed,
     runlog::{Outputs, RunQuery, RunRecord, TickOutcome, TickQuery, TickRecord},
@@ -134,7 +134,7 @@ fn active(
 fn untold(snapshot: &JobSnapshot, told: &[TickRecord]) -> Vec<TickRecord> {
     let Some(run) = snapshot.lock.as_ref().and_then(|lock| lock.held.as_ref()) else { return Vec::new() };
     let record = |stretch: &Stretch, outcome, reason: &str| {
-        record(&run.held.job, stretch, outcome, reason, &run.held.worker)
+        TickRecord::of(&run.held.job, stretch, outcome, reason, &run.held.worker)
     };
     let (skipped, missed) = (run.held.last_skip.iter(), run.held.missed.iter());
     let skipped = skipped.map(|stretch| record(stretch, TickOutcome::Skipped, "the run before it executes"));
@@ -152,28 +152,8 @@ async fn passed(app: &App, job: &str) -> Vec<TickRecord> {
     let Ok(worker) = app.config.id.parse::<WorkerId>() else { return Vec::new() };
     let named = entries.iter().filter_map(|entry| Passed::decode(&entry.value).ok());
     let of_job = named.filter(|passed| passed.job.as_str() == job);
-    of_job
-        .map(|passed| record(&passed.job, &passed.ticks, TickOutcome::Missed, &passed.reason, &worker))
-        .collect()
-}
-
-fn record(
-    job: &JobName,
-    ticks: &Stretch,
-    outcome: TickOutcome,
-    reason: &str,
-    worker: &WorkerId,
-) -> TickRecord {
-    TickRecord {
-        job_name: job.clone(),
-        from: ticks.from,
-        to: ticks.to,
-        count: ticks.count,
-        outcome,
-        reason: reason.to_owned(),
-        worker: worker.clone(),
-        expires: 0,
-    }
+    let missed = TickOutcome::Missed;
+    of_job.map(|passed| TickRecord::of(&passed.job, &passed.ticks, missed, &passed.reason, &worker)).collect()
 }
 
 impl From<RunRecord> for Attempt {
