@@ -17,6 +17,7 @@ mod failover;
 mod idle;
 mod late;
 mod list;
+mod members;
 mod memory;
 mod peers;
 mod plot;
@@ -103,6 +104,8 @@ enum Bench {
     Failover,
     /// Jobs of which none is due.
     Idle,
+    /// What it costs when a worker goes or comes.
+    Members,
     /// Run logs into MongoDB, against raw inserts.
     Ship,
     /// What more ticks, workers and jobs cost, as plots.
@@ -131,6 +134,7 @@ impl Bench {
             Self::Save => save::measure(amount).await,
             Self::Failover => failover::measure(amount).await,
             Self::Idle => idle::measure(amount).await,
+            Self::Members => members::measure(amount).await,
             Self::Ship => ship::measure(amount).await,
         }
     }
@@ -175,6 +179,9 @@ impl Options {
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     options.check()?;
+    if options.quorate.is_none() {
+        stage::build_program()?;
+    }
     let quorate = options.quorate.clone().map_or_else(stage::beside_this_program, Ok)?;
     let amount = Amount { seconds: options.seconds, workers: options.workers, jobs: options.jobs, quorate };
     if options.bench == Bench::Curves {

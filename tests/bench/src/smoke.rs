@@ -31,6 +31,7 @@ fn each_measurement_is_among_these() {
         Bench::Save,
         Bench::Failover,
         Bench::Idle,
+        Bench::Members,
         Bench::Ship,
     ];
     assert_eq!(Bench::All.each(), tested);
@@ -82,6 +83,11 @@ async fn shipments_are_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_jobs_are_measured() {
     measure(Bench::Idle, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_go_and_come_are_measured() {
+    measure(Bench::Members, 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

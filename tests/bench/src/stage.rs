@@ -308,6 +308,17 @@ pub(crate) fn second_in(ahead: chrono::Duration) -> DateTime<Utc> {
     DateTime::from_timestamp((now() + ahead).timestamp() + 1, 0).expect("a near instant")
 }
 
+/// Builds the program as this one was built, if cargo runs this: what is measured is to be what stands in the sources.
+pub(crate) fn build_program() -> anyhow::Result<()> {
+    let Some(cargo) = std::env::var_os("CARGO") else { return Ok(()) };
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    let built = std::process::Command::new(cargo)
+        .args(["build", "--locked", "--quiet", "--package", "quorate", "--profile", profile])
+        .status()?;
+    anyhow::ensure!(built.success(), "quorate cannot be built");
+    Ok(())
+}
+
 /// The program as it was built with this one.
 pub(crate) fn beside_this_program() -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe()?;

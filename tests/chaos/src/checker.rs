@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use common::{
     job::{Delivery, Overlap},
     run::{Cause, RunState},
-    runlog::TickOutcome,
+    runlog::{Author, TickOutcome},
     tick::Tick,
 };
 
@@ -350,12 +350,30 @@ impl Found<'_> {
     /// What ran is in the log, and what is in the log ran.
     fn log_against_truth(&mut self, job: &JobFacts<'_>, expectation: &Expectation) {
         let counts = |tick: Option<Tick>| tick.is_none_or(|tick| expectation.counts(tick));
-        let logged: HashSet<_> = job.runs.iter().map(|row| (row.run.as_str(), row.attempt)).collect();
+        let logged: HashMap<_, _> =
+            job.runs.iter().map(|row| ((row.run.as_str(), row.attempt), *row)).collect();
         let started: HashSet<_> = starts(job).map(|line| (line.run.as_str(), line.attempt)).collect();
         for line in starts(job).filter(|line| counts(line.tick)) {
-            if !logged.contains(&(line.run.as_str(), line.attempt)) {
-                self.say(Kind::LineWithoutRecord, format_args!("run {} on {}", line.run, line.worker));
+            match logged.get(&(line.run.as_str(), line.attempt)) {
+                None => {
+                    self.say(Kind::LineWithoutRecord, format_args!("run {} on {}", line.run, line.worker))
+                }
+                Some(row) if differs(line, row) => {
+                    self.say(Kind::Differs, format_args!("run {} on {}: {row:?}", line.run, line.worker));
+                }
+                Some(_) => {}
             }
+        }
+        let ends = || job.lines.iter().filter(|line| line.mark == Mark::End);
+        let ended: HashSet<_> = ends().map(|line| (line.run.as_str(), line.attempt)).collect();
+        // A job that says nothing at its end never does.
+        for row in job.runs.iter().filter(|row| counts(row.tick) && !ended.is_empty()) {
+            if row.state == RunState::Succeeded && !ended.contains(&(row.run.as_str(), row.attempt)) {
+                self.say(Kind::NoEnd, format_args!("run {} on {}", row.run, row.worker));
+            }
+        }
+        for row in job.ticks.iter().filter(|row| row.reason.is_empty()) {
+            self.say(Kind::NoReason, format_args!("{} to {}", row.from, row.to));
         }
         for row in job.runs.iter().filter(|row| counts(row.tick)) {
             let says_started = row.exit_code.is_some() || row.state == RunState::Succeeded;
@@ -364,6 +382,13 @@ impl Found<'_> {
             }
         }
     }
+}
+
+/// Whether a run's own record tells another story than the run. Who finds it lost knows the lock as it is then: with a
+/// newer token, if ticks were skipped meanwhile.
+fn differs(line: &Line, row: &RunRow) -> bool {
+    let same_fence = row.by == Author::Caretaker || row.fence == line.fence;
+    !same_fence || row.worker != line.worker || row.tick != line.tick
 }
 
 fn starts<'a>(job: &JobFacts<'a>) -> impl Iterator<Item = &'a Line> {

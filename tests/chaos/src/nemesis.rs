@@ -14,6 +14,8 @@ pub enum Nemesis {
     WorkerMachineKill,
     /// A manager is killed.
     ManagerKill,
+    /// A manager is stopped where it is, and goes on.
+    ManagerStop,
     /// A member of etcd is killed.
     EtcdMemberKill,
     /// The member that leads is killed.
@@ -49,7 +51,7 @@ pub enum Nemesis {
     Compaction,
     /// Jobs are edited, paused, deleted, made again and killed close to their ticks.
     Edit,
-    /// All workers are restarted in good order, one after the other.
+    /// All workers, managers and members of etcd are restarted, one after the other, ours in good order.
     RollingRestart,
 }
 
@@ -64,7 +66,7 @@ impl Nemesis {
         match self {
             Self::WorkerKill | Self::WorkerMachineKill => (ttl_ms / 10, ttl_ms * 3 / 2),
             Self::EtcdMemberKill | Self::EtcdLeaderKill => (2_000, ttl_ms.max(3_000)),
-            Self::WorkerStop => (1_000, (ttl_ms * 4).min(60_000)),
+            Self::WorkerStop | Self::ManagerStop => (1_000, (ttl_ms * 4).min(60_000)),
             Self::EtcdLeaderStop | Self::CaretakerStop => (ttl_ms + 1_000, ttl_ms + 4_000),
             Self::KillBeforeSpool => (1_000, ttl_ms),
             Self::EtcdFull => (1_000, ttl_ms + 4_000),

@@ -15,6 +15,7 @@ use crate::{
 #[command(name = "tests/chaos/run", max_term_width = 100)]
 pub struct Options {
     /// What is done to the cluster.
+    #[arg(default_value = "mixed")]
     pub scenario: Scenario,
     /// How long the jobs run, in seconds [default: the scenario's].
     #[arg(long, value_name = "N")]

@@ -73,6 +73,9 @@ pub struct TickRow {
     pub count: i64,
     /// What became of them.
     pub outcome: TickOutcome,
+    /// Why, in words.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// All that the scheduler says.

@@ -21,6 +21,12 @@ pub enum Kind {
     LineWithoutRecord,
     /// The run log says that a command was started, and it was not.
     RecordWithoutLine,
+    /// A run's record says another worker, tick or fencing token than the run itself.
+    Differs,
+    /// A run is on record as succeeded and did not come to its end.
+    NoEnd,
+    /// Ticks got no run, and the run log does not say why.
+    NoReason,
     /// A tick was skipped because its job ran.
     Skipped,
     /// A tick was skipped because its job's lock was held a while longer than its run: the record was being kept.
@@ -51,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::Doubled,
         Self::Gap,
         Self::Contradiction,
@@ -61,6 +67,9 @@ impl Kind {
         Self::Stray,
         Self::LineWithoutRecord,
         Self::RecordWithoutLine,
+        Self::Differs,
+        Self::NoEnd,
+        Self::NoReason,
         Self::Skipped,
         Self::SkippedHeld,
         Self::SkippedIdle,
@@ -88,6 +97,9 @@ impl Kind {
             Self::Stray => "strays",
             Self::LineWithoutRecord => "ran, not in the log",
             Self::RecordWithoutLine => "in the log, not run",
+            Self::Differs => "record differs",
+            Self::NoEnd => "succeeded without end",
+            Self::NoReason => "without a reason",
             Self::Skipped => "skipped, job ran",
             Self::SkippedHeld => "skipped, lock held",
             Self::SkippedIdle => "skipped, job idle",

@@ -1,6 +1,6 @@
 //! Each fault is planted in a world where all is well, and has to be found: it, and nothing else.
 
-use common::{lock::Lock, runlog::Author};
+use common::lock::Lock;
 
 use super::*;
 
@@ -46,7 +46,8 @@ fn row(second: i64) -> RunRow {
 }
 
 fn stretch(from: i64, to: i64, outcome: TickOutcome) -> TickRow {
-    TickRow { job: "a".into(), from: tick(from), to: tick(to), count: to - from + 1, outcome }
+    let (count, reason) = (to - from + 1, "the run before it executes".to_owned());
+    TickRow { job: "a".into(), from: tick(from), to: tick(to), count, outcome, reason }
 }
 
 struct World {
@@ -271,6 +272,39 @@ fn a_record_of_a_run_that_never_was_is_found() {
     let mut world = World::well();
     world.lines.remove(4);
     world.finds_only(Kind::RecordWithoutLine);
+}
+
+#[test]
+fn a_record_that_tells_another_story_than_its_run_is_found() {
+    for change in [
+        |row: &mut RunRow| row.fence += 1,
+        |row: &mut RunRow| row.worker = "w2".into(),
+        |row: &mut RunRow| row.tick = Some(tick(5)),
+    ] {
+        let mut world = World::well();
+        change(&mut world.records.runs[4]);
+        let found = world.report().findings;
+        assert!(found.contains_key(&Kind::Differs), "{found:?}");
+    }
+}
+
+#[test]
+fn a_success_without_its_end_is_found_where_the_others_have_one() {
+    let mut world = World::well();
+    for second in (0..10).rev() {
+        world.lines.insert(usize::try_from(second).unwrap() + 1, line(Mark::End, second));
+    }
+    assert!(world.report().findings.is_empty());
+    world.lines.remove(9);
+    world.finds_only(Kind::NoEnd);
+}
+
+#[test]
+fn ticks_without_a_run_and_without_a_reason_are_found() {
+    let mut world = World::without(4);
+    world.records.ticks.push(TickRow { reason: String::new(), ..stretch(4, 4, TickOutcome::Missed) });
+    let found = world.report().findings;
+    assert!(found.contains_key(&Kind::NoReason), "{found:?}");
 }
 
 #[test]

@@ -25,6 +25,9 @@ const SLOW: Duration = Duration::from_millis(300);
 /// Between two times that etcd is told to forget.
 const FORGET_EVERY: Duration = Duration::from_millis(500);
 
+/// A member of etcd is away for so long when all are restarted.
+const MEMBER_AWAY: Duration = Duration::from_secs(1);
+
 /// A worker that was told to end has this long: its runs last, and are killed after its grace.
 const ENDS_WITHIN: Duration = Duration::from_secs(90);
 
@@ -38,6 +41,7 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
         Nemesis::WorkerKill => kill_worker(trial, worker, lasts, Extent::Process).await?,
         Nemesis::WorkerMachineKill => kill_worker(trial, worker, lasts, Extent::Machine).await?,
         Nemesis::ManagerKill => kill_manager(trial, step.dice, lasts).await,
+        Nemesis::ManagerStop => stop_manager(trial, step.dice, lasts).await,
         Nemesis::EtcdMemberKill => {
             let n = step.dice % trial.cluster.etcd.size();
             kill_member(trial, n, lasts).await;
@@ -128,6 +132,14 @@ async fn kill_manager(trial: &mut Trial, dice: usize, lasts: Duration) {
     trial.cluster.manager(n).kill_9();
     sleep(lasts).await;
     trial.cluster.manager(n).spawn();
+    trial.cluster.wait_manager(n).await;
+}
+
+async fn stop_manager(trial: &mut Trial, dice: usize, lasts: Duration) {
+    let n = dice % trial.cluster.managers().len();
+    trial.cluster.manager(n).signal(Signal::SIGSTOP);
+    sleep(lasts).await;
+    trial.cluster.manager(n).signal(Signal::SIGCONT);
     trial.cluster.wait_manager(n).await;
 }
 
@@ -262,6 +274,17 @@ async fn rolling_restart(trial: &mut Trial) -> Result<()> {
             trial.require(false, "told to end, and still there", &id);
         }
         start_again(trial, n, earlier).await;
+    }
+    for n in 0..trial.cluster.managers().len() {
+        trial.cluster.manager(n).signal(Signal::SIGTERM);
+        if !trial.cluster.manager(n).wait_end(ENDS_WITHIN).await {
+            trial.require(false, "told to end, and still there", format_args!("m{}", n + 1));
+        }
+        trial.cluster.manager(n).spawn();
+        trial.cluster.wait_manager(n).await;
+    }
+    for n in 0..trial.cluster.etcd.size() {
+        kill_member(trial, n, MEMBER_AWAY).await;
     }
     Ok(())
 }
