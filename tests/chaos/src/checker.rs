@@ -364,14 +364,6 @@ impl Found<'_> {
                 Some(_) => {}
             }
         }
-        let ends = || job.lines.iter().filter(|line| line.mark == Mark::End);
-        let ended: HashSet<_> = ends().map(|line| (line.run.as_str(), line.attempt)).collect();
-        // A job that says nothing at its end never does.
-        for row in job.runs.iter().filter(|row| counts(row.tick) && !ended.is_empty()) {
-            if row.state == RunState::Succeeded && !ended.contains(&(row.run.as_str(), row.attempt)) {
-                self.say(Kind::NoEnd, format_args!("run {} on {}", row.run, row.worker));
-            }
-        }
         for row in job.ticks.iter().filter(|row| row.reason.is_empty()) {
             self.say(Kind::NoReason, format_args!("{} to {}", row.from, row.to));
         }

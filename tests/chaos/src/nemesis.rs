@@ -51,7 +51,7 @@ pub enum Nemesis {
     Compaction,
     /// Jobs are edited, paused, deleted, made again and killed close to their ticks.
     Edit,
-    /// All workers, managers and members of etcd are restarted, one after the other, ours in good order.
+    /// All workers, managers and members of etcd are restarted, one after the other; the workers in good order.
     RollingRestart,
 }
 

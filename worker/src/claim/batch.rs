@@ -4,9 +4,9 @@
 //! A lone transaction is sent at once. While one batch is in flight the next one fills, as with Nagle's algorithm: a
 //! transaction costs the store more by itself than nested. It follows when the one before it is back, when it is full,
 //! or when its first transaction has waited for `PATIENCE`. Ends of runs, for which hardly anybody waits, also keep
-//! a distance of `PACE` from the batch before. Each transaction has its own outcome. A batch whose answer was lost is sent again until the answer is definite: every transaction here
-//! recognises its own earlier success (see [`super::outcome`]). A batch that is refused is halved, so that one bad
-//! transaction does not fail its neighbours.
+//! a distance of `PACE` from the batch before. Each transaction has its own outcome. A batch whose answer was lost is
+//! sent again until the answer is definite: every transaction here recognises its own earlier success (see
+//! [`super::outcome`]). A batch that is refused is halved, so that one bad transaction does not fail its neighbours.
 //!
 //! Nothing that was asked for before a store was restored counts in the restored one: what is compared there may be
 //! equal by chance, since its revisions were given before, and its claims would be given fences that are older than

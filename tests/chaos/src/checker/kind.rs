@@ -23,8 +23,6 @@ pub enum Kind {
     RecordWithoutLine,
     /// A run's record says another worker, tick or fencing token than the run itself.
     Differs,
-    /// A run is on record as succeeded and did not come to its end.
-    NoEnd,
     /// Ticks got no run, and the run log does not say why.
     NoReason,
     /// A tick was skipped because its job ran.
@@ -57,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 24] = [
         Self::Doubled,
         Self::Gap,
         Self::Contradiction,
@@ -68,7 +66,6 @@ impl Kind {
         Self::LineWithoutRecord,
         Self::RecordWithoutLine,
         Self::Differs,
-        Self::NoEnd,
         Self::NoReason,
         Self::Skipped,
         Self::SkippedHeld,
@@ -98,7 +95,6 @@ impl Kind {
             Self::LineWithoutRecord => "ran, not in the log",
             Self::RecordWithoutLine => "in the log, not run",
             Self::Differs => "record differs",
-            Self::NoEnd => "succeeded without end",
             Self::NoReason => "without a reason",
             Self::Skipped => "skipped, job ran",
             Self::SkippedHeld => "skipped, lock held",

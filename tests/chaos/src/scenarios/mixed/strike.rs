@@ -276,10 +276,7 @@ async fn rolling_restart(trial: &mut Trial) -> Result<()> {
         start_again(trial, n, earlier).await;
     }
     for n in 0..trial.cluster.managers().len() {
-        trial.cluster.manager(n).signal(Signal::SIGTERM);
-        if !trial.cluster.manager(n).wait_end(ENDS_WITHIN).await {
-            trial.require(false, "told to end, and still there", format_args!("m{}", n + 1));
-        }
+        trial.cluster.manager(n).kill_9();
         trial.cluster.manager(n).spawn();
         trial.cluster.wait_manager(n).await;
     }
