@@ -20,6 +20,7 @@ pub use policy::{
     Backoff, Delivery, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement, PlacementPolicy,
     Retry,
 };
+pub use shared::SharedSchedules;
 pub use stored::{Pause, StoredJob};
 pub use trigger::Trigger;
 
@@ -27,6 +28,7 @@ mod command;
 mod error;
 mod policy;
 mod read;
+mod shared;
 mod stored;
 mod trigger;
 

@@ -22,14 +22,12 @@ mod describe;
 mod error;
 mod field;
 mod parser;
-mod shared;
 #[cfg(test)]
 mod tests;
 mod zone;
 
 pub use self::error::ScheduleError;
 pub use self::parser::MAX_EXPRESSION_BYTES;
-pub use self::shared::SharedSchedules;
 pub use self::zone::{ZoneError, parse_zone};
 
 use self::calendar::Expression;
@@ -184,7 +182,7 @@ impl Schedule {
     }
 
     /// True while somebody else has a clone of it.
-    fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 

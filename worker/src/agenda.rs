@@ -9,8 +9,8 @@ use std::{
 use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
-    job::{Job, JobError},
-    schedule::{Schedule, SharedSchedules},
+    job::{Job, JobError, SharedSchedules},
+    schedule::Schedule,
     store::Revision,
     tick::Tick,
 };

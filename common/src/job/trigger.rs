@@ -165,7 +165,7 @@ impl Trigger {
 
     /// The instants; `None` for a job that only people start. A trigger that was never saved by a manager (one
     /// written by hand) counts in UTC and from 1970.
-    pub(crate) fn schedule(&self) -> Result<Option<Schedule>, JobError> {
+    pub(super) fn schedule(&self) -> Result<Option<Schedule>, JobError> {
         match self {
             Self::Cron { expressions, zone, anchor } => {
                 Schedule::cron(expressions, zone.unwrap_or(Tz::UTC), anchor.unwrap_or_default())

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::Schedule;
-use crate::job::{JobError, Trigger};
+use super::{JobError, Trigger};
+use crate::schedule::Schedule;
 
 /// So many more schedules than after the last look, and those that no job has any more are forgotten.
 const GROWTH: usize = 1024;
@@ -18,7 +18,7 @@ pub struct SharedSchedules {
 }
 
 impl SharedSchedules {
-    /// The trigger's schedule, as [`crate::job::Job::schedule`] tells it.
+    /// The trigger's schedule, as [`super::Job::schedule`] tells it.
     pub fn of(&mut self, trigger: &Trigger) -> Result<Option<Schedule>, JobError> {
         if !matches!(trigger, Trigger::Cron { .. }) {
             return trigger.schedule();
