@@ -6,6 +6,8 @@ import { absolute, between, duration, setTime, timeElement } from "./time.js";
 
 const PAGE = 50;
 const REFRESH = 2000;
+// What the newest 500 runs tell changes slowly.
+const LATENESS_EVERY = 10_000;
 
 const cell = (label, ...children) => el("td", { "data-label": label }, ...children);
 
@@ -116,12 +118,15 @@ export function showRuns(root, life, parameters) {
     filtered ? "" : el("a", { href: "#/jobs" }, "Run now"), filtered ? "" : ".");
   const more = el("button", { class: "btn btn-outline-secondary", type: "button", "data-test": "more", hidden: true }, "More");
   const lateness = latenessPanel();
+  let lateUntil = 0;
   let count = PAGE;
   const refresh = life.every(REFRESH, async (signal) => {
     try {
       const asked = { job: wanted.job, worker: wanted.worker };
-      const [{ items, next }, late] = await Promise.all([pages(runs.list, wanted, count, signal), latenessOf(asked, signal)]);
-      lateness.show(late);
+      const told = Date.now() < lateUntil;
+      const [{ items, next }, late] = await Promise.all([pages(runs.list, wanted, count, signal), told ? null : latenessOf(asked, signal)]);
+      if (!told) lateness.show(late);
+      if (late?.runs) lateUntil = Date.now() + LATENESS_EVERY;
       wrong.say("");
       keyed(body, items, (run) => run.run + "/" + run.attempt, row);
       setHidden(table, items.length === 0);

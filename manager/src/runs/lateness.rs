@@ -22,12 +22,12 @@ pub(crate) async fn of_newest(
 ) -> Result<LatenessView, ApiError> {
     let query = RunQuery { job, worker, limit: RECORDS, ..RunQuery::default() };
     let page = app.ask_runlog(app.runlog.runs(&query, Outputs::Without)).await?;
-    Ok(view(&page.records.iter().filter(|record| is_punctual(record)).collect::<Vec<_>>()))
+    Ok(view(&page.records.iter().filter(|record| started_for_its_tick(record)).collect::<Vec<_>>()))
 }
 
 /// True for a run that was to start at its tick, and did start: not for a retry, a catch-up or one by hand, which are
 /// late by intent.
-fn is_punctual(record: &RunRecord) -> bool {
+fn started_for_its_tick(record: &RunRecord) -> bool {
     let started = record.exit_code.is_some() || record.signal.is_some();
     record.trigger == Cause::Schedule && record.attempt == 1 && record.by == Author::Worker && started
 }

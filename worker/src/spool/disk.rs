@@ -255,7 +255,7 @@ impl Shared {
             let bytes = lines.concat();
             while let Err(error) = self.append(&mut last, &bytes) {
                 self.load.set_disk_full(true);
-                tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: free some space; nothing is lost, the runs wait");
+                tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: is there room in this directory, and may it be written? Nothing is lost, the runs wait");
                 pause(RETRY);
             }
             self.filled.notify_waiters();
