@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     link::Link,
+    peers::Severed,
     servers::{Etcd, EtcdCluster, EtcdVersion, shared_etcd, shared_etcd_35, unique_keys},
 };
 
@@ -293,6 +294,50 @@ async fn work_goes_on_when_the_leader_of_three_members_is_killed() {
     assert_eq!(seen, 20);
     let status = eventually("the status is told", async || store.status().await).await;
     assert!(status.contains("3 endpoints, 2 answer"), "{status}");
+}
+
+#[tokio::test]
+async fn work_goes_on_when_the_leader_of_three_members_is_cut_off_from_the_others() {
+    for how in [Severed::Cut, Severed::Silent] {
+        let cluster = EtcdCluster::start_linked(3).await;
+        let leader = cluster.leader().await;
+        // All requests and the watch go to the first endpoint, as long as that answers.
+        let mut endpoints = cluster.endpoints();
+        endpoints.swap(0, leader);
+        let store = store_at(endpoints).await;
+        let keys = unique_keys();
+        let start = write(&*store, &keys.jobs.key("start"), "x").await;
+        let mut watch = store.watch(&keys.jobs, start);
+        next_events(&mut watch).await;
+        let (lease, _) = store.grant(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(cluster.sever_leader(how).await, leader);
+        // Put only if it is not there: what a member without a majority took must not count beside what counts.
+        let put = |n: usize| {
+            let key = keys.jobs.key(n);
+            let absent = vec![Compare::ModRevision(key.clone(), 0)];
+            Txn::when(absent, vec![Op::Put(key, b"x".to_vec(), None)])
+        };
+        for n in 0..5 {
+            eventually("a write succeeds", async || store.txn(put(n)).await).await;
+        }
+        eventually("the lease is renewed", async || store.renew(lease, Duration::from_secs(2)).await).await;
+        let mut seen = 0;
+        while seen < 5 {
+            seen += next_events(&mut watch).await.events.len();
+        }
+        let another_leads = async {
+            while cluster.leader().await == leader {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        in_time("another member leads", Box::pin(another_leads)).await;
+        cluster.mend_peers().await;
+        cluster.wait_ready().await;
+        // The one that was cut off has caught up, and knows each write once.
+        let behind = store_at([cluster.endpoints().swap_remove(leader)]).await;
+        let listed = eventually("it lists", async || behind.list(&keys.jobs, None, 9, None).await).await;
+        assert_eq!((listed.entries.len(), seen), (6, 5));
+    }
 }
 
 #[tokio::test]

@@ -155,6 +155,24 @@ async fn of_ticks_that_were_missed_those_that_still_run_are_not_on_record_as_mis
 }
 
 #[tokio::test]
+async fn with_queue_one_the_ticks_before_the_one_that_waits_are_on_record() {
+    let mut bench = Bench::start().await;
+    let mut queued = job("a");
+    queued.overlap = Overlap::QueueOne;
+    bench.save(&queued).await;
+    bench.want("a", 0.0).await;
+    let run = bench.started().await;
+    assert_eq!(run.spec.tick, None);
+    // Nobody decides the ticks meanwhile, as when the worker that held the lock was cut off.
+    bench.move_to(10.2).await;
+    let waits = bench.until_waiting("a").await;
+    let before = bench.before(waits);
+    bench.until_on_record("a", bench.tick(1), before).await;
+    run.end();
+    assert_eq!(bench.started().await.spec.tick, Some(waits));
+}
+
+#[tokio::test]
 async fn the_lost_run_of_a_deleted_job_is_on_record_and_its_lock_goes() {
     let bench = Bench::start().await;
     bench.leave_lock_of_a_dead_worker("gone").await;

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use nix::unistd::Pid;
 use test_support::{
     link::Link,
-    servers::{Durability, EtcdCluster, Leftovers, Mongod, Room, Server, free_port},
+    servers::{Durability, EtcdCluster, Leftovers, Mongod, Peers, Room, Server, free_port},
     wait::until,
 };
 
@@ -33,7 +33,7 @@ const COMPACTION: [&str; 2] = ["--auto-compaction-mode=periodic", "--auto-compac
 /// How long a part of the cluster may take to start, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How workers reach etcd and MongoDB.
+/// How workers reach etcd and MongoDB, and etcd's members each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wires {
     /// As they would.
@@ -131,7 +131,8 @@ impl Cluster {
         let root = Root { path, leftovers: layout.leftovers };
         let room = Room::under(root.path.clone(), layout.leftovers);
         let forget: &[&str] = if layout.compacts { &COMPACTION } else { &[] };
-        let etcd = EtcdCluster::start_with(&room, layout.members, layout.durability, forget).await;
+        let peers = if layout.wires == Wires::Links { Peers::Links } else { Peers::Direct };
+        let etcd = EtcdCluster::start_with(&room, layout.members, layout.durability, peers, forget).await;
         let mongod = Mongod::start_in(&room).await;
         let stores = |etcd: &[String], mongodb: &str| -> Vec<OsString> {
             let (etcd, mongodb) = (etcd.join(","), format!("mongodb://{mongodb}/{DATABASE}"));

@@ -24,6 +24,8 @@ pub enum Nemesis {
     WorkerStop,
     /// The leading member is stopped for longer than a lease, and goes on.
     EtcdLeaderStop,
+    /// The leading member's links to the others break or fall silent, while workers and managers still reach it.
+    EtcdLeaderCutOff,
     /// A worker is stopped in the middle of a run, and killed with its guard after that has ended: what it would have
     /// kept of it is lost.
     KillBeforeSpool,
@@ -70,7 +72,7 @@ impl Nemesis {
             Self::EtcdLeaderStop | Self::CaretakerStop => (ttl_ms + 1_000, ttl_ms + 4_000),
             Self::KillBeforeSpool => (1_000, ttl_ms),
             Self::EtcdFull => (1_000, ttl_ms + 4_000),
-            Self::PartitionWorker | Self::PartitionHalf => (1_000, ttl_ms * 2),
+            Self::PartitionWorker | Self::PartitionHalf | Self::EtcdLeaderCutOff => (1_000, ttl_ms * 2),
             Self::ManagerKill | Self::Compaction => (1_000, 5_000),
             Self::MongodbKill
             | Self::MongodbSlow

@@ -4,5 +4,6 @@
 
 pub mod browser;
 pub mod link;
+pub mod peers;
 pub mod servers;
 pub mod wait;

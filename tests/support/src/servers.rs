@@ -10,7 +10,7 @@ use std::{
 
 use common::store::key::Keys;
 
-pub use etcd::{Durability, Etcd, EtcdCluster, EtcdVersion, shared_etcd, shared_etcd_35};
+pub use etcd::{Durability, Etcd, EtcdCluster, EtcdVersion, Peers, shared_etcd, shared_etcd_35};
 pub use mongod::{Mongod, shared_mongodb};
 pub use server::{Leftovers, Room, Server, free_port};
 

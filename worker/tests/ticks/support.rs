@@ -313,6 +313,29 @@ impl Bench {
         self.until("a tick is on record", async || self.ticks(job).await.pop()).await
     }
 
+    /// The tick that waits for the end of the job's run.
+    pub(crate) async fn until_waiting(&self, job: &str) -> Tick {
+        let key = self.keys.next_of(&name(job));
+        self.until("a tick waits", async || {
+            let entry = self.store.get(&key).await.expect("read the queue").0?;
+            Wanted::decode(&entry.value).expect("it decodes").tick
+        })
+        .await
+    }
+
+    /// Until the ticks of an every-second job from one to another are on record, each once.
+    pub(crate) async fn until_on_record(&self, job: &str, from: Tick, to: Tick) {
+        let wanted: Vec<i64> = (from.seconds()..=to.seconds()).collect();
+        self.until("the ticks are on record", async || {
+            let records = self.ticks(job).await;
+            let mut told: Vec<i64> =
+                records.iter().flat_map(|record| record.from.seconds()..=record.to.seconds()).collect();
+            told.sort_unstable();
+            (told == wanted).then_some(())
+        })
+        .await;
+    }
+
     /// The job's oldest record of a run.
     pub(crate) async fn until_ended(&self, job: &str) -> RunRecord {
         let log = async || self.runlog.log(job, 0, 10).await.expect("read the run log").pop();

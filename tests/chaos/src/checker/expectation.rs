@@ -28,6 +28,10 @@ pub struct Expectation {
     pub delivery: Delivery,
     /// Attempts of a run that fails.
     pub attempts: u32,
+    /// A run that is brought to its end says so, as its last thing.
+    pub says_end: bool,
+    /// A worker that loses its lease lets this job's runs go on.
+    pub keeps: bool,
     /// When the job was paused, gone, or being edited.
     pub off: Vec<Off>,
     /// What may happen to this job, beside what may happen to all.
@@ -55,6 +59,8 @@ impl Expectation {
             overlap: Overlap::Skip,
             delivery: Delivery::AtMostOnce,
             attempts: 1,
+            says_end: false,
+            keeps: false,
             off: Vec::new(),
             allowed: BTreeSet::new(),
         }

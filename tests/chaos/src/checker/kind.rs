@@ -19,7 +19,7 @@ pub enum Kind {
     Stray,
     /// A run really started and the run log does not know it.
     LineWithoutRecord,
-    /// The run log says that a command was started, and it was not.
+    /// The run log says that a command was started, or brought to its end, and it was not.
     RecordWithoutLine,
     /// A run's record says another worker, tick or fencing token than the run itself.
     Differs,

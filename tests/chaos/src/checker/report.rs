@@ -166,10 +166,11 @@ impl Lateness {
         };
         let told: Vec<_> =
             runs.iter().filter(|row| tells_lateness(row) && counts(&row.job, row.tick)).collect();
-        let by_run: HashMap<&str, &RunRow> = told.iter().map(|row| (row.run.as_str(), **row)).collect();
+        let by_run: HashMap<(&str, u32), &RunRow> =
+            told.iter().map(|row| ((row.run.as_str(), row.attempt), **row)).collect();
         let first = lines.iter().filter(|line| line.mark == Mark::Start);
         let first: Vec<(&Line, &RunRow)> =
-            first.filter_map(|line| Some((line, *by_run.get(line.run.as_str())?))).collect();
+            first.filter_map(|line| Some((line, *by_run.get(&(line.run.as_str(), line.attempt))?))).collect();
         Self {
             claim: Spread::of(told.iter().map(|row| row.claimed_ms - row.planned_ms)),
             start: Spread::of(told.iter().map(|row| row.started_ms - row.claimed_ms)),

@@ -86,7 +86,6 @@ impl World {
         check(&self.expected, &self.windows, &observed, &self.rules)
     }
 
-    #[track_caller]
     /// The records tell what the lines do.
     fn follow(&mut self) {
         for row in &mut self.records.runs {
@@ -98,6 +97,7 @@ impl World {
         }
     }
 
+    #[track_caller]
     fn finds_only(&self, kind: Kind) {
         let report = self.report();
         let found: Vec<_> = report.findings.keys().copied().collect();
@@ -229,6 +229,31 @@ fn a_run_that_goes_on_beside_a_later_one_is_found() {
     let mut world = World::well();
     world.lines.insert(5, line(Mark::Beat, 3));
     world.finds_only(Kind::Overlap);
+}
+
+#[test]
+fn a_run_that_a_worker_without_its_lease_keeps_may_go_on_beside_a_later_one_in_a_fault_only() {
+    let mut world = World::well();
+    world.lines.insert(5, line(Mark::Beat, 3));
+    world.expected[0].keeps = true;
+    world.finds_only(Kind::Overlap);
+    let at = world.lines[5].at_ms;
+    world.rules.faults.push(Fault::new("a worker is cut off", at - 500, at + 500));
+    assert!(world.report().findings.is_empty());
+    world.expected[0].keeps = false;
+    world.finds_only(Kind::Overlap);
+}
+
+#[test]
+fn a_run_that_is_said_to_have_succeeded_and_did_not_come_to_its_end_is_found() {
+    let mut world = World::well();
+    world.expected[0].says_end = true;
+    world.lines = (0..10).flat_map(|second| [line(Mark::Start, second), line(Mark::End, second)]).collect();
+    assert!(world.report().findings.is_empty());
+    world.lines.retain(|line| line.mark == Mark::Start || line.tick != Some(tick(4)));
+    world.finds_only(Kind::RecordWithoutLine);
+    world.records.runs[4].state = RunState::Failed;
+    world.finds_only(Kind::Unsuccessful);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{
     server::{Room, Server, free_port},
     setting,
 };
+use crate::peers::{PeerLinks, Severed};
 
 /// Whether a member writes through to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,16 @@ pub struct Etcd {
 /// Several members that form a cluster.
 pub struct EtcdCluster {
     members: Vec<Etcd>,
+    peers: Option<PeerLinks>,
+}
+
+/// How the members of a cluster reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// As they would.
+    Direct,
+    /// Through links that can be cut and stalled.
+    Links,
 }
 
 /// The endpoint of an etcd that other tests use too: keep to [`super::unique_keys`].
@@ -98,7 +109,8 @@ impl Etcd {
             EtcdVersion::V34 => program("QUORATE_TEST_ETCD", "etcd"),
             EtcdVersion::V35 => program("QUORATE_TEST_ETCD35", "etcd35"),
         };
-        let (client, peer) = (format!("{}://{}", own.scheme, own.client), format!("http://{}", own.peer));
+        let client = format!("{}://{}", own.scheme, own.client);
+        let [peer, told] = [&own.peer, &own.told].map(|peer| format!("http://{peer}"));
         let server = Server::start(room, &format!("etcd-{}", own.name), |dir| {
             let data = dir.join("data").into_os_string();
             let mut command = vec![program.into_os_string(), "--data-dir".into(), data];
@@ -107,7 +119,7 @@ impl Etcd {
                 ["--listen-client-urls", &client],
                 ["--advertise-client-urls", &client],
                 ["--listen-peer-urls", &peer],
-                ["--initial-advertise-peer-urls", &peer],
+                ["--initial-advertise-peer-urls", &told],
                 ["--initial-cluster", cluster],
             ];
             command.extend(settings.as_flattened().iter().chain(arguments).map(Into::into));
@@ -192,22 +204,40 @@ impl EtcdCluster {
         Self::start_in(&Room::temporary(), size, Durability::Unsynced).await
     }
 
+    /// The same with links between the members, for [`Self::sever_leader`].
+    pub async fn start_linked(size: usize) -> Self {
+        Self::start_with(&Room::temporary(), size, Durability::Unsynced, Peers::Links, &[]).await
+    }
+
     /// The same with folders elsewhere.
     pub async fn start_in(room: &Room, size: usize, durability: Durability) -> Self {
-        Self::start_with(room, size, durability, &[]).await
+        Self::start_with(room, size, durability, Peers::Direct, &[]).await
     }
 
     /// The same with further arguments.
-    pub async fn start_with(room: &Room, size: usize, durability: Durability, arguments: &[&str]) -> Self {
+    pub async fn start_with(
+        room: &Room,
+        size: usize,
+        durability: Durability,
+        peers: Peers,
+        arguments: &[&str],
+    ) -> Self {
         let unsynced: &[&str] = if durability == Durability::Unsynced { &[UNSYNCED] } else { &[] };
         let arguments = &[unsynced, arguments].concat();
-        let addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"), "http")).collect();
+        let mut addresses: Vec<_> = (0..size).map(|n| Addresses::free(&format!("m{n}"), "http")).collect();
+        let peers = match peers {
+            Peers::Direct => None,
+            Peers::Links => Some(PeerLinks::to(addresses.iter().map(|own| own.peer.clone())).await),
+        };
+        if let Some(links) = &peers {
+            addresses.iter_mut().enumerate().for_each(|(n, own)| own.told = links.address(n));
+        }
         let cluster = addresses.iter().map(Addresses::as_peer).collect::<Vec<_>>().join(",");
         let members: Vec<_> = addresses
             .iter()
             .map(|own| Etcd::spawn(room, EtcdVersion::V34, own, &cluster, arguments))
             .collect();
-        let cluster = Self { members };
+        let cluster = Self { members, peers };
         cluster.wait_ready().await;
         cluster
     }
@@ -232,10 +262,28 @@ impl EtcdCluster {
 
     /// Which member leads.
     pub async fn leader(&self) -> usize {
+        self.leading().await.0
+    }
+
+    /// Cuts the member that leads off from the others, while clients still reach it; which one that is. Only in a
+    /// cluster with links between its members.
+    pub async fn sever_leader(&self, how: Severed) -> usize {
+        let (n, id) = self.leading().await;
+        self.peers.as_ref().expect("the members are linked").sever(n, id, how).await;
+        n
+    }
+
+    /// Mends what [`Self::sever_leader`] cut.
+    pub async fn mend_peers(&self) {
+        self.peers.as_ref().expect("the members are linked").mend().await;
+    }
+
+    /// The place and the id of the member that leads.
+    async fn leading(&self) -> (usize, u64) {
         for (n, member) in self.members.iter().enumerate() {
             let status = member.client().await.status().await.expect("the member says its status");
             if status.header().is_some_and(|header| header.member_id() == status.leader()) {
-                return n;
+                return (n, status.leader());
             }
         }
         panic!("no member of {:?} says that it leads", self.endpoints())
@@ -248,15 +296,18 @@ struct Addresses {
     scheme: &'static str,
     client: String,
     peer: String,
+    /// Where the other members reach it.
+    told: String,
 }
 
 impl Addresses {
     fn free(name: &str, scheme: &'static str) -> Self {
         let address = || format!("127.0.0.1:{}", free_port());
-        Self { name: name.into(), scheme, client: address(), peer: address() }
+        let peer = address();
+        Self { name: name.into(), scheme, client: address(), told: peer.clone(), peer }
     }
 
     fn as_peer(&self) -> String {
-        format!("{}=http://{}", self.name, self.peer)
+        format!("{}=http://{}", self.name, self.told)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use etcd_client::{AlarmAction, AlarmType, Client};
 use nix::sys::signal::Signal;
+use test_support::peers::Severed;
 use tokio::time::sleep;
 
 use super::edits;
@@ -52,6 +53,7 @@ pub(super) async fn strike(trial: &mut Trial, step: &Step) -> Result<String> {
         }
         Nemesis::WorkerStop => stop_worker(trial, worker, lasts).await,
         Nemesis::EtcdLeaderStop => stop_leader(trial, lasts).await,
+        Nemesis::EtcdLeaderCutOff => cut_leader_off(trial, step).await,
         Nemesis::PartitionWorker => partition(trial, &[worker], step).await,
         Nemesis::PartitionHalf => {
             let count = trial.cluster.workers().len();
@@ -151,6 +153,20 @@ async fn stop_leader(trial: &mut Trial, lasts: Duration) {
     trial.cluster.etcd.wait_ready().await;
 }
 
+/// It stays reachable for clients, and does not lead for long: each that asks it is to turn to another member.
+async fn cut_leader_off(trial: &Trial, step: &Step) {
+    let breaks = breaks(step);
+    trial.note(if breaks { "the members' links break" } else { "the members' links fall silent" });
+    let how = if breaks { Severed::Cut } else { Severed::Silent };
+    trial.cluster.etcd.sever_leader(how).await;
+    sleep(step.lasts).await;
+    trial.cluster.etcd.mend_peers().await;
+    trial.cluster.etcd.wait_ready().await;
+    for n in 0..trial.cluster.workers().len() {
+        registered(trial, n).await;
+    }
+}
+
 async fn session(trial: &Trial, n: usize) -> i64 {
     let id = trial.cluster.workers()[n].id();
     trial.cluster.session_of(id).await.ok().flatten().unwrap_or_default()
@@ -175,7 +191,7 @@ async fn kill_member(trial: &mut Trial, n: usize, lasts: Duration) {
 /// Connections break, or nothing comes through any more, by the dice.
 async fn partition(trial: &Trial, workers: &[usize], step: &Step) {
     let links = || workers.iter().flat_map(|n| trial.cluster.links(*n).etcd());
-    let breaks = (step.dice / 16).is_multiple_of(2);
+    let breaks = breaks(step);
     trial.note(if breaks { "the links break" } else { "the links fall silent" });
     links().for_each(|link| if breaks { link.cut() } else { link.stall() });
     sleep(step.lasts).await;
@@ -183,6 +199,11 @@ async fn partition(trial: &Trial, workers: &[usize], step: &Step) {
     for n in workers {
         registered(trial, *n).await;
     }
+}
+
+/// Whether links break, or fall silent.
+const fn breaks(step: &Step) -> bool {
+    (step.dice / 16).is_multiple_of(2)
 }
 
 fn slow_down(trial: &Trial, by: Duration) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use common::{
-    job::{Delivery, Overlap},
+    job::{Delivery, OnLeaseLoss, Overlap},
     tick::Tick,
 };
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -22,6 +22,9 @@ const JOBS: usize = 60;
 /// How long the longest jobs run, in halves of a second.
 const LONG: u32 = 60;
 
+/// How long those run that a worker without its lease does not end, in seconds: longer than another lease.
+const KEPT: u32 = 25;
+
 /// How long a Chronos job runs, in halves of a second.
 const CHRONOS: u32 = 4;
 
@@ -36,6 +39,9 @@ pub(super) struct Sort {
     overlap: Overlap,
     delivery: Delivery,
     attempts: u32,
+    on_lease_loss: OnLeaseLoss,
+    /// It says when it has come to its end.
+    says_end: bool,
 }
 
 /// A job's policies as the API takes them.
@@ -60,6 +66,8 @@ fn sorts(trial: &Trial) -> Vec<Sort> {
         overlap: Overlap::Skip,
         delivery: Delivery::AtMostOnce,
         attempts: 1,
+        on_lease_loss: OnLeaseLoss::Kill,
+        says_end: false,
     };
     let seconds = |seconds: u32| truth.lasting(seconds * 2);
     let own = |name, percent, every_seconds, command| Sort {
@@ -67,6 +75,7 @@ fn sorts(trial: &Trial) -> Vec<Sort> {
         percent,
         every_seconds,
         command,
+        says_end: true,
         ..plain.clone()
     };
     let again = |sort: Sort, attempts| Sort { delivery: Delivery::AtLeastOnce, attempts, ..sort };
@@ -76,6 +85,7 @@ fn sorts(trial: &Trial) -> Vec<Sort> {
         again(own("again", 10, 2, seconds(1)), 1),
         again(own("retried", 5, 10, truth.failing_before(2)), 3),
         own("long", 5, 10, truth.lasting(LONG)),
+        Sort { on_lease_loss: OnLeaseLoss::Keep, ..own("kept", 5, 5, seconds(KEPT)) },
         Sort { overlap: Overlap::Allow, ..own("allow", 10, 1, seconds(1)) },
         Sort { overlap: Overlap::QueueOne, ..own("queue-one", 5, 2, seconds(3)) },
         Sort { overlap: Overlap::Replace, ..own("replace", 5, 3, seconds(4)) },
@@ -87,6 +97,7 @@ impl Sort {
         let mut spec = spec(every(self.every_seconds), &self.command);
         spec["overlap"] = json!(self.overlap);
         spec["delivery"] = json!(self.delivery);
+        spec["on_lease_loss"] = json!(self.on_lease_loss);
         spec["retry"] = json!({"attempts": self.attempts, "backoff": "1s"});
         spec
     }
@@ -94,6 +105,7 @@ impl Sort {
     fn expectation(&self, job: &str, from: Tick) -> Expectation {
         let mut one = Expectation::new(job, self.every_seconds, from, Trial::no_end());
         (one.overlap, one.delivery, one.attempts) = (self.overlap, self.delivery, self.attempts);
+        (one.says_end, one.keeps) = (self.says_end, self.on_lease_loss == OnLeaseLoss::Keep);
         if self.overlap == Overlap::Replace {
             // That is what it is for.
             one.allowed.insert(Kind::Unsuccessful);
@@ -149,7 +161,7 @@ async fn save_chronos(trial: &mut Trial, n: usize, recovery: Duration) -> Result
     let mut one = Expectation::new(&name, 1, anchor, Trial::no_end());
     one.every_seconds = interval;
     one.phase_seconds = start.rem_euclid(interval);
-    (one.delivery, one.overlap) = (Delivery::AtLeastOnce, Overlap::QueueOne);
+    (one.delivery, one.overlap, one.says_end) = (Delivery::AtLeastOnce, Overlap::QueueOne, true);
     trial.expected.push(one);
     trial.windows.push(ChronosJob {
         job: name,
