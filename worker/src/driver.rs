@@ -7,7 +7,7 @@
 //!
 //! **What a kill reaches.** The whole group, every process that carries the run's id in its environment wherever
 //! it went, and the descendants of them all; TERM first, KILL after the grace, and the run has ended only when
-//! nothing of it is left.
+//! nothing of it is left. While `/proc` does not answer a kill reaches the group alone, whose end is then the run's.
 //!
 //! **What a normal end leaves alone.** A command may start something in the background and end; as under cron,
 //! that goes on, but what it prints is not kept from a second after the command's end on. It still dies with its

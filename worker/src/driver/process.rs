@@ -4,7 +4,7 @@
 //! number of a group means this group only while a process of it lives, or its leader was not waited for. So once
 //! the group was seen empty it is never signalled again.
 
-use std::{process::ExitStatus, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, process::ExitStatus, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use common::id::RunId;
@@ -22,7 +22,7 @@ use super::{
     Exit, Running, StopSignal,
     capture::Capture,
     stop::{Step, Stop},
-    tree::{Trees, signal_all},
+    tree::{END_WAIT, SIGNAL_WAIT, Trees, signal_all},
 };
 use crate::{
     guard::GuardHandle,
@@ -94,30 +94,40 @@ impl Process {
         let mut pause = FIRST_PAUSE;
         loop {
             self.notice_empty_group();
-            let left = self.trees.look().await.of_run(self.run, self.group);
-            if left.is_empty() {
-                break;
-            }
-            if stop.has_killed() {
-                signal_all(&left, Signal::SIGKILL);
-            }
-            let interrupted = self.pause(pause, stop).await;
-            pause = if interrupted { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+            let trees = Arc::clone(&self.trees);
+            let look = async move { trees.look(END_WAIT).await };
+            let step = match self.read_on(look, stop).await {
+                ControlFlow::Continue(seen) => {
+                    match seen.map(|processes| processes.of_run(self.run, self.group)) {
+                        Some(left) if left.is_empty() => break,
+                        Some(left) if stop.has_killed() => signal_all(&left, Signal::SIGKILL),
+                        // Not seen is not gone: without an answer the group alone tells, and while it lives its
+                        // KILL may still be to come.
+                        None if self.group.is_none() => break,
+                        Some(_) | None => {}
+                    }
+                    self.read_on(sleep(pause), stop).await.break_value()
+                }
+                ControlFlow::Break(step) => Some(step),
+            };
+            pause = if let Some(step) = step {
+                self.signal(step).await;
+                FIRST_PAUSE
+            } else {
+                (pause * 2).min(LONGEST_PAUSE)
+            };
         }
         self.trees.forget();
     }
 
-    /// Reads on for a while, or until the stop's next step: then it gives true.
-    async fn pause(&mut self, span: Duration, stop: &mut Stop) -> bool {
-        let over = sleep(span);
+    /// Reads on until `over` resolves or the stop's next step is due, which breaks. The caller takes the step when
+    /// `over` is gone: the step's look would wait for the one in it.
+    async fn read_on<T>(&mut self, over: impl Future<Output = T>, stop: &mut Stop) -> ControlFlow<Step, T> {
         tokio::pin!(over);
         loop {
             tokio::select! {
-                () = &mut over => return false,
-                step = stop.next() => {
-                    self.signal(step).await;
-                    return true;
-                }
+                value = &mut over => return ControlFlow::Continue(value),
+                step = stop.next() => return ControlFlow::Break(step),
                 _ = self.capture.turn(&self.output), if self.capture.is_open() => {}
             }
         }
@@ -134,7 +144,8 @@ impl Process {
             }
         };
         // First of all, while the parents live that lead to those who left the group.
-        let strays = self.trees.look().await.strays(self.run, self.group);
+        let seen = self.trees.look(SIGNAL_WAIT).await;
+        let strays = seen.map(|processes| processes.strays(self.run, self.group)).unwrap_or_default();
         for signal in signals {
             self.signal_group(*signal);
             signal_all(&strays, *signal);
@@ -202,5 +213,82 @@ fn exit(status: std::io::Result<ExitStatus>) -> Exit {
             tracing::error!(?status, "how a process ended cannot be told: it counts as exit code 255");
             Exit::Code(255)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use tokio::{process::Command, sync::watch, time::Instant};
+
+    use super::*;
+    use crate::guard::Processes;
+
+    const LONG: Duration = Duration::from_secs(40);
+
+    /// A shell as the leader of a group, and what it prints.
+    fn start(text: &str, trees: impl FnOnce(Pid) -> Trees) -> (Box<Process>, Pid, Arc<Output>) {
+        let (capture, out, err) = Capture::open().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", text]).stdin(std::process::Stdio::null()).stdout(out).stderr(err);
+        let child = command.process_group(0).spawn().unwrap();
+        let group = Pid::from_raw(child.id().unwrap().try_into().unwrap());
+        let output = Output::new(1000, Instant::now(), None);
+        let (guard, trees) = (GuardHandle::absent(), Arc::new(trees(group)));
+        let process = Process::new(child, capture, run(), Arc::clone(&output), guard, &trees);
+        (Box::new(process), group, output)
+    }
+
+    fn run() -> RunId {
+        "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap()
+    }
+
+    fn left(group: Pid) -> Vec<Pid> {
+        Processes::look("").of_run(run(), Some(group))
+    }
+
+    #[tokio::test]
+    async fn children_that_outlive_a_killed_leader_are_killed_also_without_a_look() {
+        let text = "trap 'exit 3' TERM; (trap '' TERM; echo ready; sleep 60; :) & wait";
+        // It hangs as long as anything lives.
+        let hanging = |group| {
+            Trees::reading(move || {
+                while !left(group).is_empty() {
+                    std::thread::park_timeout(Duration::from_millis(20));
+                }
+                Processes::default()
+            })
+        };
+        let (process, group, output) = start(text, hanging);
+        let (stop, signal) = watch::channel(None);
+        let end = tokio::spawn(process.wait(signal));
+        let printed = async {
+            while !output.snapshot(0).text.contains("ready") {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(LONG, printed).await.unwrap();
+        stop.send(Some(Duration::from_secs(2))).unwrap();
+        let exit = timeout(LONG, end).await.unwrap().unwrap();
+        let left = left(group);
+        signal_all(&left, Signal::SIGKILL);
+        assert_eq!((exit, left), (Exit::Code(3), Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_killed_run_whose_group_is_gone_has_ended_also_without_a_look() {
+        let (release, hung) = mpsc::channel::<()>();
+        let hung = Mutex::new(hung);
+        let hanging = |_| {
+            Trees::reading(move || {
+                let _ = hung.lock().unwrap().recv();
+                Processes::default()
+            })
+        };
+        let (process, ..) = start("exec sleep 60", hanging);
+        let (_stop, signal) = watch::channel(Some(LONG));
+        assert_eq!(timeout(LONG, process.wait(signal)).await.unwrap(), Exit::Signal(15));
+        drop(release);
     }
 }

@@ -2,8 +2,17 @@
 //!
 //! That means looking at every process of the machine, some milliseconds' work: done only on a kill, never for a
 //! run that ends by itself, and once for all runs that are killed at the same time.
+//!
+//! Reading a process that hangs in the kernel may hang too, and keeps its thread. So one look goes on at a time, and
+//! who asks meanwhile waits for its end, but not for ever: no answer is not the answer that nothing was found.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use common::id::RunId;
 use nix::{
@@ -12,6 +21,7 @@ use nix::{
 };
 use tokio::{
     sync::Mutex,
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -20,54 +30,85 @@ use crate::guard::Processes;
 /// Between two looks for what a dropped run left.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Reading a process that hangs in the kernel may hang too; the kill must not.
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
+/// A signal waits no longer than this to be told whom to reach beside the group…
+pub(super) const SIGNAL_WAIT: Duration = Duration::from_secs(1);
+
+/// …and the end of a killed run no longer than this to be told that nothing is left.
+pub(super) const END_WAIT: Duration = Duration::from_secs(3);
 
 /// So many looks at most.
 const MAX_LOOKS: u32 = 100;
 
 /// Looks at the machine's processes for all runs of a worker.
 pub(super) struct Trees {
-    session: String,
-    /// The last look, and when it began.
-    last: Mutex<Option<(Instant, Arc<Processes>)>>,
+    /// Looks at all processes, and blocks.
+    read: Arc<dyn Fn() -> Processes + Send + Sync>,
+    looks: Mutex<Looks>,
+    /// The last answer did not come in time.
+    late: AtomicBool,
+}
+
+#[derive(Default)]
+struct Looks {
+    /// The one that goes on, or whose answer nobody has taken yet, and when it began.
+    going: Option<(Instant, JoinHandle<Processes>)>,
+    /// The last answer, and when its look began.
+    last: Option<(Instant, Arc<Processes>)>,
 }
 
 impl Trees {
     pub(super) fn new(session: String) -> Self {
-        Self { session, last: Mutex::new(None) }
+        Self::reading(move || Processes::look(&session))
     }
 
-    /// The machine's processes as they are at some moment after the call. None at all, if looking hangs.
-    pub(super) async fn look(&self) -> Arc<Processes> {
-        timeout(LONGEST_LOOK, self.look_or_hang()).await.unwrap_or_else(|_| {
+    pub(super) fn reading(read: impl Fn() -> Processes + Send + Sync + 'static) -> Self {
+        Self { read: Arc::new(read), looks: Mutex::default(), late: AtomicBool::new(false) }
+    }
+
+    /// The machine's processes as they are at some moment after the call; none: there is no answer so soon. Cancel
+    /// safe: a look that nobody waits for any more goes on.
+    pub(super) async fn look(&self, longest: Duration) -> Option<Arc<Processes>> {
+        let seen = timeout(longest, self.look_or_hang()).await.ok().flatten();
+        // Said once: the next ones wait for the same look.
+        if !self.late.swap(seen.is_none(), Ordering::Relaxed) && seen.is_none() {
             tracing::error!("/proc does not answer: a kill reaches only process groups");
-            Arc::default()
-        })
+        }
+        seen
     }
 
-    async fn look_or_hang(&self) -> Arc<Processes> {
+    async fn look_or_hang(&self) -> Option<Arc<Processes>> {
         let asked = Instant::now();
-        let mut last = self.last.lock().await;
-        if let Some((began, processes)) = &*last
+        let mut looks = self.looks.lock().await;
+        if let Some((began, processes)) = &looks.last
             && *began > asked
         {
             // Somebody else looked while we waited.
-            return Arc::clone(processes);
+            return Some(Arc::clone(processes));
         }
-        let began = Instant::now();
-        let session = self.session.clone();
-        // It does not panic, and a runtime that ends needs no answer: then nothing was found.
-        let found = tokio::task::spawn_blocking(move || Processes::look(&session)).await;
-        let processes = Arc::new(found.unwrap_or_default());
-        *last = Some((began, Arc::clone(&processes)));
-        processes
+        loop {
+            let (began, going) = looks.going.get_or_insert_with(|| self.begin());
+            let began = *began;
+            let found = going.await;
+            looks.going = None;
+            // It does not panic, and a runtime that ends needs no answer.
+            let processes = Arc::new(found.ok()?);
+            // One that others gave up waiting for may have begun too early for us.
+            if began >= asked {
+                looks.last = Some((began, Arc::clone(&processes)));
+                return Some(processes);
+            }
+        }
     }
 
-    /// Forgets the last look, which takes memory, when no kill is going on.
+    fn begin(&self) -> (Instant, JoinHandle<Processes>) {
+        let read = Arc::clone(&self.read);
+        (Instant::now(), tokio::task::spawn_blocking(move || read()))
+    }
+
+    /// Forgets the last answer, which takes memory, when no kill is going on.
     pub(super) fn forget(&self) {
-        if let Ok(mut last) = self.last.try_lock() {
-            *last = None;
+        if let Ok(mut looks) = self.looks.try_lock() {
+            looks.last = None;
         }
     }
 
@@ -79,11 +120,13 @@ impl Trees {
         // On the machine's behalf: nobody is left to be told.
         drop(runtime.spawn(async move {
             for _ in 0..MAX_LOOKS {
-                let found = trees.look().await.of_run(run, None);
-                if found.is_empty() {
-                    break;
+                if let Some(processes) = trees.look(END_WAIT).await {
+                    let found = processes.of_run(run, None);
+                    if found.is_empty() {
+                        break;
+                    }
+                    signal_all(&found, Signal::SIGKILL);
                 }
-                signal_all(&found, Signal::SIGKILL);
                 tokio::time::sleep(PAUSE).await;
             }
             trees.forget();
@@ -95,5 +138,33 @@ impl Trees {
 pub(super) fn signal_all(pids: &[Pid], signal: Signal) {
     for pid in pids {
         let _ = kill(*pid, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, atomic::AtomicUsize, mpsc};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn while_a_look_hangs_there_is_no_answer_and_no_second_look() {
+        let (release, hung) = mpsc::channel::<()>();
+        let (hung, begun) = (Mutex::new(hung), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&begun);
+        let trees = Trees::reading(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            let _ = hung.lock().unwrap().recv();
+            Processes::default()
+        });
+        let short = Duration::from_millis(20);
+        for _ in 0..3 {
+            let (one, other) = tokio::join!(trees.look(short), trees.look(short));
+            assert!(one.is_none() && other.is_none());
+        }
+        drop(release);
+        assert!(trees.look(Duration::from_secs(40)).await.is_some());
+        // The one that hung, and one that began after the last asking.
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
     }
 }
