@@ -50,6 +50,8 @@ impl fmt::Debug for Spill {
 enum Stage {
     /// Nobody writes; the file, once there is one.
     Idle(Option<File>),
+    /// Somebody is about to write, and nobody else may begin.
+    Starting(Option<File>),
     /// Somebody writes.
     Writing,
     /// Somebody writes, and removes the file afterwards.
@@ -81,40 +83,48 @@ impl Spill {
         Self { path: to.path, head: Some(to.head), written: 0, truncated: 0, stage: Stage::Idle(None) }
     }
 
-    /// True: there is something to write and the caller is the one to do it.
+    /// True: there is something to write and the caller is the one to do it, by [`Spill::next`] until that gives
+    /// nothing.
     pub(super) fn begin(&mut self, text: &Text) -> bool {
-        matches!(self.stage, Stage::Idle(_)) && self.pending(text)
+        if self.pending(text)
+            && let Stage::Idle(file) = &mut self.stage
+        {
+            self.stage = Stage::Starting(file.take());
+            return true;
+        }
+        false
     }
 
     fn pending(&self, text: &Text) -> bool {
         text.len() > self.written || text.truncated() > self.truncated.saturating_mul(2)
     }
 
-    /// Takes the outcome of the last job and gives the next one, if there is any.
+    /// Takes the outcome of the last job and gives the next one, if there is any. The first one is only for who has
+    /// begun, the others for who brings an outcome: two writers would overwrite each other's file.
     pub(super) fn next(&mut self, text: &Text, last: Option<Written>) -> Option<Job> {
         let file = match (std::mem::replace(&mut self.stage, Stage::Writing), last) {
-            (Stage::Discarding, _) => {
+            (Stage::Starting(file), None) => file,
+            (Stage::Discarding, Some(_)) => {
                 self.stage = Stage::Done;
                 remove(&self.path);
                 return None;
             }
-            (stage @ (Stage::Failed | Stage::Done), _) => {
-                self.stage = stage;
-                return None;
-            }
-            (_, Some(Written { result: Ok(file), written, truncated })) => {
+            (Stage::Writing, Some(Written { result: Ok(file), written, truncated })) => {
                 self.written = written;
                 self.truncated = truncated;
                 Some(file)
             }
-            (_, Some(Written { result: Err(error), .. })) => {
+            (Stage::Writing, Some(Written { result: Err(error), .. })) => {
                 self.stage = Stage::Failed;
                 let path = self.path.display();
                 tracing::warn!(%path, %error, "a run's output is not copied to disk: if this worker dies, it is lost");
                 return None;
             }
-            (Stage::Idle(file), None) => file,
-            (Stage::Writing, None) => None,
+            // It was discarded before the first job, or another one writes.
+            (stage, _) => {
+                self.stage = stage;
+                return None;
+            }
         };
         if !self.pending(text) {
             self.stage = Stage::Idle(file);
@@ -145,8 +155,8 @@ impl Spill {
     pub(super) fn discard(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Writing | Stage::Discarding => Stage::Discarding,
-            Stage::Idle(None) | Stage::Done => Stage::Done,
-            Stage::Idle(Some(_)) | Stage::Failed => {
+            Stage::Idle(None) | Stage::Starting(None) | Stage::Done => Stage::Done,
+            Stage::Idle(Some(_)) | Stage::Starting(Some(_)) | Stage::Failed => {
                 remove(&self.path);
                 Stage::Done
             }

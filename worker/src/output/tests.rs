@@ -133,6 +133,55 @@ fn a_copy_on_disk_says_what_the_output_says() {
     assert!(!path.exists());
 }
 
+/// A copy that is written by hand.
+fn spill(dir: &TempDir) -> (Spill, PathBuf) {
+    let path = dir.path().join("copy");
+    (Spill::new(SpillTo { path: path.clone(), head: Box::new(|| b"head".to_vec()) }), path)
+}
+
+#[test]
+fn of_two_that_would_copy_only_one_writes() {
+    let dir = TempDir::new().unwrap();
+    let (mut spill, path) = spill(&dir);
+    let mut text = Text::new(1000);
+    text.append(1, StdOut, b"one ");
+    assert!(spill.begin(&text));
+    text.append(2, StdErr, b"two ");
+    assert!(!spill.begin(&text));
+    let job = spill.next(&text, None).unwrap();
+    text.append(3, StdOut, b"three");
+    assert!(!spill.begin(&text));
+    assert!(spill.next(&text, None).is_none());
+    let job = spill.next(&text, Some(job.write())).unwrap();
+    assert!(spill.next(&text, Some(job.write())).is_none());
+    let Recovered { head, output } = Output::recover(&path).unwrap();
+    assert_eq!((head.as_slice(), output.text.as_str()), (b"head".as_slice(), "one two three"));
+    text.append(4, StdOut, b" four");
+    assert!(spill.begin(&text));
+}
+
+#[test]
+fn nothing_is_created_after_a_discard() {
+    let dir = TempDir::new().unwrap();
+    let mut text = Text::new(1000);
+    text.append(1, StdOut, b"one");
+
+    let (mut early, path) = spill(&dir);
+    assert!(early.begin(&text));
+    early.discard();
+    assert!(early.next(&text, None).is_none());
+    assert!(!early.begin(&text) && !path.exists());
+
+    let (mut late, path) = spill(&dir);
+    assert!(late.begin(&text));
+    let job = late.next(&text, None).unwrap();
+    late.discard();
+    // Nobody but the writer can tell when the file is no longer written.
+    assert!(late.next(&text, None).is_none());
+    assert!(late.next(&text, Some(job.write())).is_none());
+    assert!(!late.begin(&text) && !path.exists());
+}
+
 #[test]
 fn a_big_output_is_copied_at_once_and_within_the_limit() {
     let dir = TempDir::new().unwrap();
