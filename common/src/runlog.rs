@@ -25,6 +25,10 @@ pub mod embedded;
 pub mod mongo;
 mod record;
 
+/// A page of a job's log ends once its records have so many bytes, as they are stored. One record may have 16 MiB, and
+/// whoever answers with them holds them as text and as JSON, too.
+pub const LOG_BYTES: usize = 32 << 20;
+
 /// One thing to append.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogEntry {
@@ -91,12 +95,23 @@ pub enum RunLogError {
     /// It may work later; what was to be appended may or may not be there.
     #[error("the run log cannot be reached")]
     Unavailable(#[source] crate::store::BoxError),
-    /// It will never work as it is: bad credentials, a record that is too large.
+    /// It will never work as it is.
     #[error("the run log refused the request")]
-    Refused(#[source] crate::store::BoxError),
+    Refused(#[source] Refusal),
     /// `after` is no position of this log.
     #[error("{0:?} is no position in the run log; use the page's \"next\"")]
     BadPosition(String),
+}
+
+/// What a run log refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The request, whatever it carries: bad credentials, a missing permission. It works once a person has seen to it.
+    #[error(transparent)]
+    Request(crate::store::BoxError),
+    /// A record for what is in it: too large, against a rule. Others that were to be appended with it may be there.
+    #[error(transparent)]
+    Record(crate::store::BoxError),
 }
 
 impl RunLogError {
@@ -115,10 +130,28 @@ pub trait RunLog: Send + Sync + 'static {
     /// A page of runs, newest planned time first, then by id, descending.
     async fn runs(&self, query: &RunQuery, outputs: Outputs) -> Result<RunPage, RunLogError>;
 
-    /// All attempts of a run, in order, with their outputs; empty if it is not known.
+    /// All attempts of a run, in order, with their outputs; empty if it is not known. Outputs of many attempts can be
+    /// gigabytes: who answers a request takes [`Self::attempts`], and [`Self::attempt`] for the one that is asked for.
     async fn run(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError>;
 
-    /// GDTS's page: a job's records with their outputs, newest start first.
+    /// All attempts of a run, in order, without output and pieces. A log that is not in memory does not read them.
+    async fn attempts(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError> {
+        let mut records = self.run(run).await?;
+        for record in &mut records {
+            record.output.clear();
+            record.pieces.clear();
+        }
+        Ok(records)
+    }
+
+    /// One attempt of a run, with its output. A log that is not in memory reads no other.
+    async fn attempt(&self, run: &RunId, attempt: u32) -> Result<Option<RunRecord>, RunLogError> {
+        let records = self.run(run).await?;
+        Ok(records.into_iter().find(|record| record.attempt == attempt))
+    }
+
+    /// GDTS's page: a job's records with their outputs, newest start first. It is shorter than its limit when
+    /// [`LOG_BYTES`] have come, but has a record if there is one; behind those that came, the next page begins.
     async fn log(&self, job: &str, skip: u64, limit: usize) -> Result<Vec<RunRecord>, RunLogError>;
 
     /// Ticks without a run, newest first.

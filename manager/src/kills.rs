@@ -33,7 +33,7 @@ pub(crate) async fn kill_job(app: &App, name: &JobName, by: &str) -> Result<Vec<
 pub(crate) async fn kill_run(app: &App, run: RunId, by: &str) -> Result<(), ApiError> {
     app.loaded().await?;
     if app.cache.active_run(run).is_none() && !is_active(app, run).await? {
-        let ended = app.ask_runlog(app.runlog.run(&run)).await?;
+        let ended = app.ask_runlog(app.runlog.attempts(&run)).await?;
         return Err(match ended.last() {
             Some(record) => ApiError::RunEnded { run, state: record.state },
             None => ApiError::NoSuchRun(run),

@@ -2,9 +2,10 @@
 //! browser on the same machine reaches it for any page.
 //!
 //! Two checks on every surface. `Host` has to be one of this server's: a page that made its own name point here
-//! (DNS rebinding) still says its own name. And a request that changes something must not come from another
-//! site's page: browsers say so in `Sec-Fetch-Site` and `Origin`, which pages cannot forge. Clients such as curl
-//! send neither and pass.
+//! (DNS rebinding) still says its own name. And a request must not come from another site's page: browsers say so
+//! in `Sec-Fetch-Site` (to loopback and over HTTPS) and, when it changes something, in `Origin`, which pages cannot
+//! forge. A read is refused, too: that page could not see the answer, but have a large one made again and again.
+//! Clients such as curl send neither and pass.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,7 +14,7 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, Method, Uri, header, uri::Authority},
+    http::{HeaderMap, HeaderValue, Method, Uri, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -52,10 +53,12 @@ impl Hosts<'_> {
                 return Err(ApiError::Misdirected(name.chars().take(200).collect()));
             }
         }
-        if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if reads && opens_page(uri, headers) {
             return Ok(());
         }
-        self.check_site(&host, headers)
+        check_site(headers)?;
+        if reads { Ok(()) } else { self.check_origin(&host, headers) }
     }
 
     fn is_ours(&self, authority: &str) -> bool {
@@ -76,15 +79,7 @@ impl Hosts<'_> {
         })
     }
 
-    fn check_site(&self, host: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-        if let Some(site) = headers.get("sec-fetch-site")
-            && !matches!(site.as_bytes(), b"same-origin" | b"none")
-        {
-            return Err(ApiError::CrossSite(
-                "a page of another site sent this request; only this server's own page may change something"
-                    .to_owned(),
-            ));
-        }
+    fn check_origin(&self, host: &str, headers: &HeaderMap) -> Result<(), ApiError> {
         for origin in headers.get_all(header::ORIGIN) {
             let origin = String::from_utf8_lossy(origin.as_bytes());
             if !self.is_own_origin(&origin, host) {
@@ -113,6 +108,21 @@ impl Hosts<'_> {
     }
 }
 
+/// Somebody follows a link to the page. It may stand anywhere; what the page then asks for is its own.
+fn opens_page(uri: &Uri, headers: &HeaderMap) -> bool {
+    uri.path() == "/" && headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")
+}
+
+fn check_site(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => Err(ApiError::CrossSite(
+            "a page of another site sent this request; it may link to this server's page, at /, and no more"
+                .to_owned(),
+        )),
+    }
+}
+
 /// A host in lower case and without a final dot, and its port. `None` for what is no authority.
 fn split(authority: &str) -> Option<(String, Option<u16>)> {
     let parsed: Authority = authority.parse().ok()?;
@@ -129,18 +139,26 @@ fn split(authority: &str) -> Option<(String, Option<u16>)> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     fn check(listen: &str, allowed: &[&str], method: Method, headers: &[(&'static str, &str)]) -> u16 {
+        check_at("/x", listen, allowed, method, headers)
+    }
+
+    fn check_at(
+        path: &str,
+        listen: &str,
+        allowed: &[&str],
+        method: Method,
+        headers: &[(&'static str, &str)],
+    ) -> u16 {
         let allowed: Vec<String> = allowed.iter().map(|host| (*host).to_owned()).collect();
         let hosts = Hosts { listen: listen.parse().unwrap(), allowed: &allowed };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let checked = hosts.check(&method, &Uri::from_static("/x"), &map);
+        let checked = hosts.check(&method, &path.parse().unwrap(), &map);
         checked.map_or_else(|error| error.problem().status, |()| 200)
     }
 
@@ -202,7 +220,30 @@ mod tests {
             for method in [Method::POST, Method::PUT, Method::DELETE] {
                 assert_eq!(check("127.0.0.1:8070", &["jobs.example"], method, &all), status, "{headers:?}");
             }
-            assert_eq!(check("127.0.0.1:8070", &[], Method::GET, &all), 200);
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_site_reads_nothing_and_may_link_to_ours() {
+        let cases = [
+            ("/x", "same-origin", "cors", 200),
+            ("/x", "none", "navigate", 200),
+            ("/x", "cross-site", "no-cors", 403),
+            ("/x", "same-site", "cors", 403),
+            ("/x", "cross-site", "navigate", 403),
+            ("/", "cross-site", "navigate", 200),
+            ("/?a=b", "same-site", "navigate", 200),
+            ("/", "cross-site", "no-cors", 403),
+            ("//", "cross-site", "navigate", 403),
+        ];
+        for (path, site, mode, status) in cases {
+            let headers = [("host", "localhost:8070"), ("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+            for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+                let checked = check_at(path, "127.0.0.1:8070", &[], method, &headers);
+                assert_eq!(checked, status, "{path} {site} {mode}");
+            }
+            let changed = check_at(path, "127.0.0.1:8070", &[], Method::POST, &headers);
+            assert_eq!(changed, if site.ends_with("-site") { 403 } else { 200 }, "{path} {site} {mode}");
         }
     }
 }

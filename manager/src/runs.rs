@@ -157,7 +157,7 @@ impl RunFilter {
 pub(crate) async fn get(app: &App, run: RunId) -> Result<RunAttempt, ApiError> {
     // Looked up before the run log: what ends in between is in the log by then.
     let active = app.cache.active_run(run);
-    let records = match app.ask_runlog(app.runlog.run(&run)).await {
+    let records = match app.ask_runlog(app.runlog.attempts(&run)).await {
         Ok(records) => records,
         Err(error) if active.is_some() => {
             tracing::debug!(%error, "showing a run without its earlier attempts");

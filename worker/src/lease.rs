@@ -9,7 +9,7 @@
 //! When trust ends, [`Trust`] becomes `None`: the runner kills its runs, and a new session begins when the store
 //! answers again. Losing the lease is not shutdown.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -147,9 +147,9 @@ impl Keeper {
         let sent = self.clock.since_boot();
         let (lease, granted) = self.store.grant(self.config.lease_ttl).await.map_err(text)?;
         self.life.lease = Some(lease.0);
-        if let Err(error) = self.file.write(&self.life) {
-            self.load.set_disk_full(true);
-            tracing::error!(%error, "cannot keep the lease's id in the data directory");
+        // Before the session begins: one that the next life would not know of claims nothing.
+        if let Err(error) = self.write_life() {
+            tracing::error!(%error, "cannot keep the lease's id in the data directory; this worker claims nothing until it can");
         }
         let key = self.config.keys.worker(&self.config.id);
         let put = Op::Put(key.clone(), self.registration().encode(), Some(lease));
@@ -176,6 +176,21 @@ impl Keeper {
         };
         let session = Session { worker: self.config.id.clone(), revision };
         Ok(Trust { session, lease, until: self.until(sent, granted) })
+    }
+
+    fn write_life(&self) -> io::Result<()> {
+        let written = self.file.write(&self.life);
+        self.load.set_life_unwritten(written.is_err());
+        written
+    }
+
+    /// Tries once more what failed when the session began. A slow disk holds up nothing here but renewals: in such a
+    /// session nothing was claimed.
+    fn write_life_again(&self) {
+        match self.write_life() {
+            Ok(()) => tracing::info!("the lease's id is in the data directory now; this worker claims again"),
+            Err(error) => tracing::debug!(%error, "still cannot keep the lease's id in the data directory"),
+        }
     }
 
     fn until(&self, sent: Duration, granted: Duration) -> Duration {
@@ -218,6 +233,9 @@ impl Keeper {
                     next = Instant::now() + RETRY.min(every);
                     continue;
                 }
+            }
+            if self.load.is_life_unwritten() {
+                self.write_life_again();
             }
             self.publish(&trust, every).await;
         }

@@ -24,6 +24,7 @@ pub struct Load {
     ended: Notify,
     draining: AtomicBool,
     disk_full: AtomicBool,
+    life_unwritten: AtomicBool,
     clock_ahead: AtomicBool,
     store_restored: AtomicBool,
     restores: AtomicU64,
@@ -86,6 +87,7 @@ impl Load {
             ended: Notify::new(),
             draining: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
+            life_unwritten: AtomicBool::new(false),
             clock_ahead: AtomicBool::new(false),
             store_restored: AtomicBool::new(false),
             restores: AtomicU64::new(0),
@@ -130,7 +132,7 @@ impl Load {
             Readiness::StoreRestored
         } else if is(&self.clock_ahead) {
             Readiness::ClockAhead
-        } else if is(&self.disk_full) {
+        } else if is(&self.disk_full) || is(&self.life_unwritten) {
             Readiness::DiskFull
         } else if self.running() >= self.total {
             Readiness::Full
@@ -149,9 +151,19 @@ impl Load {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Whether run logs can be kept on disk.
+    /// Whether there is no room for run logs on disk: the spool's word.
     pub fn set_disk_full(&self, full: bool) {
         self.disk_full.store(full, Ordering::SeqCst);
+    }
+
+    /// Whether this life's session is not on disk: the lease keeper's word. The next life would not know of it.
+    pub fn set_life_unwritten(&self, unwritten: bool) {
+        self.life_unwritten.store(unwritten, Ordering::SeqCst);
+    }
+
+    /// True when this life's session could not be written to the disk yet.
+    pub fn is_life_unwritten(&self) -> bool {
+        self.life_unwritten.load(Ordering::SeqCst)
     }
 
     /// Whether the clock is ahead of the others'.

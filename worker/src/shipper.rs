@@ -1,12 +1,16 @@
-//! Batches from the spool to the run log, until it has them. While the run log is away the spool grows.
+//! Batches from the spool to the run log, until it has them. While the run log is away, or denies us, the spool grows.
+//! A record that it refuses for what is in it, and takes others beside it, is set aside: see [`Spool::set_aside`].
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use common::runlog::{RunLog, RunLogError};
+use common::runlog::{LogEntry, Refusal, RunLog, RunLogError};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::spool::{Spool, Spooled};
+use crate::spool::Spool;
+
+#[cfg(test)]
+mod tests;
 
 /// A batch's entries and bytes, at most about.
 const ENTRIES: usize = 500;
@@ -19,9 +23,13 @@ const PACE: Duration = Duration::from_millis(20);
 /// Between two tries while the run log is away.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// How often somebody is told that the run log takes nothing.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
 /// Ships until `shutdown`.
 pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationToken) {
-    let mut away = false;
+    // When it was last said.
+    let mut away: Option<Instant> = None;
     let mut next = Instant::now();
     loop {
         tokio::select! {
@@ -34,16 +42,15 @@ pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationTo
             Ok(shipped) => {
                 let is_full = shipped.is_some_and(|entries| entries >= ENTRIES);
                 next = if is_full { begun } else { begun + PACE };
-                if away {
+                if away.take().is_some() {
                     tracing::info!("the run log is back");
                 }
-                away = false;
             }
             Err(error) => {
-                if !away {
+                if away.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
                     tracing::warn!(error, "run logs cannot be shipped; they are kept on disk");
+                    away = Some(Instant::now());
                 }
-                away = true;
                 tokio::select! {
                     biased;
                     () = shutdown.cancelled() => return,
@@ -61,41 +68,75 @@ pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
 
 /// Ships one batch; says of how many entries. None: there was nothing.
 async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<Option<usize>, String> {
-    let text = |error: std::io::Error| error.to_string();
+    let text = |error: io::Error| error.to_string();
     let mut groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
     if groups.is_empty() {
         return Ok(None);
     }
-    let entries = append(runlog, &mut groups).await?;
-    spool.shipped(groups).await.map_err(text)?;
-    Ok(Some(entries))
-}
-
-/// Appends all; a batch that is refused is appended one by one, so that one bad record does not hold up the
-/// others for ever. Says how many.
-async fn append(runlog: &dyn RunLog, groups: &mut [Spooled]) -> Result<usize, String> {
     // Taken out, not copied: of a group that was shipped only its place counts, and it is read again if this fails.
     let entries: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.entries)).collect();
-    match runlog.append(&entries).await {
-        Ok(()) => Ok(entries.len()),
-        Err(RunLogError::Refused(_)) if entries.len() > 1 => {
-            let mut refused = Vec::new();
-            for entry in &entries {
-                match runlog.append(std::slice::from_ref(entry)).await {
-                    Ok(()) => {}
-                    Err(error @ RunLogError::Refused(_)) => refused.push((entry, error.chain())),
-                    Err(error) => return Err(error.chain()),
-                }
-            }
-            // All refused: it is us that the run log does not want, as with bad credentials. Nothing is given up.
-            if let (true, Some((_, error))) = (refused.len() == entries.len(), refused.first()) {
-                return Err(error.clone());
-            }
-            for (entry, error) in refused {
-                tracing::error!(error, ?entry, "the run log refuses a record; here it is");
-            }
-            Ok(entries.len())
-        }
-        Err(error) => Err(error.chain()),
+    let refused = append(runlog, &entries).await?;
+    set_aside(spool, &refused).await.map_err(text)?;
+    spool.shipped(groups).await.map_err(text)?;
+    Ok(Some(entries.len()))
+}
+
+/// An entry that the run log refuses for what is in it, and why.
+struct Refused<'a> {
+    entry: &'a LogEntry,
+    error: String,
+}
+
+/// Appends all but those that the run log will never take, which it returns. A batch with such a one is appended one by
+/// one, so that it does not hold up the others for ever. Any other error says nothing of an entry: none is given up.
+async fn append<'a>(runlog: &dyn RunLog, entries: &'a [LogEntry]) -> Result<Vec<Refused<'a>>, String> {
+    match runlog.append(entries).await {
+        Ok(()) => return Ok(Vec::new()),
+        Err(RunLogError::Refused(Refusal::Record(_))) if entries.len() > 1 => {}
+        Err(error) => return Err(error.chain()),
     }
+    let refused = one_by_one(runlog, entries.iter().collect()).await?;
+    // All refused: it is us that the run log does not want, as by a wrong rule.
+    if let Some(first) = refused.first().filter(|_| refused.len() == entries.len()) {
+        return Err(first.error.clone());
+    }
+    // Once more: the rule may have been put right while the others were appended.
+    one_by_one(runlog, refused.into_iter().map(|refused| refused.entry).collect()).await
+}
+
+/// Appends each by itself; returns those that are refused for what is in them.
+async fn one_by_one<'a>(runlog: &dyn RunLog, entries: Vec<&'a LogEntry>) -> Result<Vec<Refused<'a>>, String> {
+    let mut refused = Vec::new();
+    for entry in entries {
+        match runlog.append(std::slice::from_ref(entry)).await {
+            Ok(()) => {}
+            Err(error @ RunLogError::Refused(Refusal::Record(_))) => {
+                refused.push(Refused { entry, error: error.chain() });
+            }
+            Err(error) => return Err(error.chain()),
+        }
+    }
+    Ok(refused)
+}
+
+/// Keeps what the run log will never take where a person finds it.
+async fn set_aside(spool: &Spool, refused: &[Refused<'_>]) -> io::Result<()> {
+    let Some(first) = refused.first() else { return Ok(()) };
+    let entries = refused.iter().map(|refused| refused.entry.clone()).collect();
+    match spool.set_aside(entries).await? {
+        Some(file) => {
+            let (records, error) = (refused.len(), &first.error);
+            tracing::error!(records, file = %file.display(), error, "the run log refuses some records; they are in this file");
+        }
+        None => {
+            for Refused { entry, error } in refused {
+                tracing::error!(
+                    error,
+                    ?entry,
+                    "the run log refuses a record, and the file for such is full; here it is"
+                );
+            }
+        }
+    }
+    Ok(())
 }

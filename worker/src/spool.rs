@@ -4,7 +4,11 @@
 //! Where entries are kept is a small port: files in the data directory (`disk`), or, in a simulation, memory that
 //! outlives the worker (`memory`), since virtual time waits for no disk. Both pass the same tests.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use common::runlog::LogEntry;
@@ -18,6 +22,7 @@ pub use memory::Memory;
 mod disk;
 #[cfg(any(test, feature = "test-support"))]
 mod memory;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +37,7 @@ trait Shelf: Send + Sync {
     async fn filled(&self);
     async fn read(&self, entries: usize, bytes: u64) -> io::Result<Vec<Spooled>>;
     async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()>;
+    async fn set_aside(&self, entries: Vec<LogEntry>) -> io::Result<Option<PathBuf>>;
 }
 
 /// Entries that were kept one after the other.
@@ -76,5 +82,11 @@ impl Spool {
     /// Removes groups whose entries the run log has.
     pub async fn shipped(&self, groups: Vec<Spooled>) -> io::Result<()> {
         self.0.shipped(groups).await
+    }
+
+    /// Keeps entries that the run log will never take in a file of their own, on disk when it returns; says in which.
+    /// None: that file has no more room. What is set aside is not read again.
+    pub async fn set_aside(&self, entries: Vec<LogEntry>) -> io::Result<Option<PathBuf>> {
+        self.0.set_aside(entries).await
     }
 }

@@ -18,8 +18,8 @@ use chrono::{DateTime, TimeZone as _, Utc};
 use uuid::Uuid;
 
 use super::{
-    Author, LogEntry, Outputs, Piece, RunLog, RunLogError, RunPage, RunQuery, RunRecord, Stream, TickOutcome,
-    TickQuery, TickRecord,
+    Author, LOG_BYTES, LogEntry, Outputs, Piece, RunLog, RunLogError, RunPage, RunQuery, RunRecord, Stream,
+    TickOutcome, TickQuery, TickRecord,
 };
 use crate::{
     id::{JobName, RunId, WorkerId},
@@ -58,7 +58,9 @@ macro_rules! runlog_conformance {
                 a_position_that_is_none_is_refused,
                 a_limit_is_at_least_one_and_at_most_five_hundred,
                 a_runs_attempts_come_in_order,
+                one_attempt_comes_with_its_output_and_all_come_without,
                 a_jobs_log_comes_newest_start_first,
+                a_page_of_a_jobs_log_ends_early_when_outputs_are_large,
                 ticks_come_newest_first_and_are_filtered,
                 names_with_special_characters_are_only_names,
                 text_that_is_not_ascii_is_kept,

@@ -14,7 +14,9 @@ use chrono::{DateTime, Utc};
 use rusqlite::{Connection, ErrorCode};
 use tokio::task::spawn_blocking;
 
-use super::{LogEntry, Outputs, RunLog, RunLogError, RunPage, RunQuery, RunRecord, TickQuery, TickRecord};
+use super::{
+    LogEntry, Outputs, Refusal, RunLog, RunLogError, RunPage, RunQuery, RunRecord, TickQuery, TickRecord,
+};
 use crate::{
     id::RunId,
     sqlite::{self, Format, Sharing},
@@ -112,9 +114,10 @@ async fn with<T: Send + 'static>(
 
 fn classify(error: rusqlite::Error) -> RunLogError {
     match error.sqlite_error_code() {
-        Some(
-            ErrorCode::TooBig | ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ReadOnly,
-        ) => RunLogError::Refused(error.into()),
+        Some(ErrorCode::TooBig) => RunLogError::Refused(Refusal::Record(error.into())),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::ReadOnly) => {
+            RunLogError::Refused(Refusal::Request(error.into()))
+        }
         _ => RunLogError::Unavailable(error.into()),
     }
 }
@@ -126,7 +129,7 @@ impl RunLog for EmbeddedRunLog {
             return Ok(());
         }
         let rows = entries.iter().map(write::Row::new).collect::<Result<Vec<_>, _>>();
-        let rows = rows.map_err(|error| RunLogError::Refused(error.into()))?;
+        let rows = rows.map_err(|error| RunLogError::Refused(Refusal::Record(error.into())))?;
         with(&self.writer, move |connection| write::append(connection, &rows)).await
     }
 
@@ -138,7 +141,17 @@ impl RunLog for EmbeddedRunLog {
 
     async fn run(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError> {
         let run = *run;
-        with(&self.reader, move |connection| read::run(connection, run)).await
+        with(&self.reader, move |connection| read::run(connection, run, Outputs::With)).await
+    }
+
+    async fn attempts(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError> {
+        let run = *run;
+        with(&self.reader, move |connection| read::run(connection, run, Outputs::Without)).await
+    }
+
+    async fn attempt(&self, run: &RunId, attempt: u32) -> Result<Option<RunRecord>, RunLogError> {
+        let run = *run;
+        with(&self.reader, move |connection| read::attempt(connection, run, attempt)).await
     }
 
     async fn log(&self, job: &str, skip: u64, limit: usize) -> Result<Vec<RunRecord>, RunLogError> {

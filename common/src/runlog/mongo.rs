@@ -12,14 +12,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
 use mongodb::{
-    Client, Collection, Database,
+    Client, Collection, Cursor, Database,
     bson::{Document, RawDocumentBuf, doc},
     options::ClientOptions,
 };
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{LogEntry, Outputs, RunLog, RunLogError, RunPage, RunQuery, RunRecord, TickQuery, TickRecord};
+use super::{
+    LOG_BYTES, LogEntry, Outputs, RunLog, RunLogError, RunPage, RunQuery, RunRecord, TickQuery, TickRecord,
+};
 use crate::id::RunId;
 
 pub use target::MongoUriError;
@@ -128,6 +131,11 @@ impl MongoRunLog {
 
     /// The documents that a filter finds, at most `limit`.
     async fn find(&self, find: Find<'_>) -> Result<Vec<RawDocumentBuf>, Failure> {
+        self.find_within(usize::MAX, find).await
+    }
+
+    /// The same, and no more of them once `max_bytes` have come.
+    async fn find_within(&self, max_bytes: usize, find: Find<'_>) -> Result<Vec<RawDocumentBuf>, Failure> {
         let Find { collection, filter, sort, projection, skip, limit } = find;
         // The server gives up before we do, so that it does not work on what nobody waits for.
         let cursor = collection
@@ -138,10 +146,44 @@ impl MongoRunLog {
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .max_time(self.options.read_timeout);
         self.call(self.options.read_timeout + Duration::from_millis(500), async {
-            futures::TryStreamExt::try_collect(cursor.await?).await
+            collect(cursor.await?, max_bytes).await
         })
         .await
     }
+
+    /// A run's attempts, in order.
+    async fn attempts_of(&self, run: &RunId, outputs: Outputs) -> Result<Vec<RunRecord>, RunLogError> {
+        let documents = self
+            .find(Find {
+                collection: &self.collections().await?.runs,
+                filter: query::run(run),
+                sort: doc! { "_id": 1 },
+                projection: projection(outputs),
+                skip: 0,
+                limit: MAX_PAGE,
+            })
+            .await?;
+        let mut records = readable(&documents, |document| document::read_run(document));
+        // As text, attempt 10 is before attempt 2.
+        records.sort_by_key(|record| record.attempt);
+        Ok(records)
+    }
+}
+
+/// What a cursor gives until `max_bytes` have come. Dropped before its end, it tells the server so.
+async fn collect(
+    mut cursor: Cursor<RawDocumentBuf>,
+    max_bytes: usize,
+) -> mongodb::error::Result<Vec<RawDocumentBuf>> {
+    let (mut documents, mut bytes) = (Vec::new(), 0);
+    while let Some(document) = cursor.try_next().await? {
+        bytes += document.as_bytes().len();
+        documents.push(document);
+        if bytes >= max_bytes {
+            break;
+        }
+    }
+    Ok(documents)
 }
 
 /// What to look for, where.
@@ -152,6 +194,13 @@ struct Find<'a> {
     projection: Document,
     skip: u64,
     limit: usize,
+}
+
+fn projection(outputs: Outputs) -> Document {
+    match outputs {
+        Outputs::Without => doc! { "output": 0, "pieces": 0 },
+        Outputs::With => doc! {},
+    }
 }
 
 /// Reads all documents that can be read, and warns of those that cannot.
@@ -183,10 +232,7 @@ impl RunLog for MongoRunLog {
                 collection: &self.collections().await?.runs,
                 filter: query::runs(query, after.as_ref()),
                 sort: doc! { "planTime": -1, "_id": -1 },
-                projection: match outputs {
-                    Outputs::Without => doc! { "output": 0, "pieces": 0 },
-                    Outputs::With => doc! {},
-                },
+                projection: projection(outputs),
                 skip: 0,
                 // One more than asked for tells whether there is a next page.
                 limit: limit + 1,
@@ -203,36 +249,41 @@ impl RunLog for MongoRunLog {
     }
 
     async fn run(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError> {
+        self.attempts_of(run, Outputs::With).await
+    }
+
+    async fn attempts(&self, run: &RunId) -> Result<Vec<RunRecord>, RunLogError> {
+        self.attempts_of(run, Outputs::Without).await
+    }
+
+    async fn attempt(&self, run: &RunId, attempt: u32) -> Result<Option<RunRecord>, RunLogError> {
         let documents = self
             .find(Find {
                 collection: &self.collections().await?.runs,
-                filter: query::run(run),
+                filter: query::attempt(run, attempt),
                 sort: doc! { "_id": 1 },
                 projection: doc! {},
                 skip: 0,
-                limit: MAX_PAGE,
+                limit: 1,
             })
             .await?;
-        let mut records = readable(&documents, |document| document::read_run(document));
-        // As text, attempt 10 is before attempt 2.
-        records.sort_by_key(|record| record.attempt);
-        Ok(records)
+        let records = readable(&documents, |document| document::read_run(document));
+        Ok(records.into_iter().find(|record| record.attempt == attempt))
     }
 
     async fn log(&self, job: &str, skip: u64, limit: usize) -> Result<Vec<RunRecord>, RunLogError> {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let documents = self
-            .find(Find {
-                collection: &self.collections().await?.runs,
-                filter: doc! { "jobName": job },
-                sort: doc! { "startTime": -1, "_id": -1 },
-                projection: doc! {},
-                skip,
-                limit: limit.min(MAX_PAGE),
-            })
-            .await?;
+        let find = Find {
+            collection: &self.collections().await?.runs,
+            filter: doc! { "jobName": job },
+            sort: doc! { "startTime": -1, "_id": -1 },
+            projection: doc! {},
+            skip,
+            limit: limit.min(MAX_PAGE),
+        };
+        let documents = self.find_within(LOG_BYTES, find).await?;
         Ok(readable(&documents, |document| document::read_run(document)))
     }
 

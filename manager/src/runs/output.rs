@@ -6,7 +6,7 @@ use common::{
     api::OutputView,
     id::RunId,
     live::LiveError,
-    runlog::{Piece, RunRecord},
+    runlog::{Piece, RunLogError, RunRecord},
 };
 use tokio::time::timeout;
 
@@ -39,22 +39,31 @@ pub(crate) async fn read(
         }
         _ => {}
     }
-    let records = app.ask_runlog(app.runlog.run(&run)).await?;
     let newest = match &active {
         Some(Active::Held(held)) => Some(held.held.attempt),
         Some(Active::Wanted(wanted)) => Some(wanted.attempt),
         None => None,
     };
-    match (attempt.or(newest), records.last()) {
-        (None, Some(last)) => Ok(finished(last, from)),
-        (Some(number), _) => match records.iter().find(|record| record.attempt == number) {
-            Some(record) => Ok(finished(record, from)),
-            // Between its end and its record, or its worker is gone and nobody has found it yet.
-            None if newest == Some(number) => Ok(nothing_yet(number, from)),
-            None => Err(ApiError::NoSuchRun(run)),
-        },
-        (None, None) => Err(ApiError::NoSuchRun(run)),
+    match (app.ask_runlog(record(app, run, attempt.or(newest))).await?, newest) {
+        (Some(record), _) => Ok(finished(&record, from)),
+        // Between its end and its record, or its worker is gone and nobody has found it yet.
+        (None, Some(number)) if asked(number) => Ok(nothing_yet(number, from)),
+        (None, _) => Err(ApiError::NoSuchRun(run)),
     }
+}
+
+/// The record of an attempt, of the newest in the run log without a number. Reads that one's output only: a run can
+/// have many large ones, and who waits for more looks here several times a second.
+async fn record(app: &App, run: RunId, attempt: Option<u32>) -> Result<Option<RunRecord>, RunLogError> {
+    let number = match attempt {
+        Some(number) => number,
+        None => {
+            let attempts = app.runlog.attempts(&run).await?;
+            let Some(newest) = attempts.last() else { return Ok(None) };
+            newest.attempt
+        }
+    };
+    app.runlog.attempt(&run, number).await
 }
 
 /// `None`: its worker does not execute it any more, or is gone.

@@ -30,7 +30,7 @@ use crate::{
 
 mod translate;
 
-/// `/job/log` without a `limit`, and at most.
+/// `/job/log` without a `limit`, and at most; large outputs end a page before.
 const LOG_LIMIT: (usize, usize) = (20, 1000);
 
 /// Every answer.

@@ -63,3 +63,40 @@ async fn a_page_of_another_site_changes_nothing_and_curl_passes() {
     assert_eq!(ask(&bench, "POST", "/api/v1/jobs/a/run", &own).await.status, 202);
     assert_eq!(bench.post("/api/v1/jobs/a/run").await.status, 202);
 }
+
+#[tokio::test]
+async fn a_page_of_another_site_reads_nothing_and_a_link_opens_the_page() {
+    let bench = Bench::start().await;
+    let reads = [
+        "/job/log?name=a&limit=1000",
+        "/job/list",
+        "/worker/list",
+        "/api/v1/jobs",
+        "/assets/app.js",
+        "/metrics",
+        "/nothing",
+    ];
+    for path in reads {
+        for site in ["cross-site", "same-site"] {
+            for mode in ["no-cors", "cors", "navigate"] {
+                let foreign = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+                let refused = ask(&bench, "GET", path, &foreign).await;
+                assert_eq!(
+                    (refused.status, refused.json()["type"].as_str()),
+                    (403, Some("cross-site")),
+                    "{path} {foreign:?}"
+                );
+            }
+        }
+    }
+    let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+    assert_eq!(ask(&bench, "GET", "/", &link).await.status, 200);
+    let picture = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
+    assert_eq!(ask(&bench, "GET", "/", &picture).await.status, 403);
+    let own = [("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")];
+    let typed = [("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")];
+    for path in ["/job/log?name=a&limit=1000", "/api/v1/jobs", "/assets/app.js"] {
+        assert_eq!(ask(&bench, "GET", path, &own).await.status, 200, "{path}");
+        assert_eq!(ask(&bench, "GET", path, &typed).await.status, 200, "{path}");
+    }
+}

@@ -179,6 +179,37 @@ async fn a_finished_run_shows_its_attempts_and_its_output_from_any_offset() {
     assert_eq!((&end["complete"], &end["output"]), (&json!(true), &json!("")));
     assert_eq!(bench.get(&format!("/api/v1/runs/{RUN}/output?attempt=3")).await.status, 404);
     assert_eq!(bench.get(&format!("/api/v1/runs/{}", run_id(1))).await.status, 404);
+    assert_eq!(bench.get(&format!("/api/v1/runs/{}/output", run_id(1))).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_run_whose_worker_is_gone_shows_the_output_of_its_earlier_attempt() {
+    let bench = Bench::start().await;
+    let first = record("a", RUN, "2026-11-22T09:00:00Z", RunState::Failed);
+    bench.append(&[LogEntry::Run(Box::new(first))]).await;
+    let mut again = held("a", RUN, "2026-11-22T09:00:00Z");
+    again.attempt = 2;
+    bench.put(bench.keys.runs.key(RUN), again.encode()).await;
+    bench.until("/api/v1/runs?state=running", |list| !list.names("run").is_empty()).await;
+
+    let output = async |query: &str| bench.get(&format!("/api/v1/runs/{RUN}/output{query}")).await;
+    for query in ["", "?attempt=2", "?wait=1s"] {
+        let newest = output(query).await.json();
+        assert_eq!(
+            (&newest["attempt"], &newest["complete"], &newest["output"]),
+            (&json!(2), &json!(false), &json!("")),
+            "{query}"
+        );
+    }
+    let earlier = output("?attempt=1").await.json();
+    assert_eq!(
+        (&earlier["complete"], &earlier["output"]),
+        (&json!(true), &json!("hällo\nwörld\n")),
+        "{earlier}"
+    );
+    assert_eq!(output("?attempt=3").await.status, 404);
+    let shown = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
+    assert_eq!((&shown["attempt"], &shown["attempts"][0]["attempt"]), (&json!(2), &json!(1)), "{shown}");
 }
 
 #[tokio::test]

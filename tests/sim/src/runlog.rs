@@ -11,7 +11,8 @@ use common::{
     id::RunId,
     run::RunState,
     runlog::{
-        Author, LogEntry, Outputs, RunLog, RunLogError, RunPage, RunQuery, RunRecord, TickQuery, TickRecord,
+        Author, LOG_BYTES, LogEntry, Outputs, RunLog, RunLogError, RunPage, RunQuery, RunRecord, TickQuery,
+        TickRecord,
     },
 };
 
@@ -147,7 +148,13 @@ impl RunLog for MemoryRunLog {
         let mut found: Vec<RunRecord> = self.lock().runs.values().filter(of_job).cloned().collect();
         found.sort_by_key(|record| std::cmp::Reverse((record.start_time, record.id())));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        Ok(found.into_iter().skip(skip).take(limit.min(MAX_PAGE)).collect())
+        let mut bytes = 0;
+        let fits = |record: &RunRecord| {
+            let fits = bytes < LOG_BYTES;
+            bytes += record.output.len();
+            fits
+        };
+        Ok(found.into_iter().skip(skip).take(limit.min(MAX_PAGE)).take_while(fits).collect())
     }
 
     async fn ticks(&self, query: &TickQuery) -> Result<Vec<TickRecord>, RunLogError> {

@@ -125,3 +125,37 @@ async fn a_lost_lease_is_followed_by_one_session_that_stays() {
     assert!(next(&mut sessions, 0).await.session == second.session, "the second session was ended");
     shutdown.cancel();
 }
+
+/// Otherwise its next life would not know which lease to revoke.
+#[tokio::test]
+async fn a_session_that_could_not_be_kept_on_disk_claims_nothing_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    // In a directory that is not there nothing can be kept.
+    let data_dir = dir.path().join("data");
+    let config = Arc::new(WorkerConfig { lease_ttl: Duration::from_secs(6), ..(*config(&data_dir)).clone() });
+    let (store, load) = (Arc::new(EmbeddedStore::in_memory()), Load::new(1));
+    let (keeper, shutdown) = keeper(config, store.clone(), load.clone());
+    let mut sessions = keeper.trust.subscribe();
+    tokio::spawn(keeper.run(shutdown.clone()));
+    let first = next(&mut sessions, 0).await;
+    assert_eq!(load.readiness(), Readiness::DiskFull);
+    load.set_disk_full(false);
+    assert!(!load.may_claim(), "the spool, which has room, does not speak for it");
+
+    std::fs::create_dir(&data_dir).unwrap();
+    let key = Keys::new("/quorate/").unwrap().worker(&first.session.worker);
+    let claims = async {
+        loop {
+            let (entry, _) = store.get(&key).await.unwrap();
+            if Registration::decode(&entry.unwrap().value).unwrap().readiness == Readiness::Ready {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, claims).await.expect("it says that it claims again");
+    assert!(load.may_claim());
+    assert_eq!(LifeFile::in_dir(&data_dir).read().unwrap().lease, Some(first.lease.0));
+    assert!(next(&mut sessions, 0).await.session == first.session, "for that no other session is needed");
+    shutdown.cancel();
+}

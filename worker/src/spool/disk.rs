@@ -11,7 +11,10 @@ use std::{
     io::Read as _,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,9 +24,10 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::spawn_blocking,
+    time::sleep,
 };
 
-use super::{Shelf, Spooled};
+use super::{Shelf, Spooled, refused::Refused};
 use crate::load::Load;
 
 /// What the spool may take of the disk; beyond it the worker claims nothing until the run log is back.
@@ -35,7 +39,7 @@ const SEGMENT_BYTES: u64 = 256 << 10;
 /// Entries appended together, at most.
 const GROUP: usize = 1000;
 
-/// Between two tries when the disk is full.
+/// Between two tries when the disk is full, or does not let a segment be removed.
 const RETRY: Duration = Duration::from_secs(1);
 
 #[derive(Serialize, Deserialize)]
@@ -59,6 +63,9 @@ struct Shared {
     segments: Mutex<VecDeque<Segment>>,
     /// Said when there is something to ship.
     filled: Notify,
+    /// The last try to append failed.
+    failing: AtomicBool,
+    refused: Refused,
     load: Arc<Load>,
 }
 
@@ -95,6 +102,8 @@ impl Disk {
             dir: dir.to_owned(),
             segments: Mutex::new(segments.into()),
             filled: Notify::new(),
+            failing: AtomicBool::new(false),
+            refused: Refused::in_dir(dir),
             load,
         });
         let (sender, receiver) = mpsc::channel(GROUP);
@@ -107,15 +116,9 @@ impl Disk {
 #[async_trait]
 impl Shelf for Disk {
     async fn keep(&self, entry: LogEntry) {
-        let line = match entry {
-            LogEntry::Run(record) => Line::Run(record),
-            LogEntry::Ticks(record) => Line::Ticks(record),
-        };
-        let mut bytes = serde_json::to_vec(&line).expect("plain fields serialize");
-        bytes.push(b'\n');
         let (answer, kept) = oneshot::channel();
         // The thread ends only with the last handle.
-        if self.sender.send((bytes, answer)).await.is_ok() {
+        if self.sender.send((line(entry), answer)).await.is_ok() {
             let _ = kept.await;
         }
     }
@@ -123,10 +126,27 @@ impl Shelf for Disk {
     async fn filled(&self) {
         loop {
             let filled = self.shared.filled.notified();
-            if self.shared.segments().iter().any(Segment::has_unshipped) {
+            let (has_unshipped, has_leftover) = {
+                let segments = self.shared.segments();
+                (segments.iter().any(Segment::has_unshipped), segments.iter().any(Segment::is_leftover))
+            };
+            if has_unshipped {
                 return;
             }
-            filled.await;
+            if !has_leftover {
+                filled.await;
+                continue;
+            }
+            // Where nothing is claimed for want of room, nothing more comes: nobody else would look again.
+            tokio::select! {
+                () = filled => {}
+                () = sleep(RETRY) => {
+                    let shared = self.shared.clone();
+                    if let Err(error) = blocking(move || shared.remove_done()).await {
+                        tracing::debug!(%error, "what the run log has still cannot be removed from the disk");
+                    }
+                }
+            }
         }
     }
 
@@ -143,6 +163,23 @@ impl Shelf for Disk {
         let shared = self.shared.clone();
         blocking(move || shared.remove_done()).await
     }
+
+    async fn set_aside(&self, entries: Vec<LogEntry>) -> io::Result<Option<PathBuf>> {
+        let lines = entries.into_iter().map(line).collect::<Vec<_>>().concat();
+        let shared = self.shared.clone();
+        blocking(move || shared.refused.append(&lines)).await
+    }
+}
+
+/// An entry as it stands in a file.
+fn line(entry: LogEntry) -> Vec<u8> {
+    let line = match entry {
+        LogEntry::Run(record) => Line::Run(record),
+        LogEntry::Ticks(record) => Line::Ticks(record),
+    };
+    let mut bytes = serde_json::to_vec(&line).expect("plain fields serialize");
+    bytes.push(b'\n');
+    bytes
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -156,6 +193,11 @@ impl Segment {
 
     const fn is_done(&self) -> bool {
         !self.has_unshipped() && !self.writing
+    }
+
+    /// It should have been removed: it could not be, or somebody else has.
+    const fn is_leftover(&self) -> bool {
+        self.is_done() && !self.grows
     }
 }
 
@@ -237,10 +279,11 @@ impl Shared {
         result
     }
 
-    /// Both who append and who remove tell it, each under the lock: the last word is right.
+    /// Both who append and who remove tell it, each under the lock: the last word is right. What was removed may not
+    /// have been room enough: while appending fails, only a try to append knows.
     fn tell_whether_full(&self, segments: &VecDeque<Segment>) {
         let bytes: u64 = segments.iter().map(|segment| segment.synced).sum();
-        self.load.set_disk_full(bytes >= LIMIT_BYTES);
+        self.load.set_disk_full(self.failing.load(Ordering::SeqCst) || bytes >= LIMIT_BYTES);
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -254,7 +297,8 @@ impl Shared {
             let (lines, answers): (Vec<Vec<u8>>, Vec<oneshot::Sender<()>>) = group.drain(..).unzip();
             let bytes = lines.concat();
             while let Err(error) = self.append(&mut last, &bytes) {
-                self.load.set_disk_full(true);
+                self.failing.store(true, Ordering::SeqCst);
+                self.tell_whether_full(&self.segments());
                 tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: is there room in this directory, and may it be written? Nothing is lost, the runs wait");
                 pause(RETRY);
             }
@@ -301,6 +345,7 @@ impl Shared {
             }
         }
         if written.is_ok() {
+            self.failing.store(false, Ordering::SeqCst);
             self.tell_whether_full(&segments);
         }
         written

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -25,6 +26,8 @@ pub struct Memory {
 struct State {
     entries: BTreeMap<u64, LogEntry>,
     next: u64,
+    /// Set aside.
+    refused: Vec<LogEntry>,
     /// Who has opened it last: only that one writes.
     life: u64,
     /// How long it takes to keep something.
@@ -115,5 +118,12 @@ impl Shelf for Opened {
             }
         }
         Ok(())
+    }
+
+    async fn set_aside(&self, entries: Vec<LogEntry>) -> io::Result<Option<PathBuf>> {
+        if let Some(mut state) = self.state() {
+            state.refused.extend(entries);
+        }
+        Ok(Some(PathBuf::from("refused")))
     }
 }

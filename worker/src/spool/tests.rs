@@ -1,8 +1,11 @@
 //! What both kinds of spool promise, and what is the disk's own.
 
-use std::fs;
+use std::{fs, io::Write as _, time::Duration};
 
-use common::runlog::{TickOutcome, TickRecord};
+use common::{
+    runlog::{TickOutcome, TickRecord},
+    worker::Readiness,
+};
 
 use super::*;
 
@@ -151,7 +154,7 @@ async fn what_is_kept_after_somebody_has_removed_the_files_is_there() {
     assert_eq!(entries, [ticks(2)]);
     spool.shipped(groups).await.unwrap();
     assert!(waiting(&spool).await.1.is_empty());
-    let nothing = tokio::time::timeout(std::time::Duration::from_millis(50), spool.filled()).await;
+    let nothing = tokio::time::timeout(Duration::from_millis(50), spool.filled()).await;
     assert!(nothing.is_err(), "what is gone is not looked for for ever");
 }
 
@@ -169,7 +172,7 @@ async fn a_line_that_is_longer_than_was_asked_for_is_read_as_a_whole() {
 #[tokio::test]
 async fn a_life_that_has_ended_keeps_nothing_more() {
     let memory = Arc::new(Memory::default());
-    memory.set_sync_time(std::time::Duration::from_millis(5));
+    memory.set_sync_time(Duration::from_millis(5));
     let spool = Spool::in_memory(&memory);
     spool.keep(ticks(1)).await;
     let late = spool.keep(ticks(2));
@@ -177,4 +180,82 @@ async fn a_life_that_has_ended_keeps_nothing_more() {
     late.await;
     assert!(waiting(&spool).await.1.is_empty(), "it sees nothing either");
     assert_eq!(waiting(&Spool::in_memory(&memory)).await.1, [ticks(1)]);
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_a_line_each_in_a_file_that_is_bounded_and_not_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), Load::new(1)).unwrap();
+    let path = dir.path().join("refused");
+    assert_eq!(spool.set_aside(vec![ticks(1), ticks(2)]).await.unwrap(), Some(path.clone()));
+    // What a crash leaves.
+    let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(b"{\"ticks\":").unwrap();
+    assert_eq!(spool.set_aside(vec![ticks(3)]).await.unwrap(), Some(path.clone()));
+    let text = fs::read_to_string(&path).unwrap();
+    let count = |line| serde_json::from_str::<serde_json::Value>(line).ok()?["ticks"]["count"].as_u64();
+    assert_eq!(text.lines().map(count).collect::<Vec<_>>(), [Some(1), Some(2), None, Some(3)]);
+    drop(spool);
+
+    let spool = Spool::open(dir.path(), Load::new(1)).unwrap();
+    assert!(waiting(&spool).await.1.is_empty());
+    file.set_len(1 << 30).unwrap();
+    assert_eq!(spool.set_aside(vec![ticks(4)]).await.unwrap(), None);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 1 << 30);
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn becomes(load: &Load, readiness: Readiness) {
+    let is_so = async {
+        while load.readiness() != readiness {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, is_so).await;
+    assert!(waited.is_ok(), "it is {:?}, not {readiness:?}", load.readiness());
+}
+
+/// Its worker claims nothing, so that nothing is kept any more, and there is nothing to ship.
+#[tokio::test]
+async fn a_full_spool_whose_files_somebody_has_removed_is_not_full_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let large = fs::File::create(dir.path().join("00000000000000000000.jsonl")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let load = Load::new(1);
+    let spool = Spool::open(dir.path(), load.clone()).unwrap();
+    spool.keep(ticks(1)).await;
+    assert_eq!(load.readiness(), Readiness::DiskFull);
+    for file in fs::read_dir(dir.path()).unwrap() {
+        fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    assert!(waiting(&spool).await.1.is_empty());
+    tokio::select! {
+        () = spool.filled() => panic!("there is nothing to ship"),
+        () = becomes(&load, Readiness::Ready) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_full_until_it_takes_something_whatever_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool");
+    let load = Load::new(1);
+    let spool = Spool::open(&path, load.clone()).unwrap();
+    spool.keep(ticks(1)).await;
+    let (groups, _) = waiting(&spool).await;
+    // In a directory that is not there nothing can be kept.
+    fs::remove_dir_all(&path).unwrap();
+    let keeping = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.keep(ticks(2)).await }
+    });
+    becomes(&load, Readiness::DiskFull).await;
+    spool.shipped(groups).await.unwrap();
+    assert_eq!(load.readiness(), Readiness::DiskFull);
+
+    fs::create_dir(&path).unwrap();
+    tokio::time::timeout(PATIENCE, keeping).await.expect("it is kept").unwrap();
+    assert_eq!(load.readiness(), Readiness::Ready);
+    assert_eq!(waiting(&spool).await.1, [ticks(2)]);
 }

@@ -117,6 +117,20 @@ pub async fn a_runs_attempts_come_in_order(log: Arc<dyn RunLog>) {
     assert_eq!(attempts(&log, run_id(1)).await, [1, 2, 11].map(attempt));
 }
 
+/// Who looks at a run wants one output at most.
+pub async fn one_attempt_comes_with_its_output_and_all_come_without(log: Arc<dyn RunLog>) {
+    let attempt = |attempt: u32| RunRecord { attempt, ..record("a", 1) };
+    append(&log, [attempt(2), attempt(11), attempt(1), record("a", 2)]).await;
+    let bare = |n: u32| RunRecord { output: String::new(), pieces: Vec::new(), ..attempt(n) };
+    assert_eq!(log.attempts(&run_id(1)).await.expect("the run is read"), [1, 2, 11].map(bare));
+    for n in [1, 2, 11] {
+        assert_eq!(log.attempt(&run_id(1), n).await.expect("the attempt is read"), Some(attempt(n)));
+    }
+    assert_eq!(log.attempt(&run_id(1), 3).await.expect("the log is read"), None);
+    assert_eq!(log.attempts(&run_id(99)).await.expect("the log is read"), []);
+    assert_eq!(log.attempt(&run_id(99), 1).await.expect("the log is read"), None);
+}
+
 /// By start, not by plan; one job's only.
 pub async fn a_jobs_log_comes_newest_start_first(log: Arc<dyn RunLog>) {
     let late = RunRecord { start_time: NOON + 60_000, ..record("a", 0) };
@@ -128,6 +142,18 @@ pub async fn a_jobs_log_comes_newest_start_first(log: Arc<dyn RunLog>) {
     assert_eq!(seconds(&shown(6, 100).await), [2, 1]);
     assert_eq!(shown(u64::MAX, 10).await, []);
     assert_eq!(log.log("none", 0, 10).await.expect("the log is read"), []);
+}
+
+/// A job's outputs can be gigabytes; the next page goes on behind what came.
+pub async fn a_page_of_a_jobs_log_ends_early_when_outputs_are_large(log: Arc<dyn RunLog>) {
+    let length = LOG_BYTES / 3 + 1;
+    let pieces = vec![Piece(0, Stream::Out, u32::try_from(length).expect("it is short"))];
+    let large = |n: u32| RunRecord { output: "x".repeat(length), pieces: pieces.clone(), ..record("a", n) };
+    append(&log, (1..4).map(large).chain([record("a", 0)])).await;
+    let shown = async |skip| seconds(&log.log("a", skip, 10).await.expect("the log is read"));
+    assert_eq!(shown(0).await, [3, 2, 1]);
+    assert_eq!(shown(1).await, [2, 1, 0], "these are small enough");
+    assert_eq!(shown(3).await, [0]);
 }
 
 /// A stretch is found by any part of it.

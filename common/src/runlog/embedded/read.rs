@@ -7,11 +7,18 @@ use tracing::warn;
 use super::position::Position;
 use crate::{
     id::RunId,
-    runlog::{Outputs, RunPage, RunQuery, RunRecord, TickQuery, TickRecord},
+    runlog::{LOG_BYTES, Outputs, RunPage, RunQuery, RunRecord, TickQuery, TickRecord},
 };
 
 const WITH_OUTPUTS: &str = "id, plan_time, record, pieces, output";
 const WITHOUT_OUTPUTS: &str = "id, plan_time, record, '[]', ''";
+
+const fn columns(outputs: Outputs) -> &'static str {
+    match outputs {
+        Outputs::With => WITH_OUTPUTS,
+        Outputs::Without => WITHOUT_OUTPUTS,
+    }
+}
 
 /// What a record must match: SQL and its arguments, so that no text of a query becomes SQL.
 #[derive(Default)]
@@ -55,17 +62,14 @@ pub(super) fn runs(
     if let Some(position) = after {
         conditions.behind(position);
     }
-    let columns = match outputs {
-        Outputs::With => WITH_OUTPUTS,
-        Outputs::Without => WITHOUT_OUTPUTS,
-    };
     // One more than asked for tells whether there is a next page.
     let sql = format!(
-        "SELECT {columns} FROM runs {} ORDER BY plan_time DESC, id DESC LIMIT {}",
+        "SELECT {} FROM runs {} ORDER BY plan_time DESC, id DESC LIMIT {}",
+        columns(outputs),
         conditions.sql(),
         query.limit + 1
     );
-    let mut rows = run_rows(connection, &sql, params_from_iter(conditions.arguments))?;
+    let mut rows = run_rows(connection, &sql, params_from_iter(conditions.arguments), usize::MAX)?;
     let more = rows.len() > query.limit;
     rows.truncate(query.limit);
     // Of the last row, readable or not: a page of bad records has a next one, too.
@@ -74,13 +78,23 @@ pub(super) fn runs(
 }
 
 /// By attempt as a number: as text, 10 comes before 2.
-pub(super) fn run(connection: &Connection, run: RunId) -> rusqlite::Result<Vec<RunRecord>> {
+pub(super) fn run(connection: &Connection, run: RunId, outputs: Outputs) -> rusqlite::Result<Vec<RunRecord>> {
     // '0' is the character behind '/'.
-    let sql = format!("SELECT {WITH_OUTPUTS} FROM runs WHERE id > ?1 AND id < ?2");
-    let rows = run_rows(connection, &sql, params![format!("{run}/"), format!("{run}0")])?;
+    let sql = format!("SELECT {} FROM runs WHERE id > ?1 AND id < ?2", columns(outputs));
+    let rows = run_rows(connection, &sql, params![format!("{run}/"), format!("{run}0")], usize::MAX)?;
     let mut records = readable(rows);
     records.sort_by_key(|record| record.attempt);
     Ok(records)
+}
+
+pub(super) fn attempt(
+    connection: &Connection,
+    run: RunId,
+    attempt: u32,
+) -> rusqlite::Result<Option<RunRecord>> {
+    let sql = format!("SELECT {WITH_OUTPUTS} FROM runs WHERE id = ?1");
+    let rows = run_rows(connection, &sql, params![format!("{run}/{attempt}")], usize::MAX)?;
+    Ok(readable(rows).pop())
 }
 
 pub(super) fn log(
@@ -93,7 +107,7 @@ pub(super) fn log(
         "SELECT {WITH_OUTPUTS} FROM runs WHERE job = ?1 ORDER BY start_time DESC, id DESC LIMIT {limit} OFFSET ?2"
     );
     let skip = i64::try_from(skip).unwrap_or(i64::MAX);
-    Ok(readable(run_rows(connection, &sql, params![job, skip])?))
+    Ok(readable(run_rows(connection, &sql, params![job, skip], LOG_BYTES)?))
 }
 
 pub(super) fn ticks(connection: &Connection, query: &TickQuery) -> rusqlite::Result<Vec<TickRecord>> {
@@ -121,13 +135,28 @@ struct RunRow {
     output: String,
 }
 
-fn run_rows(connection: &Connection, sql: &str, arguments: impl Params) -> rusqlite::Result<Vec<RunRow>> {
+/// The rows, and no more of them once `max_bytes` have come.
+fn run_rows(
+    connection: &Connection,
+    sql: &str,
+    arguments: impl Params,
+    max_bytes: usize,
+) -> rusqlite::Result<Vec<RunRow>> {
     let mut statement = connection.prepare_cached(sql)?;
     let read = |row: &Row<'_>| {
         let position = Position { id: row.get(0)?, plan_time: row.get(1)? };
         Ok(RunRow { position, record: row.get(2)?, pieces: row.get(3)?, output: row.get(4)? })
     };
-    statement.query_map(arguments, read)?.collect()
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for row in statement.query_map(arguments, read)? {
+        let row: RunRow = row?;
+        bytes += row.record.len() + row.pieces.len() + row.output.len();
+        rows.push(row);
+        if bytes >= max_bytes {
+            break;
+        }
+    }
+    Ok(rows)
 }
 
 fn readable(rows: Vec<RunRow>) -> Vec<RunRecord> {

@@ -14,7 +14,7 @@ use mongodb::{
 use super::{
     super::{Author, LogEntry, RunLogError, RunRecord, TickRecord},
     MongoRunLog, document,
-    failure::{DUPLICATE_KEY, Failure, is_hopeless_code},
+    failure::{DUPLICATE_KEY, Failure},
 };
 use crate::run::RunState;
 
@@ -92,34 +92,40 @@ impl MongoRunLog {
         }
         let insert = async {
             match collection.insert_many(documents).ordered(false).await {
-                Ok(_) => Ok(Vec::new()),
+                Ok(_) => Ok(Ok(Vec::new())),
                 Err(error) => match error.kind.as_ref() {
                     // One that was not stored as durably as asked for is not stored.
                     ErrorKind::InsertMany(InsertManyError {
                         write_errors: Some(errors),
                         write_concern_error: None,
                         ..
-                    }) => Ok(errors.clone()),
+                    }) => Ok(Ok(errors.clone())),
+                    // The driver measures each document before it sends any.
+                    ErrorKind::InvalidArgument { message, .. } => Ok(Err(message.clone())),
                     _ => Err(error),
                 },
             }
         };
-        let errors = self.call(self.options.append_timeout, insert).await?;
-        self.sort_out(errors)
+        match self.call(self.options.append_timeout, insert).await? {
+            Ok(errors) => self.sort_out(errors),
+            Err(problem) => Err(Failure::refused(&self.target.hosts, problem)),
+        }
     }
 
-    /// Which of the errors are duplicates, which are final. One that may pass fails the whole call: it will be told
-    /// again.
+    /// Which of the errors are duplicates, which are final. One that may pass, or is not of its document, fails the
+    /// whole call: it will be told again.
     fn sort_out(&self, errors: Vec<IndexedWriteError>) -> Result<Inserted, Failure> {
         let mut inserted = Inserted::default();
         for error in errors {
             if error.code == DUPLICATE_KEY {
                 inserted.duplicates.push(error.index);
-            } else if is_hopeless_code(error.code) {
-                inserted.refused.get_or_insert_with(|| Failure::refused(&self.target.hosts, error.message));
-            } else {
-                return Err(Failure::passing(&self.target.hosts, error.message));
+                continue;
             }
+            let failure = Failure::of_write(&self.target.hosts, error.code, error.message);
+            if !failure.is_of_document() {
+                return Err(failure);
+            }
+            inserted.refused.get_or_insert(failure);
         }
         // Told twice in one batch, the later telling has to come later here too.
         inserted.duplicates.sort_unstable();

@@ -130,6 +130,14 @@ pub(super) fn run(run: &RunId) -> Document {
     }
 }
 
+/// One attempt of a run. GDTS's have no number: whoever reads the document gives it one.
+pub(super) fn attempt(run: &RunId, attempt: u32) -> Document {
+    match gdts_id(run) {
+        Some(id) => doc! { "_id": id },
+        None => doc! { "_id": format!("{run}/{attempt}") },
+    }
+}
+
 /// Which ticks without a run.
 pub(super) fn ticks(query: &TickQuery) -> Document {
     let mut filter = Document::new();
