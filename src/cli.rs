@@ -73,7 +73,7 @@ pub(crate) struct ServeFlags {
 /// A cluster's store.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 pub(crate) struct EtcdFlags {
-    /// etcd's endpoints, HOST:PORT, separated by commas; https:// turns TLS on.
+    /// etcd's endpoints, HOST:PORT, separated by commas; https:// turns TLS on, with --etcd-ca.
     #[arg(long, value_name = "ENDPOINTS", value_delimiter = ',')]
     pub(crate) etcd: Vec<String>,
     /// User for etcd.
@@ -466,7 +466,7 @@ pub(crate) enum ConfigRole {
     /// Of `quorate worker`.
     Worker(WorkerFlags),
     /// Of `quorate admin`.
-    Admin(AdminFlags),
+    Admin(EtcdFlags),
     /// Of the commands that talk to a manager.
     Client,
 }

@@ -43,7 +43,7 @@ pub enum RunEvent {
     TimedOut,
     /// Somebody asked for its end, or what it stood for is gone.
     Killed,
-    /// Its worker's lease ended.
+    /// Its worker's lease ended, or its worker gave it up before that.
     LeaseLost,
     /// Its start deadline passed.
     DeadlinePassed,

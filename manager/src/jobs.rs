@@ -106,7 +106,18 @@ pub(crate) async fn save(
     expect: &Expect,
     job: impl Fn(Option<&Job>) -> Result<Job, ApiError> + Sync,
 ) -> Result<Saved, ApiError> {
-    change(app, name, |current| {
+    save_by(App::deadline(), app, name, expect, job).await
+}
+
+/// The same, given up at `deadline`.
+async fn save_by(
+    deadline: Instant,
+    app: &App,
+    name: &JobName,
+    expect: &Expect,
+    job: impl Fn(Option<&Job>) -> Result<Job, ApiError> + Sync,
+) -> Result<Saved, ApiError> {
+    change(deadline, app, name, |current| {
         let previous = match current.stored(name) {
             Some(_) if *expect == Expect::Absent => return Err(ApiError::JobExists(name.clone())),
             Some(stored) => stored.ok(),
@@ -154,7 +165,7 @@ pub(crate) fn check_size(job: &Job) -> Result<(), ApiError> {
 
 /// Lets a job's ticks pass, or counts them again from now on.
 pub(crate) async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Result<Saved, ApiError> {
-    change(app, name, |current| {
+    change(App::deadline(), app, name, |current| {
         let mut stored = match current.stored(name) {
             None => return Err(ApiError::NoSuchJob(name.to_string())),
             Some(Err(error)) => return Err(ApiError::BrokenJob { name: name.to_string(), error }),
@@ -183,11 +194,11 @@ pub(crate) enum Paused {
 /// Reads, lets `decide`, writes under the compare of what was read; again when another writer was first. `None`
 /// from `decide`: all is as it should be.
 async fn change(
+    deadline: Instant,
     app: &App,
     name: &JobName,
     decide: impl Fn(&Current) -> Result<Option<Change>, ApiError> + Sync,
 ) -> Result<Saved, ApiError> {
-    let deadline = App::deadline();
     // Where the lists know of nothing there most likely is nothing: the write itself finds out. A refusal is never
     // given on that account.
     let mut known = Some(Current::default()).filter(|_| app.cache.knows_nothing_of(name.as_str()));

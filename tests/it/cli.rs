@@ -157,6 +157,20 @@ fn flag_beats_environment_beats_file_beats_default() -> Result<()> {
 }
 
 #[test]
+fn the_settings_of_each_role_are_shown_in_each_form() -> Result<()> {
+    for role in ["dev", "manager", "worker", "admin", "client"] {
+        for format in ["table", "json"] {
+            for args in [["config", role, "-o", format], ["config", "-o", format, role]] {
+                let said: Said = quorate(&args).output()?.into();
+                assert_eq!(said.code, Some(0), "{args:?}: {}", said.err);
+                assert!(said.out.contains("log_format"), "{args:?}: {}", said.out);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn unknown_keys_and_wrong_values_are_refused_together() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let text = "lisen = \"127.0.0.1:1\"\nslots = \"many\"\nzone = \"Mars\"\nlog_format = \"xml\"\n";

@@ -135,7 +135,7 @@ fn compose_starts_commands_that_there_are() -> Result<()> {
 fn documents_name_commands_that_there_are() -> Result<()> {
     let mut helps = BTreeMap::new();
     let mut seen = 0;
-    for document in ["README.md", "docs/install.md", "docs/operate.md", "docs/migrate.md"] {
+    for document in ["README.md", "docs/install.md", "docs/operate.md", "docs/migrate.md", "docs/cli.md"] {
         let text = joined(&read(document)?);
         // Every second part between fences is code.
         let code = text.split("```").skip(1).step_by(2).flat_map(str::lines);

@@ -67,6 +67,10 @@ pub struct Agenda {
     schedules: SharedSchedules,
 }
 
+/// A tick that comes so much too late is missed, and the newest of its job stands for all of them: after a machine has
+/// slept for hours they are many.
+const PASSED: chrono::Duration = chrono::Duration::seconds(10);
+
 #[derive(Debug)]
 struct Line {
     planned: Arc<Planned>,
@@ -165,12 +169,25 @@ impl Agenda {
                     continue;
                 };
                 let rank = line.rank(view, &rank);
-                due.push((Due { job: line.planned.clone(), tick, previous: line.since }, rank));
+                let (previous, tick) =
+                    if now - tick.instant() > PASSED { line.newest(tick, now) } else { (line.since, tick) };
+                due.push((Due { job: line.planned.clone(), tick, previous }, rank));
                 line.since = tick;
                 line.enter(&mut self.seconds, place);
             }
         }
         due
+    }
+
+    /// The clock was ahead, and says `now`: no job has had a tick behind that.
+    pub fn set_back(&mut self, now: DateTime<Utc>) {
+        let now = Tick::from_instant(now);
+        self.seconds.clear();
+        for (place, line) in self.lines.iter_mut().enumerate() {
+            let Some(line) = line else { continue };
+            line.since = line.since.min(now);
+            line.enter(&mut self.seconds, place);
+        }
     }
 }
 
@@ -180,6 +197,17 @@ impl Line {
             Some(ranked) if ranked.view == view => ranked.rank,
             _ => self.ranked.insert(Ranked { view, rank: rank(&self.planned.job) }).rank,
         }
+    }
+
+    /// The last tick up to `now`, and the one before it. `tick` is the next one behind `since`.
+    fn newest(&self, tick: Tick, now: DateTime<Utc>) -> (Tick, Tick) {
+        let last = |until| {
+            let schedule = self.planned.schedule.as_ref()?;
+            schedule.latest_in(self.since.instant(), until).map(Tick::from_instant)
+        };
+        let newest = last(now).unwrap_or(tick);
+        let before = newest.instant() - chrono::Duration::seconds(1);
+        (last(before).unwrap_or(self.since), newest)
     }
 
     fn enter(&self, seconds: &mut BTreeMap<i64, Vec<(usize, u64)>>, place: usize) {
@@ -233,6 +261,27 @@ mod tests {
         assert!(pop(&mut agenda, at(1)).is_empty());
         assert_eq!(seconds(&pop(&mut agenda, at(5))), [("a".into(), 2, 1), ("a".into(), 4, 2)]);
         assert!(pop(&mut agenda, at(5)).is_empty());
+    }
+
+    #[test]
+    fn after_a_long_sleep_the_newest_tick_stands_for_those_before_it() {
+        let mut agenda = Agenda::default();
+        agenda.put(every("a", 2, 1), at(1));
+        agenda.put(every("b", 40, 1), at(0));
+        assert_eq!(seconds(&pop(&mut agenda, at(45))), [("a".into(), 44, 42), ("b".into(), 40, 0)]);
+        assert_eq!(seconds(&pop(&mut agenda, at(46))), [("a".into(), 46, 44)]);
+    }
+
+    #[test]
+    fn when_the_clock_is_set_back_ticks_come_again() {
+        let mut agenda = Agenda::default();
+        agenda.put(every("a", 2, 1), at(1));
+        agenda.put(every("b", 40, 1), at(0));
+        pop(&mut agenda, at(50));
+        agenda.set_back(at(9));
+        assert_eq!(seconds(&pop(&mut agenda, at(10))), [("a".into(), 10, 9)]);
+        assert_eq!(seconds(&pop(&mut agenda, at(12))), [("a".into(), 12, 10)]);
+        assert_eq!(seconds(&pop(&mut agenda, at(40))).len(), 2);
     }
 
     #[test]

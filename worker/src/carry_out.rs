@@ -49,7 +49,8 @@ impl Desk {
             slot,
             held: here.held,
         };
-        let (record, output) = self.runner.execute(&claimed, || self.withdrawn(&claimed.held)).await;
+        let (record, output) =
+            self.runner.execute(&claimed, || self.withdrawn(&claimed.held, claimed.revision)).await;
         post.mark_ended(record.run);
         let last = LastRun {
             run: record.run,
@@ -122,6 +123,10 @@ impl Desk {
     fn follower(&self, ended: &Held, next: &Next) -> Option<(Arc<Planned>, Held, Session)> {
         let session = self.session().filter(|session| session.revision == ended.session)?;
         let planned = self.planned(&ended.job).filter(|planned| planned.revision == next.definition)?;
+        // Edited since: what may run beside others takes no lock over.
+        if planned.job.overlap == Overlap::Allow {
+            return None;
+        }
         let in_order = next.previous <= ended.fence && ended.fence < next.tick;
         let may = in_order && !planned.paused && self.load.may_claim() && !self.closing.is_cancelled();
         may.then(|| (planned.clone(), self.held(&planned, next.tick, &session), session))
@@ -142,7 +147,8 @@ impl Desk {
 
     /// The queue entry for the next attempt, if there is to be one.
     fn retry_after(&self, job: &Job, record: &RunRecord) -> Vec<Op> {
-        // Killed here for a lease that was not trusted: if the store hears of it from us, nobody takes it over.
+        // Killed here, for a lease that was not trusted or since this worker ends: if the store hears of it from us,
+        // nobody takes it over.
         if record.state == RunState::Lost && job.delivery == Delivery::AtLeastOnce {
             let only = reboot::bound(job, record.trigger, &record.worker, self.clock.now());
             let wait = Duration::ZERO;

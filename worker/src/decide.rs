@@ -54,7 +54,13 @@ impl Desk {
         post.announce(due.tick);
         let mut wait = FIRST_WAIT;
         loop {
-            let Some(session) = self.trusted().await else { return };
+            let session = tokio::select! {
+                biased;
+                session = self.trusted() => session,
+                // Without the store ticks come all the same: of each job the newest waits for it.
+                () = post.overtaken(due.tick) => return,
+            };
+            let Some(session) = session else { return };
             // Before the look: an end between the look and the wait is heard.
             let freed = post.freed.notified();
             match self.look(&due, &post, &session).await {
@@ -102,7 +108,7 @@ impl Desk {
             return Step::Later;
         }
         // Not under the post's lock: a run that ends needs it to free its slot.
-        let Some(slot) = self.load.take().await else { return Step::Decided };
+        let Some(slot) = self.slot().await else { return Step::Later };
         let mut holding = post.holding.lock().await;
         if holding.is_some() || post.is_overtaken(due.tick) {
             return Step::AtOnce;

@@ -26,8 +26,9 @@ use crate::{
     agenda::{Agenda, Planned},
     claim::{Holding, Session, batch::Batcher, lead::Lead},
     config::WorkerConfig,
+    kills::Kills,
     lease::Trust,
-    load::Load,
+    load::{Load, Slot},
     marks::Marks,
     registry::Registry,
     runner::{Runner, Stop},
@@ -42,6 +43,8 @@ pub struct Post {
     /// Said when what was held is free, or held for the next tick.
     pub freed: Notify,
     newest: AtomicI64,
+    /// Said when a newer tick is announced.
+    announced: Notify,
     next: Mutex<Option<Next>>,
     /// The run that has ended and whose lock is not free yet: its record is on its way to the disk.
     ended: Mutex<Option<RunId>>,
@@ -61,7 +64,14 @@ pub struct Next {
 impl Post {
     /// A tick is to be decided; older ones that still wait are accounted for by it.
     pub fn announce(&self, tick: Tick) {
-        self.newest.fetch_max(tick.seconds(), Ordering::SeqCst);
+        if self.newest.fetch_max(tick.seconds(), Ordering::SeqCst) < tick.seconds() {
+            self.announced.notify_waiters();
+        }
+    }
+
+    /// The clock was ahead, and says `now`: no newer tick is being decided.
+    pub fn set_back(&self, now: Tick) {
+        self.newest.fetch_min(now.seconds(), Ordering::SeqCst);
     }
 
     /// The run has ended: a tick that finds its lock held waits for that instead of being skipped.
@@ -93,6 +103,17 @@ impl Post {
     pub fn is_overtaken(&self, tick: Tick) -> bool {
         self.newest.load(Ordering::SeqCst) > tick.seconds()
     }
+
+    /// Resolves when a newer tick of the job is being decided as well. Cancel safe.
+    pub async fn overtaken(&self, tick: Tick) {
+        loop {
+            let announced = self.announced.notified();
+            if self.is_overtaken(tick) {
+                return;
+            }
+            announced.await;
+        }
+    }
 }
 
 /// Shared by the scheduler, the caretaker duties and the queue.
@@ -121,6 +142,8 @@ pub struct Desk {
     pub turn: tokio::sync::Mutex<()>,
     /// The jobs.
     pub agenda: Mutex<Agenda>,
+    /// The kills that stand.
+    pub kills: Kills,
     /// The wanted runs, by their key's name.
     pub queue: Mutex<HashMap<String, (Wanted, Revision)>>,
     /// How long claims take, so that they are sent so much ahead.
@@ -216,6 +239,16 @@ impl Desk {
         }
     }
 
+    /// Waits for a slot; `None` when this worker may not claim any more, whatever it might when the wait began.
+    pub async fn slot(&self) -> Option<Slot> {
+        let slot = tokio::select! {
+            biased;
+            () = self.closing.cancelled() => None,
+            slot = self.load.take() => slot,
+        };
+        slot.filter(|_| self.load.may_claim() && !self.closing.is_cancelled())
+    }
+
     /// A new run's id.
     pub fn new_run(&self) -> RunId {
         self.chance.run_id(self.clock.now())
@@ -228,9 +261,12 @@ impl Desk {
     }
 
     /// The last look before a start: why the run may not start after all.
-    pub fn withdrawn(&self, held: &Held) -> Option<Stop> {
+    pub fn withdrawn(&self, held: &Held, claimed: Revision) -> Option<Stop> {
         if self.session().is_none_or(|session| session.revision != held.session) {
             return Some(Stop::LeaseLost);
+        }
+        if let Some(kill) = self.kills.of(&held.job, &held.run, claimed) {
+            return Some(Stop::Killed(format!("killed by {}", kill.by)));
         }
         match self.planned(&held.job) {
             None => Some(Stop::Withdrawn("the job was deleted before the run started")),

@@ -40,6 +40,7 @@ pub mod desk;
 pub mod driver;
 pub mod epoch;
 pub mod guard;
+pub mod kills;
 pub mod lease;
 pub mod life;
 pub mod live;
@@ -247,7 +248,7 @@ impl Worker {
         let _ = scheduling.await;
         desk.tasks.close();
         if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
-            self.runner.end_all("the end of its worker");
+            self.runner.end_all();
             if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
                 self.say_what_is_left();
             }
@@ -343,6 +344,7 @@ impl Worker {
             trust,
             turn: tokio::sync::Mutex::default(),
             agenda: std::sync::Mutex::default(),
+            kills: kills::Kills::default(),
             queue: std::sync::Mutex::default(),
             lead: claim::lead::Lead::default(),
             marks: marks::Marks::default(),

@@ -57,6 +57,19 @@ impl Marks {
         });
     }
 
+    /// The clock was ahead, and says `now`: nothing behind that is decided.
+    pub fn set_back(&self, now: Tick) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        *newest = newest.map(|newest| newest.min(now));
+        self.decided.send_if_modified(|mark| {
+            let ahead = mark.is_some_and(|mark| mark > now);
+            if ahead {
+                *mark = Some(now);
+            }
+            ahead
+        });
+    }
+
     /// Tells the mark as it moves.
     pub fn watch(&self) -> watch::Receiver<Option<Tick>> {
         self.decided.subscribe()

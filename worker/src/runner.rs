@@ -63,6 +63,8 @@ pub enum Stop {
     Silent,
     /// This worker's lease can no longer be trusted.
     LeaseLost,
+    /// This worker was told to end, and the run did not end before it.
+    WorkerEnds,
     /// Its job was paused, edited or deleted between the claim and the start.
     Withdrawn(&'static str),
 }
@@ -268,10 +270,10 @@ impl Runner {
         }
     }
 
-    /// Ends all runs.
-    pub fn end_all(&self, why: &str) {
+    /// Ends all runs, since their worker does: nobody asked for that, so they are lost, and repeated where a job says so.
+    pub fn end_all(&self) {
         for active in self.active() {
-            active.stop(Stop::Killed(why.to_owned()), active.grace);
+            active.stop(Stop::WorkerEnds, active.grace);
         }
     }
 
@@ -355,6 +357,9 @@ fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
         Some(Stop::LeaseLost) => {
             (RunEvent::LeaseLost, "killed, because its worker's lease could no longer be trusted".to_owned())
         }
+        Some(Stop::WorkerEnds) => {
+            (RunEvent::LeaseLost, "killed, because its worker was told to end".to_owned())
+        }
     };
     let state = from.apply(event).unwrap_or(RunState::Failed);
     let err = if state == RunState::Killed && !exited.starts_with("not") {
@@ -396,7 +401,9 @@ mod tests {
         for own in [End::Exited(Exit::Code(0)), End::Exited(Exit::Code(137)), End::Exited(Exit::Signal(15))] {
             assert!(!was_guarded(&own, Some(seconds(10)), seconds(99)), "it ended before");
         }
-        let (state, err, _) = judge(&killed, Some(Stop::LeaseLost));
-        assert_eq!((state, err.as_str()), (RunState::Lost, "signal: killed"));
+        for why in [Stop::LeaseLost, Stop::WorkerEnds] {
+            let (state, err, _) = judge(&killed, Some(why));
+            assert_eq!((state, err.as_str()), (RunState::Lost, "signal: killed"));
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! The loop: watches jobs, wanted runs and kills, feeds the agenda, and passes due ticks on to be decided.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, PoisonError},
 };
 
+use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
     job::{Job, StoredJob},
@@ -27,6 +28,9 @@ const IDLE: chrono::Duration = chrono::Duration::seconds(60);
 /// A job that was saved longer ago is no news: the ticks since then are the caretaker's.
 const LOOK_BACK: chrono::Duration = chrono::Duration::seconds(5);
 
+/// A clock that goes back by less is as good as one that did not.
+const SET_BACK: chrono::Duration = chrono::Duration::seconds(1);
+
 /// How often the queue is gone through without a change of it.
 const QUEUE_EVERY: Duration = Duration::from_secs(1);
 
@@ -41,8 +45,14 @@ impl Desk {
         let attended = Arc::new(Attended::default());
         let mut look_at_queue = interval(QUEUE_EVERY);
         let mut caretaker = None;
+        let mut latest = self.clock.now();
         loop {
             let now = self.clock.now();
+            if now < latest - SET_BACK {
+                self.clock_was_set_back(now);
+                latest = now;
+            }
+            latest = latest.max(now);
             let next = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).next();
             let wake = next.map_or(now + IDLE, |tick| (tick.instant() - self.lead.now()).min(now + IDLE));
             // Changes before ticks: they are few, and a worker that can hardly keep up with its ticks must hear of them.
@@ -51,7 +61,8 @@ impl Desk {
                 () = ending.cancelled() => return,
                 change = kills.recv() => {
                     let Some(change) = change else { return };
-                    self.kills_changed(change).await;
+                    self.kills_changed(change);
+                    self.attend_queue(&attended);
                 }
                 change = jobs.recv() => {
                     let Some(change) = change else { return };
@@ -67,6 +78,17 @@ impl Desk {
                 _ = look_at_queue.tick() => self.attend_queue(&attended),
                 () = self.clock.sleep_until(wake) => self.pass_due(),
             }
+        }
+    }
+
+    /// What was passed on by a clock that was ahead comes again: ticks that were decided are found decided.
+    fn clock_was_set_back(&self, now: DateTime<Utc>) {
+        tracing::warn!(%now, "the clock was set back; ticks are counted from now");
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner).set_back(now);
+        let now = Tick::from_instant(now);
+        self.marks.set_back(now);
+        for post in self.posts.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            post.set_back(now);
         }
     }
 
@@ -135,7 +157,7 @@ impl Desk {
         match change {
             Change::Reset(entries, _) => {
                 let gone: Vec<JobName> = agenda.jobs().map(|planned| planned.job.name.clone()).collect();
-                let kept: std::collections::HashSet<&str> =
+                let kept: HashSet<&str> =
                     entries.iter().filter_map(|entry| keys.jobs.name(&entry.key)).collect();
                 for name in gone.iter().filter(|name| !kept.contains(name.as_str())) {
                     agenda.remove(name.as_str());
@@ -221,18 +243,25 @@ impl Desk {
         }
     }
 
-    async fn kills_changed(self: &Arc<Self>, change: Change) {
+    fn kills_changed(&self, change: Change) {
         match change {
             // Kills that were put while this worker was cut off still act, on runs claimed before them.
             Change::Reset(entries, _) => {
-                for entry in entries {
-                    self.act_on_kill(&entry).await;
-                }
+                let kills = &self.config.keys.kills;
+                let named: HashSet<&str> =
+                    entries.iter().filter_map(|entry| kills.name(&entry.key)).collect();
+                self.kills.retain(|name| named.contains(name));
+                entries.iter().for_each(|entry| self.act_on_kill(entry));
             }
             Change::Events(events) => {
                 for event in events.events {
-                    if let Event::Put(entry) = event {
-                        self.act_on_kill(&entry).await;
+                    match event {
+                        Event::Put(entry) => self.act_on_kill(&entry),
+                        Event::Deleted(key, _) => {
+                            if let Some(name) = self.config.keys.kills.name(&key) {
+                                self.kills.remove(name);
+                            }
+                        }
                     }
                 }
             }
@@ -240,12 +269,14 @@ impl Desk {
         }
     }
 
-    async fn act_on_kill(&self, entry: &Entry) {
+    /// On what executes, at once; what is about to start asks for it, and so does who looks after the queue.
+    fn act_on_kill(&self, entry: &Entry) {
         let Some(name) = self.config.keys.kills.name(&entry.key) else { return };
         match Kill::decode(&entry.value) {
             Ok(kill) => {
+                // First known, then acted on: a run that begins in between is met by one of both.
+                self.kills.put(name, kill.clone(), entry.mod_revision);
                 self.runner.kill(name, &kill, entry.mod_revision);
-                self.kill_wanted(name, &kill, entry.mod_revision).await;
             }
             Err(error) => tracing::error!(key = %entry.key, %error, "a kill cannot be read"),
         }

@@ -12,7 +12,7 @@ use common::{
     id::JobName,
     job::{Overlap, Placement, StoredJob},
     lock::{Free, Held, Lock},
-    queue::{Kill, Wanted},
+    queue::Wanted,
     run::RunState,
     runlog::{Author, LogEntry, RunRecord},
     store::{Compare, Key, Op, Revision, Txn},
@@ -44,7 +44,8 @@ enum Step {
 
 impl Desk {
     /// Sets about every wanted run that this worker ranks for and does not look after yet. A run that is one worker's
-    /// is set about by that one, and by the job's first choice, which starts it not but sees its deadline pass.
+    /// is set about by that one, and by the job's first choice, which starts it not but sees its deadline pass. Of a
+    /// job's runs that have to wait for each other, the oldest is enough.
     pub fn attend_queue(self: &Arc<Self>, attended: &Arc<Attended>) {
         let mut wanted: Vec<(String, Wanted, Revision)> = {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +53,8 @@ impl Desk {
         };
         // The oldest first: ids are made in the order of time.
         wanted.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-        let view = self.registry.view();
+        let (view, now) = (self.registry.view(), self.clock.now());
+        let mut first_in_line = HashSet::new();
         for (name, wanted, at) in wanted {
             let planned = self.planned(&wanted.job);
             let placement =
@@ -65,41 +67,49 @@ impl Desk {
             };
             let Some(rank) = rank else { continue };
             // What is not to start any more does not wait for its time, also where somebody waits for that already.
-            let is_gone = planned.is_none_or(|planned| planned.created > at);
-            let task = if is_gone { format!("{name}, gone") } else { name.clone() };
+            let is_over = planned.as_ref().is_none_or(|planned| planned.created > at)
+                || wanted.deadline.is_some_and(|deadline| deadline < now)
+                || self.kills.of(&wanted.job, &wanted.run, at).is_some();
+            let waits = planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow)
+                && wanted.worker.is_none()
+                && wanted.not_before.unwrap_or(wanted.since) <= now;
+            if waits && !is_over && !first_in_line.insert(wanted.job.clone()) {
+                continue;
+            }
+            let task = if is_over { format!("{name}, over") } else { name.clone() };
             if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone()) {
                 continue;
             }
             let (desk, attended) = (self.clone(), attended.clone());
             self.tasks.spawn(async move {
-                let attend = async {
-                    if is_gone {
-                        desk.look_at(&name).await;
-                    } else {
-                        desk.see_through(&name, &wanted, rank).await;
-                    }
-                };
-                tokio::select! {
-                    biased;
-                    () = desk.closing.cancelled() => {}
-                    () = attend => {}
-                }
+                desk.see_through(&name, &wanted, rank, is_over).await;
                 attended.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
             });
         }
     }
 
-    async fn see_through(self: &Arc<Self>, name: &str, wanted: &Wanted, rank: usize) {
-        let start = wanted.not_before.unwrap_or(wanted.since).max(self.clock.now());
+    /// Until it is gone from the queue, or this worker is told to end. Never left in the middle of a claim: a run that
+    /// was claimed is carried out. What is over is looked at once, and again with the queue.
+    async fn see_through(self: &Arc<Self>, name: &str, wanted: &Wanted, rank: usize, is_over: bool) {
+        let now = self.clock.now();
+        let start = if is_over { now } else { wanted.not_before.unwrap_or(wanted.since).max(now) };
         let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
-        self.clock.sleep_until(start + hedge).await;
+        tokio::select! {
+            biased;
+            () = self.closing.cancelled() => return,
+            () = self.clock.sleep_until(start + hedge) => {}
+        }
         let post = self.post(&wanted.job);
         loop {
             // Before the look: an end between the look and the wait is heard.
             let freed = post.freed.notified();
             let Step::Again = self.look_at(name).await else { return };
+            if is_over {
+                return;
+            }
             tokio::select! {
                 biased;
+                () = self.closing.cancelled() => return,
                 () = freed => {}
                 () = sleep(LOOK_AGAIN) => {}
             }
@@ -121,6 +131,12 @@ impl Desk {
             self.withdraw(&wanted, &key, revision, RunState::Killed, DELETED, "").await;
             return Step::Again;
         }
+        if let Some(kill) = self.kills.of(&wanted.job, &wanted.run, revision) {
+            let reason = format!("killed by {} before it started", kill.by);
+            self.withdraw(&wanted, &key, revision, RunState::Killed, &reason, &planned.job.driver.text())
+                .await;
+            return Step::Again;
+        }
         if wanted.deadline.is_some_and(|deadline| deadline < self.clock.now()) {
             let reason = "it could not start before its deadline";
             self.withdraw(&wanted, &key, revision, RunState::Expired, reason, &planned.job.driver.text())
@@ -134,7 +150,7 @@ impl Desk {
         if post.holding.lock().await.is_some() || !self.load.may_claim() {
             return Step::Again;
         }
-        let Some(slot) = self.load.take().await else { return Step::Done };
+        let Some(slot) = self.slot().await else { return Step::Again };
         self.start_wanted(&wanted, &key, revision, &planned, &post, slot).await
     }
 
@@ -221,29 +237,13 @@ impl Desk {
             claim::replace(&self.config.keys, &held.job, seen, &Lock::Held(held.clone()), vec![delete])
         };
         txn.compares.push(Compare::ModRevision(key.clone(), wanted));
-        txn.compares.push(Compare::ModRevision(self.config.keys.job(&held.job), planned.revision));
+        let keys = &self.config.keys;
+        txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
+        // A kill acts on what was wanted before it, also when this worker is yet to hear of it.
+        let (of_job, of_run) = self.kills.revisions(&held.job, &held.run);
+        txn.compares.push(Compare::ModRevision(keys.kill_job(&held.job), of_job));
+        txn.compares.push(Compare::ModRevision(keys.kill_run(&held.run), of_run));
         txn
-    }
-
-    /// Takes wanted runs out that a kill names and that were wanted before it. The first choice does it.
-    pub async fn kill_wanted(&self, name: &str, kill: &Kill, revision: Revision) {
-        let mut named: Vec<(String, Wanted, Revision)> = {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_named = |wanted: &Wanted| wanted.job.as_str() == name || wanted.run.to_string() == name;
-            queue
-                .iter()
-                .filter(|(_, (wanted, at))| is_named(wanted) && *at < revision)
-                .map(|(key, (wanted, at))| (key.clone(), wanted.clone(), *at))
-                .collect()
-        };
-        named.sort_by_key(|(_, _, at)| *at);
-        for (key, wanted, at) in named {
-            let planned = self.planned(&wanted.job);
-            let command = planned.map_or_else(String::new, |planned| planned.job.driver.text());
-            let reason = format!("killed by {} before it started", kill.by);
-            let key = self.config.keys.queue.key(key);
-            self.withdraw(&wanted, &key, at, RunState::Killed, &reason, &command).await;
-        }
     }
 
     /// Takes a wanted run out of the queue without running it; on record first.

@@ -3,6 +3,8 @@
 #[path = "ticks/support.rs"]
 mod support;
 
+use std::time::Duration;
+
 use common::{
     job::{Delivery, MisfirePolicy, Overlap, Trigger},
     lock::Lock,
@@ -10,6 +12,8 @@ use common::{
     runlog::TickOutcome,
     span::Span,
 };
+
+use tokio::time::timeout;
 
 use support::{Bench, job, job_of, run_of};
 
@@ -139,6 +143,27 @@ async fn an_at_least_once_run_that_its_own_worker_killed_for_lost_trust_is_repea
 }
 
 #[tokio::test]
+async fn a_run_that_does_not_end_before_its_worker_does_is_lost_and_queued_again_if_it_is_at_least_once() {
+    let mut bench = Bench::start().await;
+    for (name, delivery) in [("again", Delivery::AtLeastOnce), ("once", Delivery::AtMostOnce)] {
+        let mut long = job(name);
+        long.delivery = delivery;
+        long.trigger = Trigger::Every { period: Span::seconds(1000), anchor: Some(bench.instant(1.0)) };
+        bench.save(&long).await;
+    }
+    bench.move_to(1.0).await;
+    let _runs = [bench.started().await, bench.started().await];
+    bench.tell_to_end();
+    for name in ["again", "once"] {
+        let record = bench.until_ended(name).await;
+        assert_eq!((record.state, record.attempt), (RunState::Lost, 1));
+        assert!(record.reason.contains("told to end"), "{}", record.reason);
+        bench.until_free_at(name, bench.tick(1)).await;
+    }
+    assert_eq!(bench.queued().await, [("again".to_owned(), 2)]);
+}
+
+#[tokio::test]
 async fn of_ticks_that_were_missed_those_that_still_run_are_not_on_record_as_missed() {
     let mut bench = Bench::start().await;
     bench.move_to(100.0).await;
@@ -217,6 +242,38 @@ async fn a_job_deleted_between_claim_and_instant_does_not_start() {
     bench.until_no_lock("a").await;
     assert_eq!(job_of(&bench.started().await), "b");
     assert!(bench.none_started(), "the deleted job started");
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_as_soon_as_it_is_wanted_does_not_execute_to_its_end() {
+    let bench = Bench::start().await;
+    let mut asked = job("a");
+    asked.trigger = Trigger::Manual;
+    bench.put(&asked, bench.instant(0.0)).await;
+    let run = bench.want("a", 0.0).await;
+    bench.kill("a").await;
+    let record = bench.until_ended("a").await;
+    assert_eq!((record.run, record.state), (run, RunState::Killed));
+    assert!(record.reason.starts_with("killed by a test"), "{}", record.reason);
+    bench.until_nothing_queued().await;
+}
+
+#[tokio::test]
+async fn jobs_run_again_when_a_clock_that_was_an_hour_ahead_is_set_back() {
+    let mut bench = Bench::start().await;
+    bench.save(&job("a")).await;
+    bench.move_to(3600.0).await;
+    bench.started().await.end();
+    bench.until_free_at("a", bench.tick(3600)).await;
+    bench.set_back(3590.0);
+    bench.reset_fence("a", bench.tick(10)).await;
+    let run = loop {
+        bench.pass(1.0);
+        if let Ok(run) = timeout(Duration::from_secs(2), bench.started()).await {
+            break run;
+        }
+    };
+    assert!(run.spec.tick < Some(bench.tick(60)), "{:?}", run.spec.tick);
 }
 
 #[tokio::test]

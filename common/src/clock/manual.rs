@@ -1,6 +1,10 @@
 //! A clock that stands until a test moves it, and says who waits for which instant.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -13,6 +17,8 @@ use super::Clock;
 pub struct ManualClock {
     start: DateTime<Utc>,
     now: watch::Sender<DateTime<Utc>>,
+    /// By how much it was set back in all.
+    back: Mutex<chrono::Duration>,
     sleepers: Sleepers,
 }
 
@@ -22,12 +28,20 @@ type Sleepers = Arc<watch::Sender<BTreeMap<DateTime<Utc>, usize>>>;
 impl ManualClock {
     /// A clock that stands at this instant.
     pub fn at(start: DateTime<Utc>) -> Self {
-        Self { start, now: watch::Sender::new(start), sleepers: Arc::default() }
+        Self { start, now: watch::Sender::new(start), back: Mutex::default(), sleepers: Arc::default() }
     }
 
     /// Moves it; who sleeps until an instant on the way wakes.
     pub fn advance(&self, by: Duration) {
         self.now.send_modify(|now| *now += by);
+    }
+
+    /// Sets it back, as a person does. The time since boot goes on.
+    pub fn set_back(&self, by: Duration) {
+        let by = chrono::Duration::from_std(by).unwrap_or_default();
+        let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        *back += by;
+        self.now.send_modify(|now| *now -= by);
     }
 
     /// True when somebody sleeps until an instant in this range.
@@ -68,7 +82,8 @@ impl Clock for ManualClock {
     }
 
     fn since_boot(&self) -> Duration {
-        (self.now() - self.start).to_std().unwrap_or_default()
+        let back = *self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.now() - self.start + back).to_std().unwrap_or_default()
     }
 
     fn sleep_until(&self, at: DateTime<Utc>) -> BoxFuture<'static, ()> {

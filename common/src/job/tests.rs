@@ -32,6 +32,19 @@ fn a_job_is_written_as_it_was_read() {
 }
 
 #[test]
+fn the_documented_job_is_written_as_it_is_read() {
+    let page = include_str!("../../../docs/jobs.md");
+    let text = page.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let documented: serde_json::Value = serde_json::from_str(text).unwrap();
+    let job = Job::from_value(documented.clone()).unwrap();
+    job.check(now()).unwrap();
+    assert_eq!(serde_json::to_value(&job).unwrap(), documented);
+    for field in documented.as_object().unwrap().keys() {
+        assert!(page.lines().any(|line| line.starts_with('|') && line.contains(field)), "{field}");
+    }
+}
+
+#[test]
 fn gdts_fields_are_read() {
     let job = Job::from_json(br#"{"name":"a","command":"echo hello","cronExpr":"*/5 * * * * * *"}"#).unwrap();
     assert_eq!(job.driver.text(), "echo hello");

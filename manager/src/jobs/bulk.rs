@@ -3,11 +3,15 @@
 
 use std::collections::HashSet;
 
-use common::job::{FieldError, Job, JobError};
+use common::{
+    job::{FieldError, Job, JobError},
+    store::StoreError,
+};
 use futures::{StreamExt, stream};
 use serde_json::Value;
+use tokio::time::Instant;
 
-use super::{Expect, Saved, save};
+use super::{Expect, Saved, save_by};
 use crate::{problem::ApiError, state::App};
 
 /// More jobs in one request are refused: it has to be answered within seconds.
@@ -47,12 +51,13 @@ pub(crate) fn jobs(body: Value) -> Result<Vec<Value>, ApiError> {
 }
 
 /// Saves each job, and says of each what became of it, with its name where it has one. Of several of one name only the
-/// first is saved.
+/// first is saved. What is not under way at the request's deadline is refused, so that the request has an answer.
 pub(crate) async fn save_all(
     app: &App,
     jobs: Vec<Value>,
     expect: &Expect,
 ) -> Vec<(Option<String>, Result<Saved, ApiError>)> {
+    let deadline = App::deadline();
     let mut names = HashSet::new();
     let jobs: Vec<_> = jobs
         .into_iter()
@@ -64,7 +69,7 @@ pub(crate) async fn save_all(
         .collect();
     let saves = jobs.into_iter().map(|(name, job)| async move {
         let saved = match job {
-            Ok(job) => save_one(app, job, expect).await,
+            Ok(job) => save_one(deadline, app, job, expect).await,
             Err(()) => Err(twice(name.as_deref().unwrap_or_default())),
         };
         (name, saved)
@@ -72,9 +77,12 @@ pub(crate) async fn save_all(
     stream::iter(saves).buffered(AT_A_TIME).collect().await
 }
 
-async fn save_one(app: &App, job: Value, expect: &Expect) -> Result<Saved, ApiError> {
+async fn save_one(deadline: Instant, app: &App, job: Value, expect: &Expect) -> Result<Saved, ApiError> {
     let job = Job::from_value(job)?;
-    save(app, &job.name, expect, |_| Ok(job.clone())).await
+    if Instant::now() >= deadline {
+        return Err(StoreError::Unavailable("the jobs before it took the request's time".into()).into());
+    }
+    save_by(deadline, app, &job.name, expect, |_| Ok(job.clone())).await
 }
 
 fn twice(name: &str) -> ApiError {

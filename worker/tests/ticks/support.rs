@@ -9,7 +9,7 @@ use common::{
     id::{JobName, RunId},
     job::{Command, Exec, Job, StoredJob, Trigger},
     lock::{Held, Lock, Stretch},
-    queue::{Passed, Wanted},
+    queue::{Kill, Passed, Wanted},
     run::{Cause, RunState},
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
     span::Span,
@@ -205,6 +205,18 @@ impl Bench {
         wanted.run
     }
 
+    /// As TERM does.
+    pub(crate) fn tell_to_end(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// The jobs of which a run is queued, and its attempt.
+    pub(crate) async fn queued(&self) -> Vec<(String, u32)> {
+        let (queued, _) = list_all(&*self.store, &self.keys.queue).await.expect("list");
+        let queued = queued.iter().map(|entry| Wanted::decode(&entry.value).expect("it decodes"));
+        queued.map(|wanted| (wanted.job.to_string(), wanted.attempt)).collect()
+    }
+
     pub(crate) async fn until_nothing_queued(&self) {
         let left = async || list_all(&*self.store, &self.keys.queue).await.expect("list").0;
         self.until("the queue is empty", async || left().await.is_empty().then_some(())).await;
@@ -259,6 +271,29 @@ impl Bench {
     pub(crate) async fn move_to(&self, seconds: f64) {
         let now = self.clock.since_boot();
         self.clock.advance(Duration::from_secs_f64(seconds).saturating_sub(now));
+    }
+
+    /// Lets so many seconds pass.
+    pub(crate) fn pass(&self, seconds: f64) {
+        self.clock.advance(Duration::from_secs_f64(seconds));
+    }
+
+    /// The clock is set back by so many seconds.
+    pub(crate) fn set_back(&self, seconds: f64) {
+        self.clock.set_back(Duration::from_secs_f64(seconds));
+    }
+
+    /// Frees the job's lock at this tick, as a manager does who resets its fence.
+    pub(crate) async fn reset_fence(&self, job: &str, fence: Tick) {
+        let put = Op::Put(self.keys.lock(&name(job)), Lock::new(fence).encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("reset a fence");
+    }
+
+    /// Wants an end of the job's runs.
+    pub(crate) async fn kill(&self, job: &str) {
+        let kill = Kill { by: "a test".into(), at: self.clock.now(), worker: None };
+        let put = Op::Put(self.keys.kill_job(&name(job)), kill.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("kill");
     }
 
     /// The next run that starts.

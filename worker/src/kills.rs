@@ -1,0 +1,80 @@
+//! The kills that stand in the store. One acts on what was claimed or wanted before it, also where this worker hears of
+//! the kill first: so each is known here until it goes, and whoever starts something asks.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use common::{
+    id::{JobName, RunId},
+    queue::Kill,
+    store::Revision,
+};
+
+/// By what they name: a job, or a run.
+#[derive(Debug, Default)]
+pub struct Kills(Mutex<HashMap<String, (Kill, Revision)>>);
+
+impl Kills {
+    /// One that there is.
+    pub fn put(&self, name: &str, kill: Kill, revision: Revision) {
+        self.all().insert(name.to_owned(), (kill, revision));
+    }
+
+    /// One that is gone.
+    pub fn remove(&self, name: &str) {
+        self.all().remove(name);
+    }
+
+    /// Those that there still are, of a new listing.
+    pub fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.all().retain(|name, _| is_there(name));
+    }
+
+    /// The kill of this run, or of its job, behind the revision at which the run was claimed or wanted.
+    pub fn of(&self, job: &JobName, run: &RunId, since: Revision) -> Option<Kill> {
+        let all = self.all();
+        if all.is_empty() {
+            return None;
+        }
+        let named = [all.get(job.as_str()), all.get(&run.to_string())];
+        named.into_iter().flatten().find(|(_, at)| *at > since).map(|(kill, _)| kill.clone())
+    }
+
+    /// At which revisions the kills of this job and of this run stand; 0: there is none. Who claims a wanted run compares
+    /// them, so that a kill that is on its way here is not passed by.
+    pub fn revisions(&self, job: &JobName, run: &RunId) -> (Revision, Revision) {
+        let all = self.all();
+        let of = |name: &str| all.get(name).map_or(0, |(_, at)| *at);
+        (of(job.as_str()), of(&run.to_string()))
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, (Kill, Revision)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(last: char) -> RunId {
+        format!("01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5{last}").parse().unwrap()
+    }
+
+    #[test]
+    fn a_kill_acts_on_what_was_there_before_it() {
+        let (job, other): (JobName, JobName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let kill = Kill { by: "a test".into(), at: chrono::DateTime::UNIX_EPOCH, worker: None };
+        for name in [job.to_string(), run('b').to_string()] {
+            let kills = Kills::default();
+            kills.put(&name, kill.clone(), 7);
+            assert_eq!(kills.of(&job, &run('b'), 6), Some(kill.clone()));
+            assert_eq!(kills.of(&job, &run('b'), 7), None);
+            assert_eq!(kills.of(&other, &run('c'), 6), None);
+            kills.remove(&name);
+            assert_eq!((kills.of(&job, &run('b'), 6), kills.revisions(&job, &run('b'))), (None, (0, 0)));
+        }
+    }
+}
