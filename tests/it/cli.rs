@@ -161,7 +161,11 @@ fn the_settings_of_each_role_are_shown_in_each_form() -> Result<()> {
     for role in ["dev", "manager", "worker", "admin", "client"] {
         for format in ["table", "json"] {
             for args in [["config", role, "-o", format], ["config", "-o", format, role]] {
-                let said: Said = quorate(&args).output()?.into();
+                let said: Said = quorate(&args)
+                    .env("QUORATE_ETCD", "e1:2379")
+                    .env("QUORATE_MONGODB", "mongodb://m/quorate")
+                    .output()?
+                    .into();
                 assert_eq!(said.code, Some(0), "{args:?}: {}", said.err);
                 assert!(said.out.contains("log_format"), "{args:?}: {}", said.out);
             }

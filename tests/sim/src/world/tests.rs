@@ -46,8 +46,8 @@ fn where_nothing_is_broken_every_tick_runs_or_is_skipped() {
     let load = Load { edited: 0, ..short(1).load };
     let report = play(&Play { nemeses: Vec::new(), load, ..short(1) }).unwrap();
     assert!(report.is_clean(), "{report}");
-    // The end kills what runs.
-    let ended_early = report.count_excused(Finding::Unsuccessful);
+    // What still runs is lost with its worker, which is told to end.
+    let ended_early = report.count_excused(Finding::Lost);
     assert_eq!(report.expected, report.succeeded + report.skipped + ended_early, "{report}");
 }
 
