@@ -59,7 +59,7 @@ impl Desk {
             worker: record.worker.clone(),
         };
         measure(&record);
-        let retry = self.retry_after(&planned.job, &record);
+        let retry = self.retry_after(&planned.job, &record, revision);
         self.spool.keep(LogEntry::Run(Box::new(record))).await;
         output.discard_spill();
         if planned.job.overlap == Overlap::Allow {
@@ -146,7 +146,11 @@ impl Desk {
     }
 
     /// The queue entry for the next attempt, if there is to be one.
-    fn retry_after(&self, job: &Job, record: &RunRecord) -> Vec<Op> {
+    fn retry_after(&self, job: &Job, record: &RunRecord, claimed: Revision) -> Vec<Op> {
+        // Whatever it ended by: somebody wants no more of it.
+        if self.kills.of(&job.name, &record.run, claimed).is_some() {
+            return Vec::new();
+        }
         // Killed here, for a lease that was not trusted or since this worker ends: if the store hears of it from us,
         // nobody takes it over.
         if record.state == RunState::Lost && job.delivery == Delivery::AtLeastOnce {
@@ -212,8 +216,7 @@ impl Desk {
         // The records first, on disk: nobody overwrites a held lock blind.
         let last = if held.is_without_run() { None } else { Some(self.keep_lost(job, held, seen).await) };
         self.keep_ticks_of(held).await;
-        let again = job.filter(|job| last.is_some() && job.delivery == Delivery::AtLeastOnce);
-        let retry = again.map(|job| self.attempt_after_loss(job, held));
+        let retry = job.filter(|_| last.is_some()).and_then(|job| self.attempt_after_loss(job, held, seen));
         let mut txn = claim::take_over(&self.config.keys, held, seen, last, retry.into_iter().collect());
         if phantom {
             txn.compares.truncate(1);
@@ -229,9 +232,14 @@ impl Desk {
         }
     }
 
-    fn attempt_after_loss(&self, job: &Job, held: &Held) -> Op {
+    /// The queue entry that repeats a lost run, of an at-least-once job and unless somebody wanted its end. `seen` is the
+    /// revision at which it was found.
+    fn attempt_after_loss(&self, job: &Job, held: &Held, seen: Revision) -> Option<Op> {
+        if job.delivery != Delivery::AtLeastOnce || self.kills.of(&held.job, &held.run, seen).is_some() {
+            return None;
+        }
         let only = reboot::bound(job, held.cause, &held.worker, self.clock.now());
-        self.next_attempt(held.run, held.attempt, &held.job, held.tick, Duration::ZERO, only)
+        Some(self.next_attempt(held.run, held.attempt, &held.job, held.tick, Duration::ZERO, only))
     }
 
     /// Keeps the record of a lost run.
@@ -269,12 +277,9 @@ impl Desk {
         let job = planned.as_ref().map(|planned| &*planned.job);
         self.keep_lost(job, held, seen).await;
         self.keep_ticks_of(held).await;
-        let again = job.filter(|job| job.delivery == Delivery::AtLeastOnce);
         let key = self.config.keys.run(&held.run);
         let mut then = vec![Op::Delete(key.clone())];
-        if let Some(job) = again {
-            then.push(self.attempt_after_loss(job, held));
-        }
+        then.extend(job.and_then(|job| self.attempt_after_loss(job, held, seen)));
         let mut compares = vec![Compare::ModRevision(key, seen)];
         if !phantom {
             compares.push(Compare::CreateRevisionNot(self.config.keys.worker(&held.worker), held.session));

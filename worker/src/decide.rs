@@ -44,6 +44,9 @@ pub(crate) enum Step {
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// No tick is passed on so long before its instant.
+const FAR_AHEAD: chrono::Duration = chrono::Duration::seconds(1);
+
 /// A tick older than this is missed: it is the misfire policy's. Hedges and a slow store stay below it.
 pub(crate) const MISSED_AFTER: chrono::Duration = chrono::Duration::seconds(5);
 
@@ -92,6 +95,10 @@ impl Desk {
         // The definition as it stands: an edit that leaves the trigger alone does not lose the tick.
         let Some(planned) = self.planned(name) else { return Step::Decided };
         if planned.paused || planned.job.trigger != due.job.job.trigger {
+            return Step::Decided;
+        }
+        // Passed on by a clock that was ahead and has been set back: it comes again.
+        if due.tick.instant() > self.clock.now() + self.lead.now() + FAR_AHEAD {
             return Step::Decided;
         }
         {

@@ -72,6 +72,7 @@ impl Post {
     /// The clock was ahead, and says `now`: no newer tick is being decided.
     pub fn set_back(&self, now: Tick) {
         self.newest.fetch_min(now.seconds(), Ordering::SeqCst);
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).take_if(|next| next.tick > now);
     }
 
     /// The run has ended: a tick that finds its lock held waits for that instead of being skipped.

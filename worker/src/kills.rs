@@ -11,15 +11,25 @@ use common::{
     queue::Kill,
     store::Revision,
 };
+use tokio::sync::Notify;
 
 /// By what they name: a job, or a run.
 #[derive(Debug, Default)]
-pub struct Kills(Mutex<HashMap<String, (Kill, Revision)>>);
+pub struct Kills {
+    all: Mutex<HashMap<String, (Kill, Revision)>>,
+    heard: Notify,
+}
 
 impl Kills {
     /// One that there is.
     pub fn put(&self, name: &str, kill: Kill, revision: Revision) {
         self.all().insert(name.to_owned(), (kill, revision));
+        self.heard.notify_one();
+    }
+
+    /// Resolves when there is one more since it last did; for one who waits. Cancel safe.
+    pub async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// One that is gone.
@@ -51,7 +61,7 @@ impl Kills {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, (Kill, Revision)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -228,6 +228,7 @@ impl Worker {
             ending.clone(),
         ));
         background.spawn(desk.clone().publish_marks());
+        background.spawn(desk.clone().hear_kills(ending.clone()));
         background.spawn(desk.clone().record_passed());
         background.spawn(epoch::run(
             self.ports.store.clone(),

@@ -59,6 +59,8 @@ impl Marks {
 
     /// The clock was ahead, and says `now`: nothing behind that is decided.
     pub fn set_back(&self, now: Tick) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.retain(|tick, _| *tick <= now);
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         *newest = newest.map(|newest| newest.min(now));
         self.decided.send_if_modified(|mark| {

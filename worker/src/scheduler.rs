@@ -41,7 +41,6 @@ impl Desk {
         let ending = CancellationToken::clone(&self.closing);
         let mut jobs = follow(self.store.clone(), keys.jobs.clone(), ending.clone());
         let mut queue = follow(self.store.clone(), keys.queue.clone(), ending.clone());
-        let mut kills = follow(self.store.clone(), keys.kills.clone(), ending.clone());
         let attended = Arc::new(Attended::default());
         let mut look_at_queue = interval(QUEUE_EVERY);
         let mut caretaker = None;
@@ -59,11 +58,7 @@ impl Desk {
             tokio::select! {
                 biased;
                 () = ending.cancelled() => return,
-                change = kills.recv() => {
-                    let Some(change) = change else { return };
-                    self.kills_changed(change);
-                    self.attend_queue(&attended);
-                }
+                () = self.kills.heard() => self.attend_queue(&attended),
                 change = jobs.recv() => {
                     let Some(change) = change else { return };
                     self.jobs_changed(change);
@@ -78,6 +73,14 @@ impl Desk {
                 _ = look_at_queue.tick() => self.attend_queue(&attended),
                 () = self.clock.sleep_until(wake) => self.pass_due(),
             }
+        }
+    }
+
+    /// Hears of kills until `ending`: also those of the runs that end together with this worker.
+    pub async fn hear_kills(self: Arc<Self>, ending: CancellationToken) {
+        let mut kills = follow(self.store.clone(), self.config.keys.kills.clone(), ending);
+        while let Some(change) = kills.recv().await {
+            self.kills_changed(change);
         }
     }
 

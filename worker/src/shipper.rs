@@ -16,6 +16,9 @@ mod tests;
 const ENTRIES: usize = 500;
 const BYTES: u64 = 4 << 20;
 
+/// With so much, the largest record does not come alone.
+const LARGE_BYTES: u64 = 24 << 20;
+
 /// Between the beginnings of two batches that are not full: what comes by and by is shipped together, which costs the
 /// run log a part of what it costs one by one. A lone record is shipped at once.
 const PACE: Duration = Duration::from_millis(20);
@@ -69,16 +72,28 @@ pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
 /// Ships one batch; says of how many entries. None: there was nothing.
 async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<Option<usize>, String> {
     let text = |error: io::Error| error.to_string();
-    let mut groups = spool.read(ENTRIES, BYTES).await.map_err(text)?;
-    if groups.is_empty() {
-        return Ok(None);
+    let mut bytes = BYTES;
+    loop {
+        let mut groups = spool.read(ENTRIES, bytes).await.map_err(text)?;
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        // Taken out, not copied: of a group that was shipped only its place counts, and it is read again if this fails.
+        let entries: Vec<_> =
+            groups.iter_mut().flat_map(|group| std::mem::take(&mut group.entries)).collect();
+        let refused = append(runlog, &entries).await?;
+        match refused.first().filter(|_| refused.len() == entries.len()) {
+            // A large one, read alone: whether it is that one or us, those behind it tell.
+            Some(_) if entries.len() == 1 && bytes == BYTES => bytes = LARGE_BYTES,
+            // All refused: it is us that the run log does not want, as by a wrong rule.
+            Some(first) => return Err(first.error.clone()),
+            None => {
+                set_aside(spool, &refused).await.map_err(text)?;
+                spool.shipped(groups).await.map_err(text)?;
+                return Ok(Some(entries.len()));
+            }
+        }
     }
-    // Taken out, not copied: of a group that was shipped only its place counts, and it is read again if this fails.
-    let entries: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.entries)).collect();
-    let refused = append(runlog, &entries).await?;
-    set_aside(spool, &refused).await.map_err(text)?;
-    spool.shipped(groups).await.map_err(text)?;
-    Ok(Some(entries.len()))
 }
 
 /// An entry that the run log refuses for what is in it, and why.
@@ -87,18 +102,17 @@ struct Refused<'a> {
     error: String,
 }
 
-/// Appends all but those that the run log will never take, which it returns. A batch with such a one is appended one by
-/// one, so that it does not hold up the others for ever. Any other error says nothing of an entry: none is given up.
+/// Appends all but those that the run log refuses for what is in them, which it returns. A batch with such a one is
+/// appended one by one, so that it does not hold up the others for ever. Any other error says nothing of an entry.
 async fn append<'a>(runlog: &dyn RunLog, entries: &'a [LogEntry]) -> Result<Vec<Refused<'a>>, String> {
     match runlog.append(entries).await {
         Ok(()) => return Ok(Vec::new()),
-        Err(RunLogError::Refused(Refusal::Record(_))) if entries.len() > 1 => {}
+        Err(RunLogError::Refused(Refusal::Record(_))) => {}
         Err(error) => return Err(error.chain()),
     }
     let refused = one_by_one(runlog, entries.iter().collect()).await?;
-    // All refused: it is us that the run log does not want, as by a wrong rule.
-    if let Some(first) = refused.first().filter(|_| refused.len() == entries.len()) {
-        return Err(first.error.clone());
+    if refused.len() == entries.len() {
+        return Ok(refused);
     }
     // Once more: the rule may have been put right while the others were appended.
     one_by_one(runlog, refused.into_iter().map(|refused| refused.entry).collect()).await

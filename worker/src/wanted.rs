@@ -12,6 +12,7 @@ use common::{
     id::JobName,
     job::{Overlap, Placement, StoredJob},
     lock::{Free, Held, Lock},
+    placement::RANKS,
     queue::Wanted,
     run::RunState,
     runlog::{Author, LogEntry, RunRecord},
@@ -51,8 +52,10 @@ impl Desk {
             let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.iter().map(|(name, (wanted, at))| (name.clone(), wanted.clone(), *at)).collect()
         };
-        // The oldest first: ids are made in the order of time.
-        wanted.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        // The oldest first, whatever it is: a tick that waits for its job's run, a retry, or what somebody asked for.
+        wanted.sort_by(|(one, of_one, _), (other, of_other, _)| {
+            (of_one.since, one).cmp(&(of_other.since, other))
+        });
         let (view, now) = (self.registry.view(), self.clock.now());
         let mut first_in_line = HashSet::new();
         for (name, wanted, at) in wanted {
@@ -65,11 +68,13 @@ impl Desk {
                 Some(_) => ranked.filter(|rank| *rank == 0),
                 None => ranked,
             };
-            let Some(rank) = rank else { continue };
+            let is_killed = self.kills.of(&wanted.job, &wanted.run, at).is_some();
+            // A kill is anybody's who hears of it, whether it may claim or not: after those who rank.
+            let Some(rank) = rank.or(is_killed.then_some(RANKS)) else { continue };
             // What is not to start any more does not wait for its time, also where somebody waits for that already.
-            let is_over = planned.as_ref().is_none_or(|planned| planned.created > at)
-                || wanted.deadline.is_some_and(|deadline| deadline < now)
-                || self.kills.of(&wanted.job, &wanted.run, at).is_some();
+            let is_over = is_killed
+                || planned.as_ref().is_none_or(|planned| planned.created > at)
+                || wanted.deadline.is_some_and(|deadline| deadline < now);
             let waits = planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow)
                 && wanted.worker.is_none()
                 && wanted.not_before.unwrap_or(wanted.since) <= now;
@@ -206,7 +211,7 @@ impl Desk {
             last_skip: None,
             missed: None,
         };
-        let txn = self.take(key, revision, &held, seen, free, planned);
+        let Some(txn) = self.take(key, revision, &held, seen, free, planned) else { return Step::Again };
         let beside = planned.job.overlap == Overlap::Allow;
         match self.send_claim(txn, &held, beside, &session).await {
             Ok(Outcome::Won(here)) => self.won(planned, post, &mut holding, *here, slot),
@@ -216,7 +221,7 @@ impl Desk {
         Step::Again
     }
 
-    /// Takes a wanted run out of the queue and its job's lock in one transaction.
+    /// Takes a wanted run out of the queue and its job's lock in one transaction. None: it was killed meanwhile.
     fn take(
         &self,
         key: &Key,
@@ -225,7 +230,7 @@ impl Desk {
         seen: Revision,
         free: Free,
         planned: &Planned,
-    ) -> Txn {
+    ) -> Option<Txn> {
         let delete = Op::Delete(key.clone());
         let mut txn = if planned.job.overlap == Overlap::Allow {
             let then = vec![delete, Op::Put(self.config.keys.run(&held.run), held.encode(), None)];
@@ -239,11 +244,15 @@ impl Desk {
         txn.compares.push(Compare::ModRevision(key.clone(), wanted));
         let keys = &self.config.keys;
         txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
-        // A kill acts on what was wanted before it, also when this worker is yet to hear of it.
+        // A kill acts on what was wanted before it, also when this worker is yet to hear of it. One reading is judged and
+        // compared: a kill that is heard of after it fails the comparison.
         let (of_job, of_run) = self.kills.revisions(&held.job, &held.run);
+        if of_job.max(of_run) > wanted {
+            return None;
+        }
         txn.compares.push(Compare::ModRevision(keys.kill_job(&held.job), of_job));
         txn.compares.push(Compare::ModRevision(keys.kill_run(&held.run), of_run));
-        txn
+        Some(txn)
     }
 
     /// Takes a wanted run out of the queue without running it; on record first.

@@ -259,6 +259,21 @@ async fn a_run_that_is_killed_as_soon_as_it_is_wanted_does_not_execute_to_its_en
 }
 
 #[tokio::test]
+async fn a_queued_run_that_no_worker_may_start_can_be_killed() {
+    let bench = Bench::start().await;
+    let mut asked = job("a");
+    asked.trigger = Trigger::Manual;
+    asked.placement.require = vec!["gpu".to_owned()];
+    bench.put(&asked, bench.instant(0.0)).await;
+    bench.want("a", 0.0).await;
+    bench.kill("a").await;
+    // An unranked worker comes after those who rank.
+    bench.move_to(5.0).await;
+    assert_eq!(bench.until_ended("a").await.state, RunState::Killed);
+    bench.until_nothing_queued().await;
+}
+
+#[tokio::test]
 async fn jobs_run_again_when_a_clock_that_was_an_hour_ahead_is_set_back() {
     let mut bench = Bench::start().await;
     bench.save(&job("a")).await;

@@ -207,6 +207,20 @@ async fn where_all_are_refused_none_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_large_record_that_is_refused_holds_up_no_other() {
+    let rule = |_: usize, n: u64| if n == 7 { Answer::Bad } else { Answer::Taken };
+    let bench = Bench::new(rule).await;
+    assert_eq!(bench.ship().await, Ok(Some(5)));
+    let LogEntry::Ticks(ticks) = entry(7) else { panic!("it is of ticks") };
+    let reason = "x".repeat(usize::try_from(BYTES).unwrap());
+    bench.spool.keep(LogEntry::Ticks(TickRecord { reason, ..ticks })).await;
+    assert!(bench.ship().await.is_err(), "nothing behind it says whether it is us");
+    bench.spool.keep(entry(8)).await;
+    assert_eq!(bench.ship().await, Ok(Some(2)));
+    assert_eq!((bench.taken(), bench.set_aside()), (vec![0, 1, 2, 3, 4, 8], vec![7]));
+}
+
+#[tokio::test]
 async fn what_cannot_be_set_aside_is_not_given_up() {
     let bench = Bench::new(|_, n| if n == 1 { Answer::Bad } else { Answer::Taken }).await;
     fs::create_dir(bench.dir.path().join("refused")).unwrap();
