@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::workload::{every, spec};
 use crate::{
     checker::{Expectation, Kind, Off},
+    cluster::PATIENCE,
     trial::Trial,
 };
 
@@ -117,7 +118,14 @@ async fn call(
     name: &str,
     (method, path, body): (Method, String, Option<Value>),
 ) -> Result<()> {
-    let (status, answer) = trial.api.call(method.clone(), &path, body.as_ref()).await?;
-    anyhow::ensure!((200..300).contains(&status) || status == 404, "{method} of {name}: {status} {answer}");
-    Ok(())
+    let begun = Instant::now();
+    loop {
+        let (status, answer) = trial.api.call(method.clone(), &path, body.as_ref()).await?;
+        match status {
+            200..300 | 404 => return Ok(()),
+            // On a busy machine etcd elects a leader also where nothing is broken: ask again, as a person would.
+            503 if begun.elapsed() < PATIENCE => sleep(Duration::from_millis(100)).await,
+            _ => anyhow::bail!("{method} of {name}: {status} {answer}"),
+        }
+    }
 }
