@@ -171,8 +171,10 @@ impl Desk {
         let held = found.in_lock(&here.held, tick);
         let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
         let with = Lock::Held(held.clone());
-        let mut txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &with, put);
+        let keys = &self.config.keys;
+        let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, put);
         txn.compares.push(Compare::ModRevision(key, 0));
+        txn.compares.push(Compare::ModRevision(keys.job(&planned.job.name), planned.revision));
         let outcome = match self.batcher.plain(txn).await {
             Ok(outcome) => outcome,
             Err(error) => return give_up(&error),
@@ -196,7 +198,10 @@ impl Desk {
     async fn skip(&self, planned: &Planned, tick: Tick, here: &mut Holding, then: Vec<Op>) -> Step {
         let held = Found::by(planned, &here.held, tick).in_lock(&here.held, tick);
         let with = Lock::Held(held.clone());
-        let txn = claim::replace(&self.config.keys, &planned.job.name, here.revision, &with, then);
+        let keys = &self.config.keys;
+        let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, then);
+        // The fence passes the ticks of a definition that stands, and of no other: those of the next would be buried.
+        txn.compares.push(Compare::ModRevision(keys.job(&planned.job.name), planned.revision));
         let outcome = match self.batcher.plain(txn).await {
             Ok(outcome) => outcome,
             Err(error) => return give_up(&error),
@@ -212,6 +217,8 @@ impl Desk {
             {
                 *here = Holding { held: found, revision };
             }
+            // The lock is as it was: the definition has changed, and the watch has yet to say so.
+            Some(found) if found.revision == here.revision => return Step::Later,
             found => return adopt(here, found),
         }
         self.keep_ticks_of(&here.held).await;
