@@ -24,7 +24,7 @@ mod disk;
 mod memory;
 mod refused;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Keeps entries. Cheap to clone.
 #[derive(Clone)]

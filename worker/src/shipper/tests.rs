@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use common::{
     id::RunId,
-    runlog::{Outputs, RunPage, RunQuery, RunRecord, TickOutcome, TickQuery, TickRecord},
+    runlog::{Outputs, RunPage, RunQuery, RunRecord, TickQuery, TickRecord},
 };
 
 use super::*;
-use crate::load::Load;
+use crate::{load::Load, spool::tests::ticks as entry};
 
 /// What a run log says to an entry.
 enum Answer {
@@ -71,19 +71,6 @@ impl RunLog for Picky {
     async fn status(&self) -> Result<String, RunLogError> {
         Ok("picky".to_owned())
     }
-}
-
-fn entry(n: u64) -> LogEntry {
-    LogEntry::Ticks(TickRecord {
-        job_name: "a".parse().unwrap(),
-        from: "2026-11-22T01:02:03Z".parse().unwrap(),
-        to: "2026-11-22T01:02:03Z".parse().unwrap(),
-        count: n,
-        outcome: TickOutcome::Missed,
-        reason: String::new(),
-        worker: "w".parse().unwrap(),
-        expires: 0,
-    })
 }
 
 fn number(entry: &LogEntry) -> u64 {

@@ -9,7 +9,8 @@ use common::{
 
 use super::*;
 
-fn ticks(n: u64) -> LogEntry {
+/// A record of so many ticks.
+pub(crate) fn ticks(n: u64) -> LogEntry {
     LogEntry::Ticks(TickRecord {
         job_name: "a".parse().unwrap(),
         from: "2026-11-22T01:02:03Z".parse().unwrap(),
