@@ -14,9 +14,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use tokio::task::yield_now;
 
 pub use error::{BoxError, StoreError};
-pub use follow::{Change, Follow, follow};
+pub use follow::{Change, Follow, follow, follow_as};
 pub use key::{Key, Prefix};
 
 #[cfg(any(test, feature = "test-support"))]
@@ -131,20 +132,20 @@ pub const MAX_TXN_OPS: usize = 120;
 
 /// One change of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<T = Entry> {
     /// It was written.
-    Put(Entry),
+    Put(T),
     /// It was removed, or its lease ended, at this revision.
     Deleted(Key, Revision),
 }
 
 /// Changes of one or more revisions, in order; never part of a revision.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Events {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events<T = Entry> {
     /// The last revision that these changes complete.
     pub revision: Revision,
     /// May be empty: a sign of life.
-    pub events: Vec<Event>,
+    pub events: Vec<Event<T>>,
 }
 
 /// A store of keys. All methods are cancel safe in that the store stays whole; a write that was cancelled may or
@@ -219,13 +220,33 @@ impl TxnOutcome {
 
 /// Everything under `prefix` at one revision, read in pages. A retry after compaction is left to the caller.
 pub async fn list_all(store: &dyn Store, prefix: &Prefix) -> Result<(Vec<Entry>, Revision), StoreError> {
+    read_all(store, prefix, Some).await
+}
+
+/// What `read` makes of everything under `prefix` at one revision. Each entry goes as soon as it is read: a page of them
+/// is in memory at a time, not a million jobs. Other tasks have their turn meanwhile. A retry after compaction is left
+/// to the caller.
+pub async fn read_all<T>(
+    store: &dyn Store,
+    prefix: &Prefix,
+    mut read: impl FnMut(Entry) -> Option<T>,
+) -> Result<(Vec<T>, Revision), StoreError> {
+    /// Entries asked for at once.
     const PAGE: usize = 10_000;
+    /// Entries read between two turns of other tasks: to read as many jobs takes a fraction of a millisecond.
+    const TURN: usize = 32;
     let mut all = Vec::new();
-    let mut at = None;
+    let (mut after, mut at) = (None, None);
     loop {
-        let page = store.list(prefix, all.last().map(|entry: &Entry| &entry.key), PAGE, at).await?;
+        let page = store.list(prefix, after.as_ref(), PAGE, at).await?;
         at.get_or_insert(page.revision);
-        all.extend(page.entries);
+        after = page.entries.last().map(|entry| entry.key.clone());
+        for (n, entry) in page.entries.into_iter().enumerate() {
+            if n % TURN == TURN - 1 {
+                yield_now().await;
+            }
+            all.extend(read(entry));
+        }
         if !page.more {
             return Ok((all, at.unwrap_or_default()));
         }

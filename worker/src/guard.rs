@@ -193,9 +193,18 @@ fn kill_group(group: Pid) {
 /// Kills the processes of a session but for the kept ones until none is left. Gives how many were found.
 fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> usize {
     let mut killed = HashSet::new();
-    let mut quiet = 0;
+    let (mut quiet, mut blind) = (0, None);
     for _ in 0..MAX_LOOKS {
-        let found = Processes::look(token).of_session(kept);
+        let found = match Processes::look(token) {
+            Ok(processes) => processes.of_session(kept),
+            Err(error) => {
+                // Not seen is not gone.
+                (quiet, blind) = (0, Some(error));
+                pause();
+                continue;
+            }
+        };
+        blind = None;
         for pid in &found {
             // It fails when the process has ended, which is what is wanted.
             let _ = kill(*pid, Signal::SIGKILL);
@@ -207,7 +216,16 @@ fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> usize {
         }
         pause();
     }
-    tracing::error!(session = token, "processes of a worker do not end although they were killed");
+    match blind {
+        Some(error) => tracing::error!(
+            session = token,
+            %error,
+            "/proc cannot be read: what a worker started and left its group may live on"
+        ),
+        None => {
+            tracing::error!(session = token, "processes of a worker do not end although they were killed")
+        }
+    }
     killed.len()
 }
 

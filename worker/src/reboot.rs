@@ -13,10 +13,10 @@ use common::{
     job::{Job, StoredJob},
     queue::Wanted,
     run::Cause,
-    store::{Compare, Op, StoreError, Txn, list_all},
+    store::{Compare, Entry, Op, StoreError, Txn, read_all},
     worker::Boot,
 };
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 
 use crate::{claim::Session, desk::Desk};
 
@@ -97,26 +97,19 @@ impl Desk {
 
     /// The jobs behind `after` that boots start and that this worker has the labels for, by name.
     async fn jobs_at_boot(&self, after: Option<&JobName>) -> Result<Vec<Job>, StoreError> {
-        let keys = self.config.keys.clone();
-        let (entries, _) = list_all(&*self.store, &keys.jobs).await?;
-        let (config, after) = (self.config.clone(), after.cloned());
-        let mine = spawn_blocking(move || {
-            let starts = |stored: &StoredJob| {
-                let at_boot = stored.job.schedule().ok().flatten().is_some_and(|it| it.fires_at_boot());
-                at_boot && !stored.paused && after.as_ref().is_none_or(|after| stored.job.name > *after)
-            };
-            let mut jobs: Vec<Job> = entries
-                .iter()
-                // One that cannot be read is said to be so by the scheduler.
-                .filter_map(|entry| StoredJob::decode(keys.jobs.name(&entry.key)?, &entry.value).ok())
-                .filter(starts)
-                .map(|stored| stored.job)
-                .filter(|job| job.placement.allows(&config.labels))
-                .collect();
-            jobs.sort_by(|one, other| one.name.cmp(&other.name));
-            jobs
-        });
-        mine.await.map_err(|error| StoreError::Unavailable(error.into()))
+        let prefix = &self.config.keys.jobs;
+        let starts = |stored: &StoredJob| {
+            let at_boot = stored.job.schedule().ok().flatten().is_some_and(|it| it.fires_at_boot());
+            at_boot && !stored.paused && after.is_none_or(|after| stored.job.name > *after)
+        };
+        let mine = |entry: Entry| {
+            // One that cannot be read is said to be so by the scheduler.
+            let stored = StoredJob::decode(prefix.name(&entry.key)?, &entry.value).ok().filter(starts)?;
+            Some(stored.job).filter(|job| job.placement.allows(&self.config.labels))
+        };
+        let (mut jobs, _) = read_all(&*self.store, prefix, mine).await?;
+        jobs.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(jobs)
     }
 
     fn wanted_at_boot(&self, job: &Job) -> Op {

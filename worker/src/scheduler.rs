@@ -10,7 +10,7 @@ use common::{
     id::JobName,
     job::{Job, StoredJob},
     queue::{Kill, Wanted},
-    store::{Change, Entry, Event, Key, Op, Txn, follow},
+    store::{Change, Entry, Event, Key, Op, Txn, follow, follow_as},
     tick::Tick,
 };
 use tokio::time::{Duration, interval, sleep};
@@ -34,12 +34,31 @@ const SET_BACK: chrono::Duration = chrono::Duration::seconds(1);
 /// How often the queue is gone through without a change of it.
 const QUEUE_EVERY: Duration = Duration::from_secs(1);
 
+/// A stored job as it was read.
+enum ReadJob {
+    /// With the instant at which it was saved, if it says so.
+    Planned(Arc<Planned>, Option<DateTime<Utc>>),
+    /// By its name.
+    Unreadable(Box<str>),
+}
+
+impl ReadJob {
+    fn name(&self) -> &str {
+        match self {
+            Self::Planned(planned, _) => planned.job.name.as_str(),
+            Self::Unreadable(name) => name,
+        }
+    }
+}
+
 impl Desk {
     /// Schedules until `closing`.
     pub async fn schedule(self: Arc<Self>) {
         let keys = self.config.keys.clone();
         let ending = CancellationToken::clone(&self.closing);
-        let mut jobs = follow(self.store.clone(), keys.jobs.clone(), ending.clone());
+        let reader = self.clone();
+        let read = move |entry| reader.read_job(&entry);
+        let mut jobs = follow_as(self.store.clone(), keys.jobs.clone(), ending.clone(), read);
         let mut queue = follow(self.store.clone(), keys.queue.clone(), ending.clone());
         let attended = Arc::new(Attended::default());
         let mut look_at_queue = interval(QUEUE_EVERY);
@@ -154,29 +173,28 @@ impl Desk {
         }
     }
 
-    fn jobs_changed(&self, change: Change) {
+    fn jobs_changed(&self, change: Change<ReadJob>) {
         let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys = &self.config.keys;
         match change {
-            Change::Reset(entries, _) => {
-                let gone: Vec<JobName> = agenda.jobs().map(|planned| planned.job.name.clone()).collect();
-                let kept: HashSet<&str> =
-                    entries.iter().filter_map(|entry| keys.jobs.name(&entry.key)).collect();
-                for name in gone.iter().filter(|name| !kept.contains(name.as_str())) {
+            Change::Reset(jobs, _) => {
+                let kept: HashSet<&str> = jobs.iter().map(ReadJob::name).collect();
+                let known = agenda.jobs().map(|planned| &planned.job.name);
+                let gone: Vec<JobName> =
+                    known.filter(|name| !kept.contains(name.as_str())).cloned().collect();
+                drop(kept);
+                for name in gone {
                     agenda.remove(name.as_str());
                 }
-                drop(kept);
-                // By value: what an entry takes is free for the jobs that follow.
-                for entry in entries {
-                    self.put_job(&mut agenda, &entry);
+                for job in jobs {
+                    self.put_job(&mut agenda, job);
                 }
             }
             Change::Events(events) => {
                 for event in events.events {
                     match event {
-                        Event::Put(entry) => self.put_job(&mut agenda, &entry),
+                        Event::Put(job) => self.put_job(&mut agenda, job),
                         Event::Deleted(key, _) => {
-                            if let Some(name) = keys.jobs.name(&key) {
+                            if let Some(name) = self.config.keys.jobs.name(&key) {
                                 agenda.remove(name);
                                 self.forget_post(name);
                             }
@@ -191,27 +209,38 @@ impl Desk {
         }
     }
 
-    /// A job that does not parse is out of the agenda and said so; it never stops the others. Its ticks count from
-    /// when it was saved, which was before this worker sees it.
-    fn put_job(&self, agenda: &mut Agenda, entry: &Entry) {
-        let Some(name) = self.config.keys.jobs.name(&entry.key) else { return };
-        if agenda.get(name).is_some_and(|planned| planned.revision == entry.mod_revision) {
-            return;
+    /// Off the loop: to read a million jobs takes seconds. One that is known as it stands is not read again.
+    fn read_job(&self, entry: &Entry) -> Option<ReadJob> {
+        let name = self.config.keys.jobs.name(&entry.key)?;
+        let agenda = || self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+        let revision = entry.mod_revision;
+        if let Some(known) = agenda().get(name).filter(|known| known.revision == revision) {
+            return Some(ReadJob::Planned(known.clone(), None));
         }
-        let now = self.clock.now();
         let planned = StoredJob::decode(name, &entry.value).and_then(|stored| {
-            let schedule = agenda.schedule_of(&stored.job)?;
-            let since = stored.saved.unwrap_or(now).clamp(now - LOOK_BACK, now);
-            let revision = entry.mod_revision;
+            let schedule = agenda().schedule_of(&stored.job)?;
             let (job, paused) = (Arc::new(stored.job), stored.paused);
-            Ok((Planned { job, revision, created: entry.create_revision, schedule, paused }, since))
+            let planned = Planned { job, revision, created: entry.create_revision, schedule, paused };
+            Ok(ReadJob::Planned(Arc::new(planned), stored.saved))
         });
-        match planned {
-            Ok((planned, since)) => agenda.put(Arc::new(planned), since),
-            Err(error) => {
-                tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved anew");
-                agenda.remove(name);
+        Some(planned.unwrap_or_else(|error| {
+            tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved anew");
+            ReadJob::Unreadable(name.into())
+        }))
+    }
+
+    /// A job that cannot be read is out of the agenda; it never stops the others. Its ticks count from when it was
+    /// saved, which was before this worker sees it.
+    fn put_job(&self, agenda: &mut Agenda, job: ReadJob) {
+        match job {
+            ReadJob::Planned(planned, saved) => {
+                let known = agenda.get(planned.job.name.as_str());
+                if known.is_none_or(|known| known.revision != planned.revision) {
+                    let now = self.clock.now();
+                    agenda.put(planned, saved.unwrap_or(now).clamp(now - LOOK_BACK, now));
+                }
             }
+            ReadJob::Unreadable(name) => agenda.remove(&name),
         }
     }
 

@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use common::store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow, key::Keys};
-use tokio::task::yield_now;
+use common::store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow_as, key::Keys};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -17,7 +16,9 @@ use crate::state::App;
 pub(crate) fn start(app: &Arc<App>, tasks: &TaskTracker, shutdown: &CancellationToken) {
     for place in Place::ALL {
         let prefix = place.prefix(&app.config.keys).clone();
-        let changes = follow(app.store.clone(), prefix.clone(), shutdown.clone());
+        let places = prefix.clone();
+        let read = move |entry| read(place, &places, &entry);
+        let changes = follow_as(app.store.clone(), prefix.clone(), shutdown.clone(), read);
         let app = app.clone();
         tasks.spawn(async move { feed(&app.cache, place, &prefix, changes).await });
     }
@@ -38,15 +39,16 @@ impl Place {
 /// A decoded change: what stands under a name now; `None`: nothing (that we understand).
 type NamedValue = (Box<str>, Option<Value>);
 
-async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow) {
+async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow<NamedValue>) {
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Reset(entries, revision) => {
-                cache.reset(place, read_all(place, prefix, entries).await, revision);
-            }
+            Change::Reset(values, revision) => cache.reset(place, values, revision),
             Change::Events(Events { revision, events }) => {
-                let values = events.iter().filter_map(|event| read_event(place, prefix, event)).collect();
-                cache.change(place, values, revision);
+                let values = events.into_iter().filter_map(|event| match event {
+                    Event::Put(value) => Some(value),
+                    Event::Deleted(key, _) => Some((prefix.name(&key)?.into(), None)),
+                });
+                cache.change(place, values.collect(), revision);
             }
             Change::Stale(reason) => cache.mark_stale(place, &reason),
             Change::WentBack { seen, now } => {
@@ -58,34 +60,9 @@ async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow)
     }
 }
 
-/// So many entries are read before requests have their turn: they take a fraction of a millisecond.
-const READ_AT_ONCE: usize = 32;
-
-/// A hundred thousand jobs take a second or so, in which requests are answered; a thread of its own would end at no
-/// certain point of a simulation.
-///
-/// Each entry goes as soon as it is read: what comes next takes its memory. Beside a whole listing, the values would
-/// need memory of their own, and the listing's would hardly go back to the system.
-async fn read_all(place: Place, prefix: &Prefix, entries: Vec<Entry>) -> Vec<NamedValue> {
-    let mut values = Vec::with_capacity(entries.len());
-    for (n, entry) in entries.into_iter().enumerate() {
-        if n % READ_AT_ONCE == READ_AT_ONCE - 1 {
-            yield_now().await;
-        }
-        if let Some(name) = prefix.name(&entry.key) {
-            values.push((name.into(), decode(place, name, &entry)));
-        }
-    }
-    values
-}
-
-fn read_event(place: Place, prefix: &Prefix, event: &Event) -> Option<NamedValue> {
-    let name = prefix.name(event.key())?;
-    let value = match event {
-        Event::Put(entry) => decode(place, name, entry),
-        Event::Deleted(..) => None,
-    };
-    Some((name.into(), value))
+fn read(place: Place, prefix: &Prefix, entry: &Entry) -> Option<NamedValue> {
+    let name = prefix.name(&entry.key)?;
+    Some((name.into(), decode(place, name, entry)))
 }
 
 impl Cache {

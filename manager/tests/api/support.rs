@@ -156,7 +156,9 @@ type Watch = BoxStream<'static, Result<Events, StoreError>>;
 /// The watch, silent while the store is away, with a sign of life when it is back.
 fn wait_until_up(inner: Watch, mut mode: watch::Receiver<Mode>) -> Watch {
     let back = async move {
-        mode.wait_for(|mode| *mode == Mode::Up).await.map_or_else(|_| Err(away()), |_| Ok(Events::default()))
+        mode.wait_for(|mode| *mode == Mode::Up)
+            .await
+            .map_or_else(|_| Err(away()), |_| Ok(Events { revision: 0, events: Vec::new() }))
     };
     Box::pin(once(back).chain(inner))
 }

@@ -245,7 +245,7 @@ mod tests {
     }
 
     fn left(group: Pid) -> Vec<Pid> {
-        Processes::look("").of_run(run(), Some(group))
+        Processes::look("").unwrap().of_run(run(), Some(group))
     }
 
     #[tokio::test]
@@ -257,7 +257,7 @@ mod tests {
                 while !left(group).is_empty() {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
-                Processes::default()
+                Ok(Processes::default())
             })
         };
         let (process, group, output) = start(text, hanging);
@@ -283,7 +283,7 @@ mod tests {
         let hanging = |_| {
             Trees::reading(move || {
                 let _ = hung.lock().unwrap().recv();
-                Processes::default()
+                Ok(Processes::default())
             })
         };
         let (process, ..) = start("exec sleep 60", hanging);

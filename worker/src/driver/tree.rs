@@ -7,6 +7,7 @@
 //! who asks meanwhile waits for its end, but not for ever: no answer is not the answer that nothing was found.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -39,10 +40,12 @@ pub(super) const END_WAIT: Duration = Duration::from_secs(3);
 /// So many looks at most.
 const MAX_LOOKS: u32 = 100;
 
+/// Looks at all processes, and blocks.
+type Read = dyn Fn() -> io::Result<Processes> + Send + Sync;
+
 /// Looks at the machine's processes for all runs of a worker.
 pub(super) struct Trees {
-    /// Looks at all processes, and blocks.
-    read: Arc<dyn Fn() -> Processes + Send + Sync>,
+    read: Arc<Read>,
     looks: Mutex<Looks>,
     /// The last answer did not come in time.
     late: AtomicBool,
@@ -51,7 +54,7 @@ pub(super) struct Trees {
 #[derive(Default)]
 struct Looks {
     /// The one that goes on, or whose answer nobody has taken yet, and when it began.
-    going: Option<(Instant, JoinHandle<Processes>)>,
+    going: Option<(Instant, JoinHandle<io::Result<Processes>>)>,
     /// The last answer, and when its look began.
     last: Option<(Instant, Arc<Processes>)>,
 }
@@ -61,7 +64,7 @@ impl Trees {
         Self::reading(move || Processes::look(&session))
     }
 
-    pub(super) fn reading(read: impl Fn() -> Processes + Send + Sync + 'static) -> Self {
+    pub(super) fn reading(read: impl Fn() -> io::Result<Processes> + Send + Sync + 'static) -> Self {
         Self { read: Arc::new(read), looks: Mutex::default(), late: AtomicBool::new(false) }
     }
 
@@ -71,7 +74,7 @@ impl Trees {
         let seen = timeout(longest, self.look_or_hang()).await.ok().flatten();
         // Said once: the next ones wait for the same look.
         if !self.late.swap(seen.is_none(), Ordering::Relaxed) && seen.is_none() {
-            tracing::error!("/proc does not answer: a kill reaches only process groups");
+            tracing::error!("/proc gives no answer: a kill reaches only process groups");
         }
         seen
     }
@@ -91,7 +94,13 @@ impl Trees {
             let found = going.await;
             looks.going = None;
             // It does not panic, and a runtime that ends needs no answer.
-            let processes = Arc::new(found.ok()?);
+            let processes = match found.ok()? {
+                Ok(processes) => Arc::new(processes),
+                Err(error) => {
+                    tracing::warn!(%error, "/proc cannot be read");
+                    return None;
+                }
+            };
             // One that others gave up waiting for may have begun too early for us.
             if began >= asked {
                 looks.last = Some((began, Arc::clone(&processes)));
@@ -100,7 +109,7 @@ impl Trees {
         }
     }
 
-    fn begin(&self) -> (Instant, JoinHandle<Processes>) {
+    fn begin(&self) -> (Instant, JoinHandle<io::Result<Processes>>) {
         let read = Arc::clone(&self.read);
         (Instant::now(), tokio::task::spawn_blocking(move || read()))
     }
@@ -155,7 +164,7 @@ mod tests {
         let trees = Trees::reading(move || {
             count.fetch_add(1, Ordering::Relaxed);
             let _ = hung.lock().unwrap().recv();
-            Processes::default()
+            Ok(Processes::default())
         });
         let short = Duration::from_millis(20);
         for _ in 0..3 {
@@ -166,5 +175,17 @@ mod tests {
         assert!(trees.look(Duration::from_secs(40)).await.is_some());
         // The one that hung, and one that began after the last asking.
         assert_eq!(begun.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_is_no_answer_and_the_next_one_looks_again() {
+        let failed = AtomicBool::new(false);
+        let trees = Trees::reading(move || {
+            let first = !failed.swap(true, Ordering::Relaxed);
+            if first { Err(io::ErrorKind::Other.into()) } else { Ok(Processes::default()) }
+        });
+        let long = Duration::from_secs(40);
+        assert!(trees.look(long).await.is_none());
+        assert!(trees.look(long).await.is_some());
     }
 }

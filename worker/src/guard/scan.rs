@@ -9,11 +9,14 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
 };
 
 use common::id::RunId;
-use nix::unistd::{Pid, getpid};
+use nix::{
+    errno::Errno,
+    unistd::{Pid, getpid},
+};
 
 /// A process of the machine.
 struct Process {
@@ -32,21 +35,19 @@ pub(crate) struct Processes(Vec<Process>);
 
 impl Processes {
     /// Looks at all processes; those whose environment carries `token` are the session's. Blocks for some
-    /// milliseconds.
-    pub(crate) fn look(token: &str) -> Self {
+    /// milliseconds. An error, as when this process has no file handle left: nothing is known, which is not that there
+    /// is nothing.
+    pub(crate) fn look(token: &str) -> io::Result<Self> {
         let mark = format!("QUORATE_SESSION={token}");
         let own = getpid();
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            tracing::error!("/proc cannot be read: processes that left their group cannot be found");
-            return Self(Vec::new());
-        };
         let mut buffer = Vec::new();
-        let processes = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok().map(Pid::from_raw))
-            .filter(|pid| *pid != own)
-            // A process that ends meanwhile is none.
-            .filter_map(|pid| Process::read(pid, mark.as_bytes(), &mut buffer));
-        Self(processes.collect())
+        let mut processes = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw);
+            let Some(pid) = pid.filter(|pid| *pid != own) else { continue };
+            processes.extend(Process::read(pid, mark.as_bytes(), &mut buffer)?);
+        }
+        Ok(Self(processes))
     }
 
     /// The processes of a run: those in its `group`, those that carry its id, and their descendants.
@@ -89,12 +90,15 @@ impl Processes {
 }
 
 impl Process {
-    fn read(pid: Pid, mark: &[u8], buffer: &mut Vec<u8>) -> Option<Self> {
-        read_into(buffer, &format!("/proc/{pid}/stat"))?;
-        let (parent, group) = parents(buffer)?;
+    /// None: it is a zombie, or has ended meanwhile.
+    fn read(pid: Pid, mark: &[u8], buffer: &mut Vec<u8>) -> io::Result<Option<Self>> {
+        if !read_into(buffer, &format!("/proc/{pid}/stat"))? {
+            return Ok(None);
+        }
+        let Some((parent, group)) = parents(buffer) else { return Ok(None) };
         let mut process = Self { pid, parent, group, marked: false, run: None };
         // Not to be read: another user's, or gone. Its group and its parent still tell.
-        if read_into(buffer, &format!("/proc/{pid}/environ")).is_some() {
+        if read_into(buffer, &format!("/proc/{pid}/environ"))? {
             let variables = || buffer.split(|byte| *byte == 0);
             process.marked = variables().any(|variable| variable == mark);
             if process.marked {
@@ -103,13 +107,20 @@ impl Process {
                     .find_map(|run| str::from_utf8(run).ok()?.parse().ok());
             }
         }
-        Some(process)
+        Ok(Some(process))
     }
 }
 
-fn read_into(buffer: &mut Vec<u8>, path: &str) -> Option<()> {
+/// False: it is gone, or not ours to read. An error is one of this process, which can read no other file either.
+fn read_into(buffer: &mut Vec<u8>, path: &str) -> io::Result<bool> {
     buffer.clear();
-    File::open(path).ok()?.read_to_end(buffer).ok().map(|_| ())
+    match File::open(path).and_then(|mut file| file.read_to_end(buffer)) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => Err(error),
+            _ => Ok(false),
+        },
+    }
 }
 
 /// Parent and group from `pid (name) state parent group …`; none for a zombie. The name may contain anything.

@@ -1,7 +1,7 @@
 //! The spool's files: segments of lines, which are appended to one after the other.
 //!
-//! One thread writes: all entries that wait are appended together and synced once, so that many runs a second cost a few
-//! syncs. A segment that is full gets no more, nor does one of which the run log has everything: that one is removed.
+//! One thread writes: all entries that wait are appended together and synced once, and two syncs keep a distance, so that
+//! many runs a second cost a few of them. A segment that is full gets no more, nor does one of which the run log has everything: that one is removed.
 //! After a crash a segment is shipped once more from its beginning, which the run log takes once. A last line without its
 //! end was never kept: the worker died while it wrote it. Any other line that does not parse is kept aside, not dropped.
 
@@ -15,7 +15,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -38,6 +38,9 @@ const SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Entries appended together, at most.
 const GROUP: usize = 1000;
+
+/// Between the beginnings of two appends: ends that come one by one are synced together. A lone one is synced at once.
+const PACE: Duration = Duration::from_millis(5);
 
 /// Between two tries when the disk is full, or does not let a segment be removed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -293,7 +296,18 @@ impl Shared {
     fn write_all(&self, mut receiver: mpsc::Receiver<Waiting>, next: u64) {
         let mut last = Last { file: None, next };
         let mut group = Vec::new();
+        let mut paced = Instant::now();
         while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
+            let early = paced.saturating_duration_since(Instant::now());
+            if !early.is_zero() {
+                pause(early);
+                while group.len() < GROUP
+                    && let Ok(waiting) = receiver.try_recv()
+                {
+                    group.push(waiting);
+                }
+            }
+            paced = Instant::now() + PACE;
             let (lines, answers): (Vec<Vec<u8>>, Vec<oneshot::Sender<()>>) = group.drain(..).unzip();
             let bytes = lines.concat();
             while let Err(error) = self.append(&mut last, &bytes) {
@@ -423,7 +437,7 @@ fn parse(segment: Segment, path: &Path, text: &[u8], most: usize) -> Spooled {
     Spooled { number: segment.number, end, entries }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the spool's own thread waits for a person to free the disk")]
+#[expect(clippy::disallowed_methods, reason = "it is the spool's own thread")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
 }

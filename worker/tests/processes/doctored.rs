@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use common::store::{
-    Entry, Events, Key, LeaseId, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome,
+    Entry, Events, Key, LeaseId, OpOutcome, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome,
     embedded::EmbeddedStore,
 };
 use futures::{StreamExt as _, stream::BoxStream};
@@ -19,17 +19,24 @@ use tokio::sync::watch;
 /// Stands in front of an embedded store.
 pub(crate) struct Doctored {
     inner: Arc<EmbeddedStore>,
-    /// Listings of it wait for [`Doctored::let_go`].
+    /// Listings and changes of it wait for [`Doctored::let_go`].
     held: Prefix,
     let_go: watch::Sender<bool>,
     restored: watch::Sender<bool>,
     gets: AtomicUsize,
+    failed: AtomicUsize,
 }
 
 impl Doctored {
     pub(crate) fn new(inner: Arc<EmbeddedStore>, held: Prefix) -> Arc<Self> {
         let (let_go, restored) = (watch::Sender::new(false), watch::Sender::new(false));
-        Arc::new(Self { inner, held, let_go, restored, gets: AtomicUsize::new(0) })
+        let (gets, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { inner, held, let_go, restored, gets, failed })
+    }
+
+    /// What is slow is so again.
+    pub(crate) fn hold(&self) {
+        self.let_go.send_replace(false);
     }
 
     /// From here on nothing is slow.
@@ -46,6 +53,19 @@ impl Doctored {
     pub(crate) fn gets(&self) -> usize {
         self.gets.load(Ordering::SeqCst)
     }
+
+    /// How many transactions found something else than they had to, those inside of others too.
+    pub(crate) fn failed(&self) -> usize {
+        self.failed.load(Ordering::SeqCst)
+    }
+}
+
+fn failed(outcome: &TxnOutcome) -> usize {
+    let inside = outcome.results.iter().map(|result| match result {
+        OpOutcome::Txn(inner) => failed(inner),
+        _ => 0,
+    });
+    usize::from(!outcome.succeeded) + inside.sum::<usize>()
 }
 
 #[async_trait]
@@ -80,7 +100,16 @@ impl Store for Doctored {
             }
             Err(StoreError::WentBack { seen: 1000, now: 10 })
         };
-        let inner = self.inner.watch(prefix, from);
+        let slow = (*prefix == self.held).then(|| self.let_go.subscribe());
+        let inner = self.inner.watch(prefix, from).then(move |item| {
+            let slow = slow.clone();
+            async move {
+                if let Some(mut let_go) = slow {
+                    let_go.wait_for(|let_go| *let_go).await.expect("the store lives");
+                }
+                item
+            }
+        });
         let both = futures::stream::select(inner, futures::stream::once(went_back));
         // As the port has it, such an error is a watch's last word.
         let ended = both.scan(false, |ended, item| {
@@ -92,7 +121,9 @@ impl Store for Doctored {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        self.inner.txn(txn).await
+        let outcome = self.inner.txn(txn).await;
+        self.failed.fetch_add(outcome.as_ref().map_or(0, failed), Ordering::SeqCst);
+        outcome
     }
 
     async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), StoreError> {

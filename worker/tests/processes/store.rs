@@ -5,7 +5,10 @@ use std::time::Duration;
 use common::{
     clock::Clock as _,
     epoch::{Epoch, Raised},
+    job::{StoredJob, Trigger},
+    lock::Lock,
     run::RunState,
+    span::Span,
     store::{Op, Store as _, Txn},
     worker::{Readiness, Registration},
 };
@@ -44,6 +47,34 @@ async fn a_wanted_run_of_a_job_that_is_gone_is_killed() {
         (RunState::Killed, "its job was deleted while it was queued")
     );
     living.end().await;
+}
+
+/// The fence would pass the ticks of the next trigger too, before anybody knows them.
+#[tokio::test]
+async fn ticks_of_a_trigger_that_was_changed_unheard_are_not_skipped() {
+    let world = World::new();
+    let mut job = manual(shell("sleep 600"));
+    job.trigger = Trigger::Every { period: Span::seconds(1), anchor: None };
+    world.save_at(&job, world.clock.now()).await;
+    let store = Doctored::new(world.store.clone(), world.keys.jobs.clone());
+    store.let_go();
+    // Its run goes with it.
+    let _living = Living::start(world.worker_on(store.clone()));
+    let held = async || world.lock(&job.name).await;
+    until("it runs", held, |lock| matches!(lock, Some(Lock::Held(_)))).await;
+
+    store.hold();
+    job.trigger = Trigger::Every { period: Span::seconds(3600), anchor: None };
+    let stored = StoredJob::new(job.clone(), world.clock.now()).encode();
+    let put = vec![Op::Put(world.keys.job(&job.name), stored, None)];
+    world.store.txn(Txn::when(Vec::new(), put)).await.unwrap();
+    // From here on no tick of the old trigger may move it.
+    let before = held().await.unwrap().fence();
+    let failed = store.failed();
+    let fence = async || held().await.unwrap().fence();
+    let tried = async || (store.failed() > failed, fence().await);
+    until("a tick was tried", tried, |(tried, fence)| *tried || *fence != before).await;
+    assert_eq!(fence().await, before);
 }
 
 async fn registration(world: &World) -> Option<Registration> {

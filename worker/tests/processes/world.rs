@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use common::{
     clock::SystemClock,
     id::{JobName, RunId},
@@ -92,7 +93,11 @@ impl World {
     }
 
     pub(crate) async fn save(&self, job: &Job) {
-        let now = chrono::DateTime::UNIX_EPOCH;
+        self.save_at(job, chrono::DateTime::UNIX_EPOCH).await;
+    }
+
+    /// Saves a job whose ticks count from `now`.
+    pub(crate) async fn save_at(&self, job: &Job, now: DateTime<Utc>) {
         let stored = StoredJob::new(job.clone(), now).encode();
         let lock = Lock::new(Tick::from_instant(now)).encode();
         let puts = vec![
