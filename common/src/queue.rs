@@ -38,6 +38,10 @@ pub struct Wanted {
     /// Who asked, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
+    /// Somebody wants no more of it: a worker puts that on record. Unlike a [`Kill`] it stands as long as there is no
+    /// worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub killed: Option<Kill>,
 }
 
 /// A wish that a job's runs, or one run, end, under `kills/…`. Acts only on runs claimed before it.

@@ -39,6 +39,7 @@ pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId
                 .and_then(|span| now.checked_add_signed(span)),
             worker: None,
             by: by.to_owned(),
+            killed: None,
         };
         let compare = Compare::ModRevision(keys.job(name), entry.mod_revision);
         let put = Op::Put(keys.wanted(&run), wanted.encode(), None);

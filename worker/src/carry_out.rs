@@ -195,6 +195,7 @@ impl Desk {
             deadline: deadline.flatten().map(|deadline| deadline + wait),
             worker,
             by: String::new(),
+            killed: None,
         };
         Op::Put(self.config.keys.wanted(&run), wanted.encode(), None)
     }

@@ -164,6 +164,7 @@ impl Desk {
             deadline: None,
             worker: None,
             by: String::new(),
+            killed: None,
         };
         // Ticks before this one that nobody has decided, as after a take-over, do not wait: one does.
         let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));

@@ -209,6 +209,7 @@ impl Desk {
                 deadline: Some(instant + deadline),
                 worker: None,
                 by: String::new(),
+                killed: None,
             };
             let put = Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None);
             ops.push((Tick::from_instant(instant), put));

@@ -125,6 +125,7 @@ impl Desk {
             deadline: start_deadline(job, now),
             worker: Some(self.config.id.clone()),
             by: format!("the boot of {}", self.config.host),
+            killed: None,
         };
         Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None)
     }

@@ -68,7 +68,7 @@ impl Desk {
                 Some(_) => ranked.filter(|rank| *rank == 0),
                 None => ranked,
             };
-            let is_killed = self.kills.of(&wanted.job, &wanted.run, at).is_some();
+            let is_killed = wanted.killed.is_some() || self.kills.of(&wanted.job, &wanted.run, at).is_some();
             // A kill is anybody's who hears of it, whether it may claim or not: after those who rank.
             let Some(rank) = rank.or(is_killed.then_some(RANKS)) else { continue };
             // What is not to start any more does not wait for its time, also where somebody waits for that already.
@@ -136,7 +136,8 @@ impl Desk {
             self.withdraw(&wanted, &key, revision, RunState::Killed, DELETED, "").await;
             return Step::Again;
         }
-        if let Some(kill) = self.kills.of(&wanted.job, &wanted.run, revision) {
+        let killed = wanted.killed.clone();
+        if let Some(kill) = killed.or_else(|| self.kills.of(&wanted.job, &wanted.run, revision)) {
             let reason = format!("killed by {} before it started", kill.by);
             self.withdraw(&wanted, &key, revision, RunState::Killed, &reason, &planned.job.driver.text())
                 .await;

@@ -259,6 +259,20 @@ async fn a_run_that_is_killed_as_soon_as_it_is_wanted_does_not_execute_to_its_en
 }
 
 #[tokio::test]
+async fn a_run_that_was_killed_while_there_was_no_worker_does_not_start() {
+    let mut bench = Bench::start().await;
+    let mut asked = job("a");
+    asked.trigger = Trigger::Manual;
+    bench.put(&asked, bench.instant(0.0)).await;
+    let run = bench.want_killed("a").await;
+    let record = bench.until_ended("a").await;
+    assert_eq!((record.run, record.state), (run, RunState::Killed));
+    assert_eq!(record.reason, "killed by a test before it started");
+    bench.until_nothing_queued().await;
+    assert!(bench.none_started(), "it started");
+}
+
+#[tokio::test]
 async fn a_queued_run_that_no_worker_may_start_can_be_killed() {
     let bench = Bench::start().await;
     let mut asked = job("a");

@@ -95,11 +95,32 @@ async fn a_kill_is_put_under_a_lease_and_only_for_what_has_not_ended() {
     bench
         .append(&[LogEntry::Run(Box::new(record("a", RUN, "2026-11-22T09:00:00Z", RunState::Failed)))])
         .await;
+    // The lease ends; where no worker has seen it by then, the queue still says so.
+    let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
+    let killed = Wanted::decode(&queued.value).unwrap().killed.unwrap();
+    assert_eq!((killed.by.as_str(), queued.lease), ("api", None));
     let ended = bench.post(&format!("/api/v1/runs/{RUN}/kill")).await;
     assert_eq!(ended.status, 409);
     assert!(ended.text.contains("has ended already: failed"), "{ended:?}");
     assert_eq!(bench.post(&format!("/api/v1/runs/{}/kill", run_id(9))).await.status, 404);
     assert_eq!(bench.post("/api/v1/jobs/b/kill").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_kill_of_a_job_marks_all_that_is_queued_of_it_and_nothing_of_others() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    bench.save("b").await;
+    let want = async |job: &str| {
+        let run = bench.post(&format!("/api/v1/jobs/{job}/run")).await.json()["run"].clone();
+        run.as_str().unwrap().to_owned()
+    };
+    let (one, two, other) = (want("a").await, want("a").await, want("b").await);
+    assert_eq!(bench.post("/api/v1/jobs/a/kill").await.status, 202);
+    for (run, is_killed) in [(one, true), (two, true), (other, false)] {
+        let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
+        assert_eq!(Wanted::decode(&queued.value).unwrap().killed.is_some(), is_killed, "{run}");
+    }
 }
 
 #[tokio::test]

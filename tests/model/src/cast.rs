@@ -165,6 +165,7 @@ pub fn wanted(run: RunId, tick: Option<Tick>, cause: Cause) -> Wanted {
         deadline: None,
         worker: None,
         by: String::new(),
+        killed: None,
     }
 }
 

@@ -194,6 +194,7 @@ async fn a_run_of_another_workers_boot_is_not_taken_and_expires_at_its_deadline(
         deadline: deadline.map(|deadline| now + deadline),
         worker: Some(other().registration.id),
         by: "the boot of w2".into(),
+        killed: None,
     };
     let (late, waiting) = (wanted(Some(TimeDelta::seconds(-1))), wanted(None));
     for wanted in [&late, &waiting] {

@@ -120,6 +120,7 @@ impl World {
             deadline: None,
             worker: None,
             by: "a test".into(),
+            killed: None,
         };
         let put = vec![Op::Put(self.keys.wanted(&run), wanted.encode(), None)];
         self.store.txn(Txn::when(Vec::new(), put)).await.expect("it is wanted");

@@ -188,7 +188,23 @@ impl Bench {
 
     /// Wants a run of the job, so many seconds behind the start.
     pub(crate) async fn want(&self, job: &str, seconds: f64) -> RunId {
-        let wanted = Wanted {
+        self.enqueue(&self.wanted(job, seconds)).await
+    }
+
+    /// A wanted run that was killed before anybody saw it; its kill is gone.
+    pub(crate) async fn want_killed(&self, job: &str) -> RunId {
+        let kill = Kill { by: "a test".into(), at: start(), worker: None };
+        self.enqueue(&Wanted { killed: Some(kill), ..self.wanted(job, 0.0) }).await
+    }
+
+    async fn enqueue(&self, wanted: &Wanted) -> RunId {
+        let put = Op::Put(self.keys.wanted(&wanted.run), wanted.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("want a run");
+        wanted.run
+    }
+
+    fn wanted(&self, job: &str, seconds: f64) -> Wanted {
+        Wanted {
             job: name(job),
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5c".parse().expect("a good id"),
             attempt: 1,
@@ -199,10 +215,8 @@ impl Bench {
             deadline: None,
             worker: None,
             by: String::new(),
-        };
-        let put = Op::Put(self.keys.wanted(&wanted.run), wanted.encode(), None);
-        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("want a run");
-        wanted.run
+            killed: None,
+        }
     }
 
     /// As TERM does.
