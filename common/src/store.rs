@@ -240,7 +240,9 @@ pub async fn read_all<T>(
     loop {
         let page = store.list(prefix, after.as_ref(), PAGE, at).await?;
         at.get_or_insert(page.revision);
-        after = page.entries.last().map(|entry| entry.key.clone());
+        if let Some(last) = page.entries.last() {
+            after = Some(last.key.clone());
+        }
         for (n, entry) in page.entries.into_iter().enumerate() {
             if n % TURN == TURN - 1 {
                 yield_now().await;

@@ -241,14 +241,6 @@ impl Cache {
         self.read(|content| content.active(fits))
     }
 
-    /// What follows `queue/` of the job's wanted runs.
-    pub(crate) fn queued(&self, job: &str) -> Vec<Box<str>> {
-        self.read(|content| {
-            let wanted = content.queue.iter().filter(|(_, wanted)| wanted.job.as_str() == job);
-            wanted.map(|(name, _)| name.clone()).collect()
-        })
-    }
-
     /// A run that has not ended. A wanted attempt comes before the one that still executes.
     pub(crate) fn active_run(&self, run: common::id::RunId) -> Option<Active> {
         self.active(|_| true).into_iter().rev().find(|active| active.run() == run)

@@ -7,7 +7,7 @@ use common::{
     id::{JobName, RunId},
     lock::Held,
     queue::{Kill, Wanted},
-    store::{Compare, Entry, Key, MAX_TXN_OPS, Op, Txn},
+    store::{Compare, Entry, Key, MAX_TXN_OPS, Op, StoreError, Txn, read_all},
 };
 
 use crate::{problem::ApiError, state::App};
@@ -15,11 +15,14 @@ use crate::{problem::ApiError, state::App};
 /// A kill stands at least so much longer than a worker's lease.
 const BEYOND_LEASE: Duration = Duration::from_secs(5);
 
+/// Of the time for an answer so much is left to the kill itself, however long a queue there is to mark.
+const FOR_THE_KILL: Duration = Duration::from_secs(2);
+
 /// And never shorter than this.
 const SHORTEST: Duration = Duration::from_secs(20);
 
-/// Kills every run of the job claimed before now; gives those that the cache knows. Also of a job that was deleted
-/// while it ran.
+/// Kills every run of the job claimed or wanted before now; gives those that the cache knows. Also of a job that was
+/// deleted while it ran.
 pub(crate) async fn kill_job(app: &App, name: &JobName, by: &str) -> Result<Vec<RunId>, ApiError> {
     app.loaded().await?;
     let active = app.cache.active(|job| job == name.as_str());
@@ -27,15 +30,18 @@ pub(crate) async fn kill_job(app: &App, name: &JobName, by: &str) -> Result<Vec<
         return Err(ApiError::NoSuchJob(name.to_string()));
     }
     let keys = &app.config.keys;
-    let queued: Vec<Key> = app.cache.queued(name.as_str()).iter().map(|name| keys.queue.key(name)).collect();
-    put(app, keys.kill_job(name), &queued, by).await?;
+    let of_job = |entry: Entry| Queued::read(entry).filter(|queued| queued.wanted.job == *name);
+    // As the store has it: another manager may have put some just now.
+    let queued = async { Ok(read_all(&*app.store, &keys.queue, of_job).await?.0) };
+    put(app, keys.kill_job(name), queued, by).await?;
     Ok(active.iter().map(crate::cache::Active::run).collect())
 }
 
 /// Kills one run that has not ended.
 pub(crate) async fn kill_run(app: &App, run: RunId, by: &str) -> Result<(), ApiError> {
     app.loaded().await?;
-    if app.cache.active_run(run).is_none() && !is_active(app, run).await? {
+    let active = app.cache.active_run(run);
+    if active.is_none() && !is_active(app, run).await? {
         let ended = app.ask_runlog(app.runlog.attempts(&run)).await?;
         return Err(match ended.last() {
             Some(record) => ApiError::RunEnded { run, state: record.state },
@@ -43,7 +49,16 @@ pub(crate) async fn kill_run(app: &App, run: RunId, by: &str) -> Result<(), ApiE
         });
     }
     let keys = &app.config.keys;
-    put(app, keys.kill_run(&run), &[keys.wanted(&run)], by).await
+    // A tick that waits for its job's run stands under its job.
+    let next = active.and_then(|active| active.job().parse().ok()).map(|job: JobName| keys.next_of(&job));
+    let places: Vec<Op> = [Some(keys.wanted(&run)), next].into_iter().flatten().map(Op::Get).collect();
+    let queued = async {
+        let count = places.len();
+        let read = app.store.txn(Txn::when(Vec::new(), places)).await?;
+        let found = (0..count).filter_map(|n| Queued::read(read.got(n)?.clone()));
+        Ok(found.filter(|queued| queued.wanted.run == run).collect())
+    };
+    put(app, keys.kill_run(&run), queued, by).await
 }
 
 /// Asks the store, for a run too new for the cache.
@@ -56,32 +71,68 @@ async fn is_active(app: &App, run: RunId) -> Result<bool, ApiError> {
     Ok(wanted || held)
 }
 
-/// Puts a kill, and marks with it what is `queued`: that waits for a worker however long there is none. One that was
-/// claimed in between has met the kill itself.
-async fn put(app: &App, key: Key, queued: &[Key], by: &str) -> Result<(), ApiError> {
+/// A wanted run as it stands in the queue.
+struct Queued {
+    entry: Entry,
+    wanted: Wanted,
+}
+
+impl Queued {
+    fn read(entry: Entry) -> Option<Self> {
+        let wanted = Wanted::decode(&entry.value).ok()?;
+        Some(Self { entry, wanted })
+    }
+
+    /// Marks it, if it is as it was read. What was claimed meanwhile is met by the kill.
+    fn mark(&self, kill: &Kill) -> Op {
+        let key = || self.entry.key.clone();
+        let marked = Wanted { killed: Some(kill.clone()), ..self.wanted.clone() };
+        let as_read = Compare::ModRevision(key(), self.entry.mod_revision);
+        Op::Txn(Txn::when(vec![as_read], vec![Op::Put(key(), marked.encode(), None)]))
+    }
+}
+
+/// Marks with a kill what is `queued`, and puts the kill. In that order: a kill acts on what was wanted before it, also
+/// on a mark that a worker of an earlier version does not understand. If not all is marked the kill is put all the same,
+/// and the error says that it may have happened: whoever lives hears of it.
+async fn put(
+    app: &App,
+    key: Key,
+    queued: impl Future<Output = Result<Vec<Queued>, StoreError>> + Send,
+    by: &str,
+) -> Result<(), ApiError> {
     let deadline = App::deadline();
-    let ttl = (app.config.lease_ttl + BEYOND_LEASE).max(SHORTEST);
-    let (lease, _) = app.write_store(deadline, app.store.grant(ttl)).await?;
     let kill = Kill { by: by.to_owned(), at: app.now(), worker: None };
-    // Idempotent: asking again after a lost answer kills nothing twice.
-    let put = Op::Put(key, kill.encode(), Some(lease));
-    app.write_store(deadline, app.store.txn(Txn::when(Vec::new(), vec![put]))).await?;
+    let marked = app.write_store(deadline - FOR_THE_KILL, mark_all(app, queued, &kill)).await;
+    let ttl = (app.config.lease_ttl + BEYOND_LEASE).max(SHORTEST);
+    let put = async {
+        let (lease, _) = app.store.grant(ttl).await?;
+        // Asked for again after a lost answer it acts on what was claimed since as well.
+        let put = Op::Put(key, kill.encode(), Some(lease));
+        app.store.txn(Txn::when(Vec::new(), vec![put])).await
+    };
+    app.write_store(deadline, put).await.map_err(may_have_happened)?;
+    Ok(marked.map_err(may_have_happened)?)
+}
+
+async fn mark_all(
+    app: &App,
+    queued: impl Future<Output = Result<Vec<Queued>, StoreError>> + Send,
+    kill: &Kill,
+) -> Result<(), StoreError> {
+    let queued: Vec<Queued> =
+        queued.await?.into_iter().filter(|queued| queued.wanted.killed.is_none()).collect();
     for some in queued.chunks(MAX_TXN_OPS) {
-        let gets = some.iter().cloned().map(Op::Get).collect();
-        let read = app.read_store(deadline, app.store.txn(Txn::when(Vec::new(), gets))).await?;
-        let found = (0..some.len()).filter_map(|n| read.got(n));
-        let marks: Vec<Op> = found.filter_map(|entry| mark(entry, &kill)).collect();
-        if !marks.is_empty() {
-            app.write_store(deadline, app.store.txn(Txn::when(Vec::new(), marks))).await?;
-        }
+        let marks = some.iter().map(|queued| queued.mark(kill)).collect();
+        app.store.txn(Txn::when(Vec::new(), marks)).await?;
     }
     Ok(())
 }
 
-/// Marks an entry of the queue as it was read. None: there is no need.
-fn mark(entry: &Entry, kill: &Kill) -> Option<Op> {
-    let wanted = Wanted::decode(&entry.value).ok().filter(|wanted| wanted.killed.is_none())?;
-    let marked = Wanted { killed: Some(kill.clone()), ..wanted };
-    let as_read = Compare::ModRevision(entry.key.clone(), entry.mod_revision);
-    Some(Op::Txn(Txn::when(vec![as_read], vec![Op::Put(entry.key.clone(), marked.encode(), None)])))
+/// Part of a kill may stand: to say that nothing happened would be wrong.
+fn may_have_happened(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Unavailable(source) => StoreError::Ambiguous(source),
+        other => other,
+    }
 }

@@ -16,7 +16,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     process::ExitCode,
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Duration,
@@ -61,11 +61,12 @@ pub fn new_session_token() -> String {
 }
 
 /// Kills what an earlier life of a worker left: every process that carries its session's token, and their
-/// descendants. Blocks until none is left; gives how many there were.
-pub fn kill_session(token: &str) -> usize {
+/// descendants. Blocks until none is left; gives how many there were. An error: the machine's processes cannot be looked
+/// at, and some may be left.
+pub fn kill_session(token: &str) -> io::Result<usize> {
     if token.is_empty() {
         // No life had this name: whoever asks has lost the token.
-        return 0;
+        return Ok(0);
     }
     sweep(token, &HashMap::new())
 }
@@ -98,7 +99,7 @@ pub fn main(session: Option<String>, input: impl Read + Send + 'static) -> ExitC
 
 /// Makes the process deaf for good: a service manager that stops the worker signals all of its processes, and the
 /// guard's turn is after the worker's. A handler that does nothing serves all threads, whoever started them.
-fn ignore_signals() -> std::io::Result<()> {
+fn ignore_signals() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _context = runtime.enter();
     for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::quit()] {
@@ -171,8 +172,11 @@ impl Guarded {
         self.armed = false;
         // Forgotten once killed: their numbers may come to mean others.
         self.groups.drain().for_each(kill_group);
-        if let Some(token) = &self.session {
-            sweep(token, &self.kept);
+        if let Some(token) = &self.session
+            && sweep(token, &self.kept).is_err()
+        {
+            // It looks again until it can see.
+            self.armed = true;
         }
     }
 
@@ -180,7 +184,8 @@ impl Guarded {
         self.groups.drain().for_each(kill_group);
         self.kept.drain().for_each(|(group, _)| kill_group(group));
         if let Some(token) = &self.session {
-            sweep(token, &self.kept);
+            // The worker's next life looks for what could not be seen.
+            let _ = sweep(token, &self.kept);
         }
     }
 }
@@ -190,8 +195,9 @@ fn kill_group(group: Pid) {
     let _ = killpg(group, Signal::SIGKILL);
 }
 
-/// Kills the processes of a session but for the kept ones until none is left. Gives how many were found.
-fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> usize {
+/// Kills the processes of a session but for the kept ones until none is left. Gives how many were found; an error if at
+/// last they could not be looked for.
+fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> io::Result<usize> {
     let mut killed = HashSet::new();
     let (mut quiet, mut blind) = (0, None);
     for _ in 0..MAX_LOOKS {
@@ -212,21 +218,20 @@ fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> usize {
         quiet = if found.is_empty() { quiet + 1 } else { 0 };
         killed.extend(found);
         if quiet == QUIET_LOOKS {
-            return killed.len();
+            return Ok(killed.len());
         }
         pause();
     }
-    match blind {
-        Some(error) => tracing::error!(
+    if let Some(error) = blind {
+        tracing::error!(
             session = token,
             %error,
             "/proc cannot be read: what a worker started and left its group may live on"
-        ),
-        None => {
-            tracing::error!(session = token, "processes of a worker do not end although they were killed")
-        }
+        );
+        return Err(error);
     }
-    killed.len()
+    tracing::error!(session = token, "processes of a worker do not end although they were killed");
+    Ok(killed.len())
 }
 
 #[expect(

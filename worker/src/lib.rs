@@ -216,7 +216,10 @@ impl Worker {
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
         // Before the keeper revokes the earlier life's lease: without it others may start what still executes.
-        self.kill_leftovers().await;
+        if !self.kill_leftovers().await {
+            // Then it ends by itself, and this worker waits for its id until then.
+            self.machine.leftovers.lease = None;
+        }
         let background = TaskTracker::new();
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
@@ -290,13 +293,15 @@ impl Worker {
         }
     }
 
-    async fn kill_leftovers(&self) {
-        let Some(token) = self.machine.leftovers.token.clone() else { return };
+    /// False: some may be left, since the machine's processes cannot be looked at.
+    async fn kill_leftovers(&self) -> bool {
+        let Some(token) = self.machine.leftovers.token.clone() else { return true };
         // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
-        let killed = spawn_blocking(move || guard::kill_session(&token)).await.unwrap_or_default();
+        let Ok(Ok(killed)) = spawn_blocking(move || guard::kill_session(&token)).await else { return false };
         if killed > 0 {
             tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
         }
+        true
     }
 
     fn start_background(

@@ -99,6 +99,8 @@ async fn a_kill_is_put_under_a_lease_and_only_for_what_has_not_ended() {
     let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
     let killed = Wanted::decode(&queued.value).unwrap().killed.unwrap();
     assert_eq!((killed.by.as_str(), queued.lease), ("api", None));
+    // A worker that does not know marks goes by the kill, which acts on what was wanted before it.
+    assert!(queued.mod_revision < bench.entry(&bench.keys.kills.key(&run)).await.unwrap().mod_revision);
     let ended = bench.post(&format!("/api/v1/runs/{RUN}/kill")).await;
     assert_eq!(ended.status, 409);
     assert!(ended.text.contains("has ended already: failed"), "{ended:?}");
@@ -121,6 +123,23 @@ async fn a_kill_of_a_job_marks_all_that_is_queued_of_it_and_nothing_of_others() 
         let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
         assert_eq!(Wanted::decode(&queued.value).unwrap().killed.is_some(), is_killed, "{run}");
     }
+}
+
+#[tokio::test]
+async fn a_kill_of_a_run_marks_the_tick_that_waits_for_its_job() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let run = bench.post("/api/v1/jobs/a/run").await.json()["run"].as_str().unwrap().to_owned();
+    // As a worker puts it of a job with overlap `queue-one`.
+    let asked = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
+    let waiting = Wanted { run: run_id(7).parse().unwrap(), ..Wanted::decode(&asked.value).unwrap() };
+    let next = bench.keys.next_of(&waiting.job);
+    bench.put(next.clone(), waiting.encode()).await;
+    let kill = format!("/api/v1/runs/{}/kill", waiting.run);
+    assert_eq!(bench.post(&kill).await.status, 202);
+    let killed = async |key| Wanted::decode(&bench.entry(&key).await.unwrap().value).unwrap().killed;
+    assert!(killed(next).await.is_some());
+    assert_eq!(killed(asked.key).await, None);
 }
 
 #[tokio::test]

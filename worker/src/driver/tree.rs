@@ -23,7 +23,7 @@ use nix::{
 use tokio::{
     sync::Mutex,
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::guard::Processes;
@@ -47,7 +47,7 @@ type Read = dyn Fn() -> io::Result<Processes> + Send + Sync;
 pub(super) struct Trees {
     read: Arc<Read>,
     looks: Mutex<Looks>,
-    /// The last answer did not come in time.
+    /// There was no answer in time.
     late: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl Trees {
         let seen = timeout(longest, self.look_or_hang()).await.ok().flatten();
         // Said once: the next ones wait for the same look.
         if !self.late.swap(seen.is_none(), Ordering::Relaxed) && seen.is_none() {
-            tracing::error!("/proc gives no answer: a kill reaches only process groups");
+            tracing::error!("/proc gives no answer, or cannot be read: a kill reaches only process groups");
         }
         seen
     }
@@ -97,8 +97,10 @@ impl Trees {
             let processes = match found.ok()? {
                 Ok(processes) => Arc::new(processes),
                 Err(error) => {
-                    tracing::warn!(%error, "/proc cannot be read");
-                    return None;
+                    // As without a free file handle: there may be one soon.
+                    tracing::debug!(%error, "/proc cannot be read");
+                    sleep(PAUSE).await;
+                    continue;
                 }
             };
             // One that others gave up waiting for may have begun too early for us.
@@ -136,7 +138,7 @@ impl Trees {
                     }
                     signal_all(&found, Signal::SIGKILL);
                 }
-                tokio::time::sleep(PAUSE).await;
+                sleep(PAUSE).await;
             }
             trees.forget();
         }));
@@ -178,14 +180,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_that_fails_is_no_answer_and_the_next_one_looks_again() {
-        let failed = AtomicBool::new(false);
+    async fn a_look_that_fails_is_no_answer_and_is_repeated() {
+        let (fails, failing) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (still, count) = (Arc::clone(&fails), Arc::clone(&failing));
         let trees = Trees::reading(move || {
-            let first = !failed.swap(true, Ordering::Relaxed);
-            if first { Err(io::ErrorKind::Other.into()) } else { Ok(Processes::default()) }
+            if still.load(Ordering::Relaxed) {
+                count.fetch_add(1, Ordering::Relaxed);
+                return Err(io::ErrorKind::Other.into());
+            }
+            Ok(Processes::default())
         });
-        let long = Duration::from_secs(40);
-        assert!(trees.look(long).await.is_none());
-        assert!(trees.look(long).await.is_some());
+        assert!(trees.look(Duration::from_millis(100)).await.is_none());
+        assert!(failing.load(Ordering::Relaxed) > 0);
+        fails.store(false, Ordering::Relaxed);
+        assert!(trees.look(Duration::from_secs(40)).await.is_some());
     }
 }

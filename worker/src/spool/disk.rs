@@ -1,7 +1,7 @@
 //! The spool's files: segments of lines, which are appended to one after the other.
 //!
-//! One thread writes: all entries that wait are appended together and synced once, and two syncs keep a distance, so that
-//! many runs a second cost a few of them. A segment that is full gets no more, nor does one of which the run log has everything: that one is removed.
+//! One thread writes: all entries that wait are appended together and synced once, and the next ones some milliseconds
+//! after these, so that many runs a second cost a few syncs. A segment that is full gets no more, nor does one of which the run log has everything: that one is removed.
 //! After a crash a segment is shipped once more from its beginning, which the run log takes once. A last line without its
 //! end was never kept: the worker died while it wrote it. Any other line that does not parse is kept aside, not dropped.
 
@@ -299,7 +299,7 @@ impl Shared {
         let mut paced = Instant::now();
         while receiver.blocking_recv_many(&mut group, GROUP) > 0 {
             let early = paced.saturating_duration_since(Instant::now());
-            if !early.is_zero() {
+            if !early.is_zero() && group.len() < GROUP {
                 pause(early);
                 while group.len() < GROUP
                     && let Ok(waiting) = receiver.try_recv()

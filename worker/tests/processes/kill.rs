@@ -142,7 +142,7 @@ async fn a_normal_end_leaves_the_background_alone_and_does_not_wait_for_it() {
     assert_eq!(left().len(), 1);
     // It still dies with the worker's life.
     let session = bench.session.clone();
-    assert_eq!(tokio::task::spawn_blocking(move || guard::kill_session(&session)).await.unwrap(), 1);
+    assert_eq!(tokio::task::spawn_blocking(move || guard::kill_session(&session).unwrap()).await.unwrap(), 1);
     assert_eq!(left(), []);
 }
 
