@@ -232,6 +232,9 @@ pub(crate) enum JobCommand {
         /// The files; - is standard input.
         #[arg(value_name = "FILE|-", required = true)]
         files: Vec<PathBuf>,
+        /// Also over jobs that were changed since `job show` wrote the file.
+        #[arg(long)]
+        force: bool,
     },
     /// List all jobs.
     List,

@@ -1,10 +1,13 @@
 //! The native API, as the client commands use it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Once, time::Duration};
 
 use common::api::{JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
 use common::span::Span;
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
+use reqwest::{
+    Method, RequestBuilder, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, IF_MATCH},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -18,11 +21,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much of an answer that is no problem document is shown.
 const SHOWN_CHARS: usize = 300;
 
+/// On every answer of a manager that cannot reach etcd: why the answer may be old.
+const STALE: &str = "quorate-stale";
+
 /// A manager.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
+    old_answers: OldAnswers,
+    /// One warning a command is enough.
+    warned: Once,
+}
+
+/// What to do with an answer that may be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OldAnswers {
+    /// Take it, with a warning.
+    Take,
+    Refuse,
 }
 
 /// A page of jobs. What is stored and decodes to no job comes beside the first page.
@@ -44,11 +61,20 @@ pub(crate) struct BrokenJob {
 /// Why a request did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// No answer: whatever is asked next will not be answered either.
+    /// No connection, so that nothing was sent: whatever is asked next will not be answered either.
     #[error(
         "{server} does not answer ({cause}): is `quorate dev` or `quorate manager` running there? --server URL names another"
     )]
     Unreachable { server: String, cause: String },
+    /// Sent, and the answer is lost: a write may have happened.
+    #[error("no answer came from {server} ({cause}): what was asked of it may have been done")]
+    NoAnswer { server: String, cause: String },
+    /// The answer may be old, which this command does not take.
+    #[error(
+        "{server} cannot reach etcd ({reason}) and answers with what it knew before, which may be old: \
+         try again when etcd is back, or ask another manager with --server URL"
+    )]
+    Stale { server: String, reason: String },
     /// The manager said no, and why.
     #[error("{}", Refusal(.0))]
     Refused(Box<Problem>),
@@ -71,6 +97,16 @@ impl ClientError {
     /// True: there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused(problem) if problem.status == 404)
+    }
+
+    /// True: it is not at the revision that was named.
+    pub(crate) fn is_changed(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.status == 412)
+    }
+
+    /// True: nobody said whether what was asked for is done.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::NoAnswer { .. } | Self::Foreign { .. })
     }
 }
 
@@ -172,35 +208,39 @@ impl Client {
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, old_answers: OldAnswers::Take, warned: Once::new() })
+    }
+
+    /// The same for a command that had better fail than pass an old answer on.
+    pub(crate) fn refusing_old_answers(self) -> Self {
+        Self { old_answers: OldAnswers::Refuse, ..self }
     }
 
     /// A page of jobs behind this one.
     pub(crate) async fn jobs(&self, after: Option<&str>) -> Result<JobPage, ClientError> {
         let mut url = self.url(&["jobs"]);
         page(&mut url, PAGE, after);
-        let page: JobPage = self.get(url).await?;
-        for BrokenJob { name, problem } in &page.broken {
-            tracing::warn!(
-                "job {name:?} is stored and does not decode, so that it is not among these: {problem}"
-            );
-        }
-        Ok(page)
+        self.get(url).await
     }
 
     pub(crate) async fn job(&self, name: &str) -> Result<JobView, ClientError> {
         self.get(self.url(&["jobs", name])).await
     }
 
-    /// Creates or replaces a job. It is sent as it was given: the manager says what is wrong with it.
-    pub(crate) async fn save_job(&self, name: &str, job: &Value) -> Result<Saved, ClientError> {
-        let request = self.http.request(Method::PUT, self.url(&["jobs", name])).json(job);
-        let response = self.send(request).await?;
-        Ok(if response.status() == StatusCode::CREATED { Saved::Created } else { Saved::Replaced })
+    /// Replaces a job that is still at this revision. It is sent as it was given: the manager says what is wrong with it.
+    pub(crate) async fn replace_job(
+        &self,
+        name: &str,
+        job: &Value,
+        revision: i64,
+    ) -> Result<Saved, ClientError> {
+        let request = self.http.put(self.url(&["jobs", name])).header(IF_MATCH, format!("\"{revision}\""));
+        self.send(request.json(job)).await?;
+        Ok(Saved::Replaced)
     }
 
-    /// Saves many jobs, each by itself, and says of each what became of it, in their order. An error: of this and
-    /// those behind it nothing is known.
+    /// Saves many jobs, each by itself, and says of each what became of it, in their order. An error: it was not said of
+    /// any.
     pub(crate) async fn save_jobs(
         &self,
         jobs: &[Value],
@@ -219,6 +259,10 @@ impl Client {
             }
             Err(error) => return Err(error),
         };
+        if report.results.len() != jobs.len() {
+            let text = format!("{} results for {} jobs", report.results.len(), jobs.len());
+            return Err(ClientError::Foreign { server: self.server(), status: StatusCode::OK, text });
+        }
         Ok(report.results.into_iter().map(SaveResult::outcome).collect())
     }
 
@@ -253,15 +297,17 @@ impl Client {
         self.get(self.url(&["runs", run])).await
     }
 
-    /// A run's output from this byte on; the manager waits so long for more.
+    /// The output of a run's attempt from this byte on; the manager waits so long for more.
     pub(crate) async fn output(
         &self,
         run: &str,
+        attempt: u32,
         from: u64,
         wait: Duration,
     ) -> Result<OutputView, ClientError> {
         let mut url = self.url(&["runs", run, "output"]);
         url.query_pairs_mut()
+            .append_pair("attempt", &attempt.to_string())
             .append_pair("from", &from.to_string())
             .append_pair("wait", &Span(wait).to_string());
         self.get(url).await
@@ -297,12 +343,13 @@ impl Client {
 
     /// The answer, if it is a good one.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        self.check_age(&response)?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;
         Err(match serde_json::from_slice(&body) {
             Ok(problem) => ClientError::Refused(Box::new(problem)),
             Err(_) => self.foreign(status, &body),
@@ -311,18 +358,43 @@ impl Client {
 
     async fn decode<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        let body = response.bytes().await.map_err(|error| self.no_answer(&error))?;
         serde_json::from_slice(&body).map_err(|_| self.foreign(status, &body))
     }
 
-    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+    /// Warns of an answer that may be old ("there is no such job" may be, too), or refuses it; what is an error anyway
+    /// is told as the manager tells it.
+    fn check_age(&self, response: &Response) -> Result<(), ClientError> {
+        let Some(reason) = response.headers().get(STALE) else { return Ok(()) };
+        let reason = crate::output::visible(&String::from_utf8_lossy(reason.as_bytes()));
+        let server = self.server();
+        match self.old_answers {
+            OldAnswers::Take => self.warned.call_once(|| {
+                tracing::warn!(
+                    "{server} cannot reach etcd ({reason}): what it says is what it knew before, and may be old"
+                );
+            }),
+            OldAnswers::Refuse if response.status().is_success() => {
+                return Err(ClientError::Stale { server, reason });
+            }
+            OldAnswers::Refuse => {}
+        }
+        Ok(())
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> ClientError {
         let mut cause: &dyn std::error::Error = error;
         // The innermost says why: "Connection refused".
         while let Some(inner) = cause.source() {
             cause = inner;
         }
         let cause = if error.is_timeout() { "timed out".to_owned() } else { cause.to_string() };
-        ClientError::Unreachable { server: self.server(), cause }
+        let server = self.server();
+        if error.is_connect() {
+            ClientError::Unreachable { server, cause }
+        } else {
+            ClientError::NoAnswer { server, cause }
+        }
     }
 
     fn foreign(&self, status: StatusCode, body: &[u8]) -> ClientError {

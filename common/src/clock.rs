@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 
 /// Wall-clock time and time since boot.
@@ -15,6 +15,15 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Resolves once `now()` reaches `at`, also when the clock is stepped meanwhile. Cancel safe.
     fn sleep_until(&self, at: DateTime<Utc>) -> BoxFuture<'static, ()>;
+}
+
+/// How far one's clock is ahead of the lower median of all, by how far the others' are ahead of it (behind: negative):
+/// of two clocks it is the one ahead that is not believed. Not negative.
+pub fn ahead_of(others: impl Iterator<Item = TimeDelta>) -> TimeDelta {
+    let mut all: Vec<TimeDelta> = others.chain([TimeDelta::zero()]).collect();
+    all.sort();
+    let median = all.get((all.len() - 1) / 2).copied().unwrap_or_default();
+    (-median).max(TimeDelta::zero())
 }
 
 #[cfg(any(test, feature = "test-support"))]

@@ -5,7 +5,9 @@
 //! buried by that, and so the same transaction says which they are, under `passed/`, for a worker to put them on record.
 //! No transaction but that reset writes an
 //! earlier fence, and a held lock is only ever written again under the compare of the revision that was read. A write
-//! whose answer is lost is read back, and every write is waited for until this manager's lists show it.
+//! whose answer is lost is read back (`uncertain.rs`), and every write is waited for until this manager's lists show it.
+
+use std::time::Duration;
 
 use common::{
     id::JobName,
@@ -15,18 +17,23 @@ use common::{
     store::{Compare, Entry, Op, Revision, StoreError, Txn, TxnOutcome},
     tick::Fence,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{cache::Place, problem::ApiError, state::App};
 
 pub(crate) mod bulk;
 mod delete;
 pub(crate) mod fence;
+mod uncertain;
 
 pub(crate) use delete::delete;
+use uncertain::{Next, Tried, Uncertain};
 
 /// Another writer was first: read and decide again, so many times.
 const TRIES: usize = 8;
+
+/// Between two looks for a write that may be on its way.
+const LATE: Duration = Duration::from_millis(100);
 
 /// What a save expects to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,13 +67,23 @@ struct Current {
 impl Current {
     async fn read(app: &App, name: &JobName, deadline: Instant) -> Result<Self, StoreError> {
         let read = Txn::when(Vec::new(), Self::gets(app, name));
-        let outcome = app.read_store(deadline, app.writes.txn(app.config.keys.job(name), read)).await;
-        // A question that shared its way with writes has lost nothing but time.
-        let outcome = outcome.map_err(|error| match error {
-            StoreError::Ambiguous(cause) => StoreError::Unavailable(cause),
-            other => other,
-        })?;
-        Ok(Self::of(&outcome))
+        match app.read_store(deadline, app.writes.txn(app.config.keys.job(name), read)).await {
+            Ok(outcome) => Ok(Self::of(&outcome)),
+            // A question that shared its way with writes has lost nothing but time.
+            Err(StoreError::Ambiguous(cause)) => Err(StoreError::Unavailable(cause)),
+            // It was refused with the writes that it shared its way with: by itself a full store answers it.
+            Err(StoreError::Full(_)) => Self::read_alone(app, name, deadline).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same past all writes, as after a lost answer: these reads go on to another member of the store. They are not
+    /// of one instant; what is written compares what it goes by.
+    async fn read_alone(app: &App, name: &JobName, deadline: Instant) -> Result<Self, StoreError> {
+        let (job, lock) = (app.config.keys.job(name), app.config.keys.lock(name));
+        let (job, _) = app.read_store(deadline, app.store.get(&job)).await?;
+        let (lock, _) = app.read_store(deadline, app.store.get(&lock)).await?;
+        Ok(Self { job, lock })
     }
 
     fn gets(app: &App, name: &JobName) -> Vec<Op> {
@@ -89,6 +106,13 @@ impl Current {
     fn stored(&self, name: &JobName) -> Option<Result<StoredJob, JobError>> {
         self.job.as_ref().map(|entry| StoredJob::decode(name.as_str(), &entry.value))
     }
+}
+
+/// What is to become of a job.
+enum Decision {
+    Write(Change),
+    /// It is as it should be.
+    Leave(StoredJob),
 }
 
 /// What a change makes of a job.
@@ -136,7 +160,7 @@ async fn save_by(
             None => StoredJob::new(new, now),
         };
         let from_now = (!same_trigger).then_some("its trigger was changed before anybody had claimed it");
-        Ok(Some(Change { stored, from_now }))
+        Ok(Decision::Write(Change { stored, from_now }))
     })
     .await
 }
@@ -173,13 +197,14 @@ pub(crate) async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Res
         };
         let wanted = paused == Paused::Yes;
         if stored.paused == wanted {
-            return Ok(None);
+            return Ok(Decision::Leave(stored));
         }
         match paused {
             Paused::Yes => stored.pause(app.now()),
             Paused::No => stored.resume(app.now()),
         }
-        Ok(Some(Change { stored, from_now: Some("its job was paused before anybody had claimed it") }))
+        let from_now = Some("its job was paused before anybody had claimed it");
+        Ok(Decision::Write(Change { stored, from_now }))
     })
     .await
 }
@@ -191,98 +216,118 @@ pub(crate) enum Paused {
     No,
 }
 
-/// Reads, lets `decide`, writes under the compare of what was read; again when another writer was first. `None`
-/// from `decide`: all is as it should be.
+/// Makes the change that `decide` says. A failure is told as it is as long as no answer was lost; after that the change
+/// may have happened, whatever came in its way since.
 async fn change(
     deadline: Instant,
     app: &App,
     name: &JobName,
-    decide: impl Fn(&Current) -> Result<Option<Change>, ApiError> + Sync,
+    decide: impl Fn(&Current) -> Result<Decision, ApiError> + Sync,
 ) -> Result<Saved, ApiError> {
-    // Where the lists know of nothing there most likely is nothing: the write itself finds out. A refusal is never
-    // given on that account.
-    let mut known = Some(Current::default()).filter(|_| app.cache.knows_nothing_of(name.as_str()));
-    if known.as_ref().is_some_and(|nothing| !matches!(decide(nothing), Ok(Some(_)))) {
-        known = None;
-    }
+    let mut uncertain = Uncertain::default();
+    let saved = try_to_change(deadline, app, name, &decide, &mut uncertain).await;
+    saved.map_err(|error| uncertain.instead_of(error))
+}
+
+/// Reads, lets `decide`, writes under the compare of what was read; again when another writer was first, and after a
+/// lost answer as far as what is read back allows.
+async fn try_to_change(
+    deadline: Instant,
+    app: &App,
+    name: &JobName,
+    decide: &(impl Fn(&Current) -> Result<Decision, ApiError> + Sync),
+    uncertain: &mut Uncertain,
+) -> Result<Saved, ApiError> {
+    let mut known = presumed(app, name, decide);
     for _ in 0..TRIES {
         let current = match known.take() {
             Some(current) => current,
-            None => Current::read(app, name, deadline).await?,
+            None if uncertain.is_empty() => Current::read(app, name, deadline).await?,
+            None => Current::read_alone(app, name, deadline).await?,
         };
-        let previous = current.stored(name).and_then(Result::ok);
-        let created = current.job.is_none();
-        let mut next = None;
-        let revision = match decide(&current)? {
-            Some(change) => match write(app, name, &current, &change, deadline).await? {
-                Written::At(revision) => Some((change.stored, revision)),
-                Written::Not(found) => {
-                    next = found;
-                    None
-                }
-            },
-            None => previous.clone().map(|stored| (stored, current.job_revision())),
-        };
-        if let Some((stored, revision)) = revision {
-            return Ok(Saved { stored, revision, previous, created });
+        match uncertain.judge(&current)? {
+            Next::Try => {}
+            Next::LookAgain => {
+                sleep(LATE).await;
+                continue;
+            }
+            Next::Done(tried, revision) => return Ok(tried.shown(app, revision, deadline).await),
         }
-        known = next;
+        let change = match decide(&current)? {
+            Decision::Write(change) => change,
+            Decision::Leave(stored) => {
+                let (previous, revision) = (Some(stored.clone()), current.job_revision());
+                return Ok(Saved { stored, revision, previous, created: false });
+            }
+        };
+        match write(app, name, &current, change, deadline).await? {
+            Written::Done(tried, revision) => return Ok(tried.shown(app, revision, deadline).await),
+            Written::Not(found) => known = Some(found),
+            Written::Lost(tried, error) => uncertain.add(tried, error),
+        }
     }
     Err(ApiError::Contended)
 }
 
-/// What became of a write.
-enum Written {
-    At(Revision),
-    /// Another writer was first, and this is what it left, if that is known.
-    Not(Option<Current>),
+/// Where the lists know of nothing there most likely is nothing: the write itself finds out. A refusal is never given on
+/// that account.
+fn presumed(
+    app: &App,
+    name: &JobName,
+    decide: &impl Fn(&Current) -> Result<Decision, ApiError>,
+) -> Option<Current> {
+    if !app.cache.knows_nothing_of(name.as_str()) {
+        return None;
+    }
+    let nothing = Current::default();
+    matches!(decide(&nothing), Ok(Decision::Write(_))).then_some(nothing)
 }
 
+/// What became of a write.
+enum Written {
+    /// Done, at this revision.
+    Done(Box<Tried>, Revision),
+    /// Another writer was first, and this is what it left.
+    Not(Current),
+    /// Done or not: this was the answer.
+    Lost(Box<Tried>, StoreError),
+}
+
+/// Sends the job, with its lock where that changes and the ticks that this passes over, under the compare of what was
+/// read.
 async fn write(
     app: &App,
     name: &JobName,
     current: &Current,
-    change: &Change,
+    change: Change,
     deadline: Instant,
 ) -> Result<Written, ApiError> {
+    let Change { stored, from_now } = change;
     let job_key = app.config.keys.job(name);
-    let value = change.stored.encode();
-    let mut compares = vec![Compare::ModRevision(job_key.clone(), current.job_revision())];
+    let (value, compared) = (stored.encode(), current.job_revision());
+    let mut compares = vec![Compare::ModRevision(job_key.clone(), compared)];
     let mut ops = vec![Op::Put(job_key.clone(), value.clone(), None)];
+    let mut places: &'static [Place] = &[Place::Jobs];
     let fence = fence_at_save(app.now());
-    let lock = lock_after(name, current, fence, change.from_now.is_some())?;
-    if let Some(lock) = &lock {
-        ops.extend(change.from_now.and_then(|reason| passed(app, name, current, fence, reason)));
+    if let Some(lock) = lock_after(name, current, fence, from_now.is_some())? {
+        app.check_clock()?;
+        ops.extend(from_now.and_then(|reason| passed(app, name, current, fence, reason)));
         let lease = current.lock.as_ref().and_then(|entry| entry.lease);
         let key = app.config.keys.lock(name);
         compares.push(Compare::ModRevision(key.clone(), current.lock_revision()));
         ops.push(Op::Put(key, lock.encode(), lease));
+        places = &[Place::Jobs, Place::Locks];
     }
     let txn = Txn { compares, then: ops, otherwise: Current::gets(app, name) };
-    let revision = match app.write_store(deadline, app.writes.txn(job_key.clone(), txn)).await {
-        Ok(outcome) if outcome.succeeded => outcome.revision,
-        Ok(outcome) => return Ok(Written::Not(Some(Current::of(&outcome)))),
-        Err(StoreError::Ambiguous(cause)) => {
-            // Nobody else writes these very bytes, which carry the instant of saving.
-            let (now, _) = app.read_store(deadline, app.store.get(&job_key)).await.map_err(|error| {
-                tracing::debug!(error = error.chain(), "an uncertain save could not be read back");
-                StoreError::Ambiguous(cause)
-            })?;
-            match now {
-                Some(entry) if *entry.value == *value && entry.mod_revision > current.job_revision() => {
-                    entry.mod_revision
-                }
-                _ => return Ok(Written::Not(None)),
-            }
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let shown = app.cache.shows(Place::Jobs, revision, deadline).await
-        && (lock.is_none() || app.cache.shows(Place::Locks, revision, deadline).await);
-    if !shown {
-        tracing::warn!(job = %name, revision, "the job is stored, but the lists do not show it yet");
+    let previous = current.stored(name).and_then(Result::ok);
+    let tried = Box::new(Tried { stored, value, compared, previous, places });
+    match app.write_store(deadline, app.writes.txn(job_key, txn)).await {
+        Ok(outcome) if outcome.succeeded => Ok(Written::Done(tried, outcome.revision)),
+        Ok(outcome) => Ok(Written::Not(Current::of(&outcome))),
+        // etcd does the transaction that fills it, and answers it like those behind it.
+        Err(error @ (StoreError::Ambiguous(_) | StoreError::Full(_))) => Ok(Written::Lost(tried, error)),
+        Err(error) => Err(error.into()),
     }
-    Ok(Written::At(revision))
 }
 
 /// Names the ticks that nobody has decided and that a fence at `now` buries; to be put in the transaction that moves

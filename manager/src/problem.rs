@@ -4,6 +4,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use chrono::TimeDelta;
 use common::{
     api::Problem,
     id::{JobName, NameError, RunId},
@@ -48,6 +49,11 @@ pub(crate) enum ApiError {
         "job {name} is at revision {now}, not {given}: somebody changed it; get it again and repeat the change"
     )]
     Changed { name: JobName, given: String, now: Revision },
+    #[error(
+        "this manager's clock is {} s ahead of the workers': the change would pass over ticks that are yet to come; set it right, or ask another manager (after a sleep of the machine, ask again in some seconds)",
+        .by.num_seconds()
+    )]
+    ClockAhead { by: TimeDelta },
     #[error("what was sent is larger than the {limit} bytes that this may have")]
     TooLarge { limit: usize },
     #[error("the body's type is {0:?}; send JSON with \"Content-Type: application/json\"")]
@@ -113,6 +119,14 @@ impl From<NameError> for ApiError {
 }
 
 impl ApiError {
+    /// Whatever a write was answered with that may have been done.
+    pub(crate) fn may_have_happened(error: StoreError) -> Self {
+        Self::Store(match error {
+            lost @ StoreError::Ambiguous(_) => lost,
+            other => StoreError::Ambiguous(other.into()),
+        })
+    }
+
     /// A request that could not be understood because of one field.
     pub(crate) fn bad_field(error: FieldError) -> Self {
         Self::bad_fields(vec![error])
@@ -158,6 +172,9 @@ impl ApiError {
             Self::Store(StoreError::Full(_)) => (S::INSUFFICIENT_STORAGE, "store-full", "The store is full"),
             Self::Store(_) | Self::NotLoaded(_) => {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be reached")
+            }
+            Self::ClockAhead { .. } => {
+                (S::SERVICE_UNAVAILABLE, "clock-ahead", "This manager's clock is in the future")
             }
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended", "Others keep changing the job"),
             Self::RunLog(RunLogError::Refused(_)) => {

@@ -8,6 +8,7 @@ use common::{
     run::Cause,
     store::{Compare, Op, StoreError, Txn},
 };
+use tokio::time::Instant;
 
 use crate::{cache::Place, problem::ApiError, state::App};
 
@@ -49,16 +50,27 @@ pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId
                 return Ok(run);
             }
             Ok(_) => {}
-            // The run's id is ours alone: if it stands there, it happened. If it does not, a worker may have
-            // taken it already, so that asking again could run it twice: the client decides.
-            Err(StoreError::Ambiguous(cause)) => {
-                match app.read_store(deadline, app.store.get(&keys.wanted(&run))).await {
-                    Ok((Some(_), _)) => return Ok(run),
-                    _ => return Err(StoreError::Ambiguous(cause).into()),
-                }
+            // etcd does the transaction that fills it, and answers it like those behind it.
+            Err(error @ (StoreError::Ambiguous(_) | StoreError::Full(_))) => {
+                return read_back(app, run, error, deadline).await;
             }
             Err(error) => return Err(error.into()),
         }
     }
     Err(ApiError::Contended)
+}
+
+/// What became of a wanted run that was answered with an error that does not say. The run's id is ours alone: if it
+/// stands there, it happened.
+async fn read_back(app: &App, run: RunId, error: StoreError, deadline: Instant) -> Result<RunId, ApiError> {
+    let found = app.read_store(deadline, app.store.get(&app.config.keys.wanted(&run))).await;
+    match (found, error) {
+        (Ok((Some(entry), _)), _) => {
+            app.cache.shows(Place::Queue, entry.mod_revision, deadline).await;
+            Ok(run)
+        }
+        (Ok((None, _)), full @ StoreError::Full(_)) => Err(full.into()),
+        // A worker may have taken it already, so that asking again could run it twice: the client decides.
+        (_, error) => Err(ApiError::may_have_happened(error)),
+    }
 }

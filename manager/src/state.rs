@@ -2,10 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use common::{
     chance::Chance,
-    clock::Clock,
+    clock::{Clock, ahead_of},
     live::LiveOutputs,
     runlog::{RunLog, RunLogError},
     store::{Store, StoreError},
@@ -20,6 +20,9 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// What a question to the run log may take: it notices by itself, within a second, that its server is away.
 const RUN_LOG_WITHIN: Duration = Duration::from_secs(4);
+
+/// More than the clock in a live worker's registration is old.
+const CLOCK_AHEAD: TimeDelta = TimeDelta::minutes(2);
 
 /// The handles that routes work with.
 pub(crate) struct App {
@@ -57,6 +60,18 @@ impl App {
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// An error if a change by this manager's clock would bury ticks that are yet to come: a fence only grows, and a clock
+    /// in the future would silence jobs. As far as the workers' registrations tell.
+    pub(crate) fn check_clock(&self) -> Result<(), ApiError> {
+        // What is known of the workers is old.
+        if self.cache.stale().is_some() {
+            return Ok(());
+        }
+        let now = self.now();
+        let by = ahead_of(self.cache.workers().iter().map(|worker| worker.clock - now));
+        if by > CLOCK_AHEAD { Err(ApiError::ClockAhead { by }) } else { Ok(()) }
     }
 
     /// The instant by which a request that comes now is to be answered.

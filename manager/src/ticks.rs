@@ -16,6 +16,7 @@ use common::{
 };
 
 pub(crate) mod gather;
+mod passed;
 #[cfg(test)]
 mod tests;
 
@@ -99,6 +100,9 @@ pub(crate) struct Row {
     /// The oldest and the newest of them, in seconds since 1970.
     pub(crate) from: i64,
     pub(crate) to: i64,
+    /// The second at which it stands among the others: its newest tick, but of a stretch that stands for itself the
+    /// oldest one in the range.
+    pub(crate) stands_at: i64,
     pub(crate) count: u64,
     pub(crate) outcome: Outcome,
     pub(crate) reason: String,
@@ -222,8 +226,10 @@ pub(crate) struct Known {
     pub(crate) just_ended: bool,
     /// By tick, the attempts of each in order.
     pub(crate) runs: BTreeMap<i64, Vec<Attempt>>,
-    /// Newest last tick first.
+    /// Newest last tick first; only those that begin before the end and end at or after the begin of the range.
     pub(crate) stretches: Vec<TickRecord>,
+    /// True: the store did not say which ticks changes of the job passed over.
+    pub(crate) lacks_passed: bool,
 }
 
 /// A record on its way from a worker's disk to the run log takes no longer, unless the run log is away.
@@ -321,30 +327,33 @@ impl Walk<'_> {
         let expected = known.expectation.latest(known.floor - 1, self.until);
         let alone = self.unexpected.last().map(|stretch| stretch.from.seconds().max(known.floor));
         let newest = run_tick.max(expected).max(alone)?;
+        // Before a run at the same second: with that one the walk may be at its floor.
+        if alone == Some(newest) {
+            let stretch = self.unexpected.pop()?;
+            return Some(by_itself(stretch, newest, known.expectation.of(stretch.from.seconds())));
+        }
         if let Some((tick, attempts)) = run.filter(|(tick, _)| **tick == newest) {
             self.until = newest - 1;
             return Some(with_run(*tick, attempts.clone(), known.expectation.of(*tick)));
         }
-        if alone == Some(newest) {
-            let stretch = self.unexpected.pop()?;
-            let from = stretch.from.seconds();
-            return Some(by_itself(stretch, known.expectation.of(from)));
-        }
-        Some(self.without_run(newest, run_tick))
+        Some(self.without_run(newest, run_tick.max(alone)))
     }
 
-    fn without_run(&mut self, newest: i64, run_below: Option<i64>) -> Row {
+    /// `below`: where the next run or stretch by itself stands. What is one row ends before it, so that rows never go
+    /// back in time.
+    fn without_run(&mut self, newest: i64, below: Option<i64>) -> Row {
         let known = self.known;
         let (outcome, reason, bound) = known.without_run(newest);
         let bound = match self.rows {
             Rows::Each if self.wants(outcome) => newest,
-            _ => bound.max(run_below.map_or(i64::MIN, |tick| tick + 1)).max(known.floor),
+            _ => bound.max(below.map_or(i64::MIN, |second| second + 1)).max(known.floor),
         };
         self.until = bound - 1;
         let stretch = known.stretch(newest).filter(|_| matches!(outcome, Outcome::Without(_)));
         Row {
             from: known.expectation.earliest(bound - 1, newest).unwrap_or(newest),
             to: newest,
+            stands_at: newest,
             count: known.expectation.count(bound - 1, newest).max(1),
             outcome,
             reason,
@@ -360,6 +369,7 @@ fn with_run(tick: i64, attempts: Vec<Attempt>, expected: Option<bool>) -> Row {
     Row {
         from: tick,
         to: tick,
+        stands_at: tick,
         count: 1,
         outcome: last.map_or(Outcome::NoRecord, |last| Outcome::Run(last.state)),
         reason: last.map(|last| last.reason.clone()).unwrap_or_default(),
@@ -369,10 +379,11 @@ fn with_run(tick: i64, attempts: Vec<Attempt>, expected: Option<bool>) -> Row {
     }
 }
 
-fn by_itself(stretch: &TickRecord, expected: Option<bool>) -> Row {
+fn by_itself(stretch: &TickRecord, stands_at: i64, expected: Option<bool>) -> Row {
     Row {
         from: stretch.from.seconds(),
         to: stretch.to.seconds(),
+        stands_at,
         count: stretch.count,
         outcome: Outcome::Without(stretch.outcome),
         reason: stretch.reason.clone(),

@@ -2,8 +2,8 @@
 //! one costs the store and this process a tenth of one by itself.
 //!
 //! A lone transaction is sent at once and as it is. While some are in flight the next batch fills. A batch that is
-//! refused is halved, so that one bad transaction does not fail its neighbours; one whose answer is lost is lost to
-//! all of them, and each reads back what became of it.
+//! refused is halved, so that one bad transaction does not fail its neighbours; one whose answer is lost, or for which
+//! the store says that it is full, is so to all of them, and each reads back what became of it.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -29,7 +29,10 @@ pub(super) async fn after_restore(settings: AdminSettings) -> anyhow::Result<Exi
 
 fn lines(done: &Restored) -> Vec<String> {
     let Restored { epoch, to, locks, moved, held, orphaned, broken, queued } = done;
-    let mut lines = vec![format!("{moved} of {locks} fences moved to {to}; the others were there already")];
+    // A request whose answer was lost is not in the count: its fences were found in place when they were looked at again.
+    let mut lines = vec![format!(
+        "{moved} of {locks} fences moved to {to}; the others were there already, or were moved by a request whose answer was lost"
+    )];
     if *held > 0 {
         lines.push(format!("{held} jobs are held by workers that are there"));
     }

@@ -33,8 +33,25 @@ const SOURCE_LABEL: &str = "crontab";
 /// What a table is called that has no path: `crontab -l` wrote it.
 const STANDARD_INPUT: &str = "crontab";
 
-/// What became of a line's job: the word for it, or why it was not saved.
-type Saving = Result<&'static str, String>;
+/// What is said of a job whose request was sent, and has no answer.
+const UNKNOWN: &str = "no answer; it may be saved";
+
+/// What became of a line's job.
+enum Saving {
+    /// The word for it.
+    Saved(&'static str),
+    /// Why not.
+    NotSaved(String),
+    /// It was sent, and nobody said.
+    Unknown,
+}
+
+impl Saving {
+    /// Of a job whose request was not answered as a manager does.
+    fn without_answer(error: &ClientError) -> Self {
+        if error.is_in_doubt() { Self::Unknown } else { Self::NotSaved("not sent".to_owned()) }
+    }
+}
 
 /// One crontab with what became of it.
 struct Import {
@@ -141,7 +158,7 @@ fn refuse_names_of_two_files(imports: &mut [Import]) {
                 let problem = format!(
                     "its name is also that of {file} line {other}: import the files one by one, with --prefix-name"
                 );
-                import.savings.insert(line, Err(problem));
+                import.savings.insert(line, Saving::NotSaved(problem));
             } else {
                 seen.insert(job.name.clone(), (import.file.clone(), line));
             }
@@ -160,48 +177,64 @@ async fn save(imports: &mut [Import], client: &Client, replace: bool) -> anyhow:
             jobs.push(job);
             values.push(to_value(job)?);
         }
-        let mut given = lines.iter().zip(&jobs);
+        let mut given = lines.into_iter().zip(jobs);
         for request in in_requests(&values) {
-            let saves = client.save_jobs(request, existing).await;
-            for (n, (line, job)) in given.by_ref().take(request.len()).enumerate() {
-                let saving = match saves.as_ref().map(|saves| saves.get(n)) {
-                    Ok(Some(Ok(saved))) => Ok(word(*saved)),
-                    Ok(Some(Err(error))) if error.is_taken() => save_over(client, job).await?,
-                    Ok(Some(Err(error))) => Err(error.to_string()),
-                    Ok(None) | Err(_) => Err("no answer".to_owned()),
+            let these = given.by_ref().take(request.len());
+            let saves = match client.save_jobs(request, existing).await {
+                Ok(saves) => saves,
+                Err(error) => {
+                    savings.extend(these.map(|(line, _)| (line, Saving::without_answer(&error))));
+                    return Err(error.into());
+                }
+            };
+            let mut lost = None;
+            for (((line, job), value), saved) in these.zip(request).zip(saves) {
+                let saving = match saved {
+                    Ok(saved) => Saving::Saved(word(saved)),
+                    // Without answers no further one is asked for, but what is known of the others is told.
+                    Err(error) if error.is_taken() && lost.is_none() => {
+                        save_over(client, job, value).await.unwrap_or_else(|(saving, error)| {
+                            lost = Some(error);
+                            saving
+                        })
+                    }
+                    Err(error) => Saving::NotSaved(error.to_string()),
                 };
-                savings.insert(*line, saving);
+                savings.insert(line, saving);
             }
-            saves?;
+            if let Some(error) = lost {
+                return Err(error.into());
+            }
         }
     }
     Ok(())
 }
 
-/// Replaces a job, unless it has another origin.
-async fn save_over(client: &Client, job: &Job) -> anyhow::Result<Saving> {
+/// Replaces a job as it was looked at, unless it has another origin. An error: the requests get no answers.
+async fn save_over(client: &Client, job: &Job, value: &Value) -> Result<Saving, (Saving, ClientError)> {
     let name = job.name.as_str();
-    let lost = |error: ClientError| match error {
-        ClientError::Unreachable { .. } => Err(error.into()),
-        error => Ok(Err(error.to_string())),
+    let not = |problem: &str| Ok(Saving::NotSaved(problem.to_owned()));
+    let meanwhile = "somebody else changes it at this moment, so it was left alone: import it again";
+    let there = match client.job(name).await {
+        Ok(there) => there,
+        Err(error) if error.is_not_found() => return not(meanwhile),
+        Err(error @ ClientError::Refused(_)) => return not(&error.to_string()),
+        // It was only looked at.
+        Err(error) => return Err((Saving::NotSaved("no answer".to_owned()), error)),
     };
-    match client.job(name).await {
-        Ok(there) if there.job.labels.get(SOURCE_LABEL) != job.labels.get(SOURCE_LABEL) => {
-            let origin = there.job.labels.get(SOURCE_LABEL).map_or_else(
-                || "was not imported".to_owned(),
-                |source| format!("was imported from {source}"),
-            );
-            return Ok(Err(format!(
-                "there is a job of this name that {origin}: --prefix-name gives these another, --replace replaces it"
-            )));
-        }
-        Ok(_) => {}
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return lost(error),
+    let origin = there.job.labels.get(SOURCE_LABEL);
+    if origin != job.labels.get(SOURCE_LABEL) {
+        let origin = origin
+            .map_or_else(|| "was not imported".to_owned(), |source| format!("was imported from {source}"));
+        return not(&format!(
+            "there is a job of this name that {origin}: --prefix-name gives these another, --replace replaces it"
+        ));
     }
-    match client.save_job(name, &to_value(job)?).await {
-        Ok(saved) => Ok(Ok(word(saved))),
-        Err(error) => lost(error),
+    match client.replace_job(name, value, there.status.revision).await {
+        Ok(saved) => Ok(Saving::Saved(word(saved))),
+        Err(error) if error.is_changed() => not(meanwhile),
+        Err(error @ ClientError::Refused(_)) => not(&error.to_string()),
+        Err(error) => Err((Saving::without_answer(&error), error)),
     }
 }
 
@@ -217,10 +250,14 @@ impl Import {
         for line in &self.crontab.lines {
             let mut value = to_value(line)?;
             match self.savings.get(&line.number) {
-                Some(Ok(result)) => value["result"] = json!(result),
-                Some(Err(error)) => {
+                Some(Saving::Saved(result)) => value["result"] = json!(result),
+                Some(Saving::NotSaved(error)) => {
                     value["result"] = json!("failed");
                     value["error"] = json!(error);
+                }
+                Some(Saving::Unknown) => {
+                    value["result"] = json!("unknown");
+                    value["error"] = json!(UNKNOWN);
                 }
                 None => {}
             }

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use super::{failed, job_file};
 use crate::{
     cli::{JobCommand, RunFilter},
-    client::{Client, Existing, Saved, in_requests},
+    client::{BrokenJob, Client, ClientError, Existing, Saved, in_requests},
     exit::{BadInput, Exit},
     output::{Output, Table, relative, visible},
 };
 
 pub(super) async fn run(command: JobCommand, client: Client, mut output: Output) -> anyhow::Result<Exit> {
     let exit = match command {
-        JobCommand::Save { files } => save(&client, &files, &mut output).await?,
+        JobCommand::Save { files, force } => save(&client, &files, force, &mut output).await?,
         JobCommand::List => list(&client, &mut output).await?,
         JobCommand::Show { name } => {
             let view = client.job(&name).await.map_err(failed)?;
@@ -79,15 +79,14 @@ async fn run_now(client: &Client, name: &str, follow: bool, output: &mut Output)
         }
         return Ok(Exit::Done);
     }
-    super::run::logs(client, &requested.run, true, output).await?;
+    let view = super::run::follow(client, &requested.run, output).await?;
     output.flush()?;
-    let view = super::run::end(client, &requested.run).await?;
     let reason = if view.reason.is_empty() { &view.err } else { &view.reason };
     eprintln!("run {} {} {}", view.run, view.state, visible(reason));
     Ok(if view.state == RunState::Succeeded { Exit::Done } else { Exit::Failed })
 }
 
-async fn save(client: &Client, files: &[PathBuf], output: &mut Output) -> anyhow::Result<Exit> {
+async fn save(client: &Client, files: &[PathBuf], force: bool, output: &mut Output) -> anyhow::Result<Exit> {
     let (mut names, mut jobs) = (Vec::new(), Vec::new());
     for file in files {
         for (name, job) in job_file::jobs(file, &job_file::read(file)?)? {
@@ -101,31 +100,127 @@ async fn save(client: &Client, files: &[PathBuf], output: &mut Output) -> anyhow
             BadInput(format!("{name:?} is in two of these files: only one of them can be saved")).into()
         );
     }
-    let total = jobs.len();
-    let (mut exit, mut reports, mut names) = (Exit::Done, Vec::new(), names.into_iter());
-    for request in in_requests(&jobs) {
-        let saves = client
-            .save_jobs(request, Existing::Replace)
-            .await
-            .with_context(|| format!("{} of {total} jobs were not saved", total - count_saved(&reports)))?;
-        for (name, saved) in names.by_ref().take(request.len()).zip(saves) {
-            let report = match saved {
-                Ok(saved) => json!({"job": name, "result": word(saved)}),
-                Err(error) => {
-                    exit = exit.and(if error.is_bad_input() { Exit::BadInput } else { Exit::Failed });
-                    json!({"job": name, "result": "refused", "error": error.to_string()})
-                }
-            };
-            if !output.is_json() {
-                say(output, &report)?;
-            }
-            reports.push(report);
+    let mut reports = Reports { output, exit: Exit::Done, all: Vec::new() };
+    let broken_off = send(client, &names, &jobs, force, &mut reports).await?;
+    // Before the error, if there is one: what is done is done.
+    if reports.output.is_json() {
+        reports.output.json(&reports.all)?;
+    }
+    match broken_off {
+        None => Ok(reports.exit),
+        Some(error) => {
+            reports.output.flush()?;
+            Err(anyhow::Error::new(error).context(reports.so_far(jobs.len())))
         }
     }
-    if output.is_json() {
-        output.json(&reports)?;
+}
+
+/// Sends the jobs and reports on each. An error of the client's breaks it off: what has no report was not sent.
+async fn send(
+    client: &Client,
+    names: &[String],
+    jobs: &[Value],
+    force: bool,
+    reports: &mut Reports<'_>,
+) -> anyhow::Result<Option<ClientError>> {
+    let made_from = |job: &Value| if force { None } else { job["status"]["revision"].as_i64() };
+    // A job that says which revision it was made from goes by itself: only that request takes a condition.
+    let together = jobs.chunk_by(|a, b| made_from(a).is_none() && made_from(b).is_none());
+    let mut rest = names;
+    for request in together.flat_map(in_requests) {
+        let (these, behind) = rest.split_at(request.len());
+        rest = behind;
+        let saves = match request.first().and_then(made_from) {
+            Some(revision) => replace(client, &these[0], &request[0], revision).await,
+            None => client.save_jobs(request, Existing::Replace).await,
+        };
+        match saves {
+            Ok(saves) => {
+                for (name, saved) in these.iter().zip(saves) {
+                    reports.add(name, saved)?;
+                }
+            }
+            Err(error) => {
+                if error.is_in_doubt() {
+                    for name in these {
+                        reports.add_unknown(name)?;
+                    }
+                }
+                return Ok(Some(error));
+            }
+        }
     }
-    Ok(exit)
+    Ok(None)
+}
+
+/// Saves a job over the one that it was made from, as a request for one.
+async fn replace(
+    client: &Client,
+    name: &str,
+    job: &Value,
+    revision: i64,
+) -> Result<Vec<Result<Saved, ClientError>>, ClientError> {
+    match client.replace_job(name, job, revision).await {
+        Ok(saved) => Ok(vec![Ok(saved)]),
+        Err(error @ ClientError::Refused(_)) => Ok(vec![Err(error)]),
+        Err(error) => Err(error),
+    }
+}
+
+/// What became of each job; for people it is told as it becomes known.
+struct Reports<'a> {
+    output: &'a mut Output,
+    exit: Exit,
+    all: Vec<Value>,
+}
+
+impl Reports<'_> {
+    fn add(&mut self, name: &str, saved: Result<Saved, ClientError>) -> anyhow::Result<()> {
+        let report = match saved {
+            Ok(saved) => json!({"job": name, "result": word(saved)}),
+            Err(error) => {
+                self.exit = self.exit.and(if error.is_bad_input() { Exit::BadInput } else { Exit::Failed });
+                let problem = if error.is_changed() { changed(name) } else { error.to_string() };
+                json!({"job": name, "result": "refused", "error": problem})
+            }
+        };
+        self.push(report)
+    }
+
+    fn add_unknown(&mut self, name: &str) -> anyhow::Result<()> {
+        self.push(json!({"job": name, "result": "unknown", "error": "no answer came: it may be saved"}))
+    }
+
+    fn push(&mut self, report: Value) -> anyhow::Result<()> {
+        if !self.output.is_json() {
+            say(self.output, &report)?;
+        }
+        self.all.push(report);
+        Ok(())
+    }
+
+    /// What there is to say of all the jobs when not all of them have been sent and answered.
+    fn so_far(&self, total: usize) -> String {
+        let count = |result: &str| self.all.iter().filter(|report| report["result"] == result).count();
+        let saved = count(word(Saved::Created)) + count(word(Saved::Replaced));
+        let others = [
+            (count("refused"), "refused"),
+            (count("unknown"), "not answered, which may be saved"),
+            (total - self.all.len(), "not sent"),
+        ];
+        let mut text = format!("{saved} of {total} jobs saved");
+        for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+            text.push_str(&format!(", {count} {what}"));
+        }
+        text
+    }
+}
+
+fn changed(name: &str) -> String {
+    format!(
+        "it was changed or deleted since this file was made, and is left alone: `quorate job show {name:?} | diff FILE -` \
+         tells what is different, `quorate job save --force FILE` saves it all the same"
+    )
 }
 
 pub(super) const fn word(saved: Saved) -> &'static str {
@@ -133,10 +228,6 @@ pub(super) const fn word(saved: Saved) -> &'static str {
         Saved::Created => "created",
         Saved::Replaced => "replaced",
     }
-}
-
-fn count_saved(reports: &[Value]) -> usize {
-    reports.iter().filter(|report| report["result"] != "refused").count()
 }
 
 /// Good news on standard output, bad news beside it.
@@ -159,6 +250,11 @@ async fn list(client: &Client, output: &mut Output) -> anyhow::Result<Exit> {
     let mut after: Option<String> = None;
     loop {
         let page = client.jobs(after.as_deref()).await.map_err(failed)?;
+        for BrokenJob { name, problem } in &page.broken {
+            tracing::warn!(
+                "job {name:?} is stored and does not decode, so that it is not among these: {problem}"
+            );
+        }
         for view in &page.items {
             if output.is_json() {
                 // Written as they come: a hundred thousand jobs need no memory here.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use common::{
     api::RunView,
     clock::{Clock as _, SystemClock},
+    job::{Delivery, Job},
     run::RunState,
 };
 
@@ -23,6 +24,10 @@ const WAIT: Duration = Duration::from_secs(10);
 /// How long a run's record may be on its way from its worker's disk to the run log.
 const RECORDED_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long an attempt's record may be seen before the next attempt is: the two are written to different stores. Longer
+/// than a lease lasts, since a worker that comes back records its lost runs before others give them to somebody else.
+const NEXT_WITHIN: Duration = Duration::from_secs(20);
+
 /// Between two questions about a run that has no news.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -38,7 +43,13 @@ pub(super) async fn run(command: RunCommand, client: Client, mut output: Output)
                 print(&attempts, &mut output)?;
             }
         }
-        RunCommand::Logs { run, follow } => logs(&client, &run, follow, &mut output).await?,
+        RunCommand::Logs { run, follow: true } => {
+            follow(&client, &run, &mut output).await?;
+        }
+        RunCommand::Logs { run, follow: false } => {
+            let attempt = client.run(&run).await.map_err(super::failed)?.newest.attempt;
+            print_output(&client, &run, attempt, Until::Now, &mut output).await?;
+        }
         RunCommand::Kill { run } => {
             client.kill_run(&run).await.map_err(super::failed)?;
             output.line(format_args!("asked for the end of run {run}"))?;
@@ -114,40 +125,76 @@ fn took(run: &RunView) -> String {
     }
 }
 
-/// Prints a run's output: what there is, or all there will be.
-pub(super) async fn logs(
+/// Prints a run's output as it comes, one attempt after the other, and tells its end.
+pub(super) async fn follow(client: &Client, run: &str, output: &mut Output) -> anyhow::Result<RunView> {
+    let mut attempt = client.run(run).await.map_err(super::failed)?.newest.attempt;
+    loop {
+        print_output(client, run, attempt, Until::Complete, output).await?;
+        let newest = next_or_end(client, run, attempt).await?;
+        if newest.attempt <= attempt {
+            return Ok(newest);
+        }
+        attempt += 1;
+        output.flush()?;
+        eprintln!("(attempt {attempt} follows)");
+    }
+}
+
+/// How much of an attempt's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    /// What there is.
+    Now,
+    /// All there will be.
+    Complete,
+}
+
+/// Prints the output of one attempt. It is asked for by its number: offsets count within an attempt, and the newest one
+/// may be another at any time.
+async fn print_output(
     client: &Client,
     run: &str,
-    follow: bool,
+    attempt: u32,
+    until: Until,
     output: &mut Output,
 ) -> anyhow::Result<()> {
+    let wait = if until == Until::Complete { WAIT } else { Duration::ZERO };
     let mut from = 0;
-    let mut seen = false;
     loop {
-        let wait = if follow { WAIT } else { Duration::ZERO };
-        let patience = if seen { RECORDED_WITHIN } else { Duration::ZERO };
-        let view = until_recorded(patience, async || client.output(run, from, wait).await)
-            .await
-            .map_err(super::failed)?;
-        seen = true;
-        output.bytes(view.output.as_bytes())?;
-        let came = view.next > from;
-        from = view.next.max(from);
-        if came {
-            if follow {
+        let asked =
+            until_recorded(RECORDED_WITHIN, async || client.output(run, attempt, from, wait).await).await;
+        let view = match asked {
+            Err(error) if error.is_not_found() => {
+                let newest = client.run(run).await.map_err(super::failed)?.newest.attempt;
+                if newest <= attempt {
+                    return Err(super::failed(error));
+                }
+                // What was lost of this one must not hide those behind it.
                 output.flush()?;
+                eprintln!("(the output of attempt {attempt} is not in the run log yet)");
+                return Ok(());
             }
+            asked => asked.map_err(super::failed)?,
+        };
+        // The worker executes the next one already, and the manager does not know that yet.
+        if view.attempt != attempt {
+            tokio::time::sleep(POLL).await;
             continue;
         }
+        output.bytes(view.output.as_bytes())?;
+        output.flush()?;
+        let came = view.next > from;
+        from = view.next.max(from);
         if view.complete && view.truncated > 0 {
-            output.flush()?;
             eprintln!("({} bytes more were thrown away at the output's limit)", view.truncated);
         }
-        if view.complete || !follow {
+        if view.complete || (until == Until::Now && !came) {
             return Ok(());
         }
-        // A manager that does not wait is not to be asked without end.
-        tokio::time::sleep(POLL).await;
+        if !came {
+            // A manager that does not wait is not to be asked without end.
+            tokio::time::sleep(POLL).await;
+        }
     }
 }
 
@@ -167,16 +214,106 @@ async fn until_recorded<T>(
     }
 }
 
-/// Waits for a run's end, and tells it.
-pub(super) async fn end(client: &Client, run: &str) -> anyhow::Result<RunView> {
+/// Waits until a run whose output up to this attempt is complete has another attempt, or has ended, and tells it.
+async fn next_or_end(client: &Client, run: &str, attempt: u32) -> anyhow::Result<RunView> {
+    let mut ended: Option<Instant> = None;
     loop {
-        let view = until_recorded(RECORDED_WITHIN, async || client.run(run).await)
+        let newest = until_recorded(RECORDED_WITHIN, async || client.run(run).await)
             .await
             .map_err(super::failed)?
             .newest;
-        if view.state.is_final() {
-            return Ok(view);
+        if newest.attempt > attempt {
+            return Ok(newest);
+        }
+        if newest.state.is_final() {
+            let since = *ended.get_or_insert_with(Instant::now);
+            if since.elapsed() >= NEXT_WITHIN || !may_go_on(client, &newest).await.map_err(super::failed)? {
+                return Ok(newest);
+            }
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// True: what ended may be followed by another attempt that is not to be seen yet.
+async fn may_go_on(client: &Client, ended: &RunView) -> Result<bool, ClientError> {
+    if !matches!(ended.state, RunState::Failed | RunState::TimedOut | RunState::Lost) {
+        return Ok(false);
+    }
+    match client.job(&ended.job).await {
+        Ok(view) => Ok(has_attempts_left(&view.job, ended)),
+        // Deleted, or not to be read: it has no attempts.
+        Err(ClientError::Refused(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// True: the worker that ended it so wants another attempt, unless somebody killed it, which is not known here.
+fn has_attempts_left(job: &Job, ended: &RunView) -> bool {
+    match ended.state {
+        RunState::Failed | RunState::TimedOut => {
+            let on = &job.retry.on;
+            let is_listed = on.is_empty() || ended.exit_code.is_some_and(|code| on.contains(&code));
+            is_listed && ended.attempt < job.retry.attempts
+        }
+        RunState::Lost => job.delivery == Delivery::AtLeastOnce,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::run::Cause;
+    use serde_json::json;
+
+    use super::*;
+
+    fn ended(state: RunState, attempt: u32, exit_code: Option<i32>) -> RunView {
+        RunView {
+            run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".to_owned(),
+            job: "a".to_owned(),
+            attempt,
+            state,
+            trigger: Cause::Manual,
+            tick: None,
+            worker: "w".to_owned(),
+            fence: 1,
+            planned: None,
+            claimed: None,
+            started: None,
+            ended: None,
+            exit_code,
+            signal: None,
+            err: String::new(),
+            reason: String::new(),
+            command: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_failed_attempt_is_the_end_when_the_job_has_no_other() {
+        let job = |more: serde_json::Value| {
+            let mut job =
+                json!({"name": "a", "trigger": {"manual": true}, "driver": {"shell": {"command": "x"}}});
+            job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            Job::from_value(job).unwrap()
+        };
+        let twice = json!({"retry": {"attempts": 2, "on": [75]}});
+        let again = json!({"delivery": "at-least-once"});
+        for (more, state, attempt, exit_code, expected) in [
+            (json!({}), RunState::Failed, 1, Some(75), false),
+            (twice.clone(), RunState::Failed, 1, Some(75), true),
+            (twice.clone(), RunState::Failed, 1, Some(3), false),
+            (twice.clone(), RunState::Failed, 2, Some(75), false),
+            (twice.clone(), RunState::Succeeded, 1, Some(0), false),
+            (twice.clone(), RunState::Killed, 1, None, false),
+            (twice, RunState::Lost, 1, None, false),
+            (json!({"retry": {"attempts": 2}}), RunState::TimedOut, 1, None, true),
+            (again.clone(), RunState::Lost, 7, None, true),
+            (again, RunState::Failed, 1, Some(1), false),
+        ] {
+            let ended = ended(state, attempt, exit_code);
+            assert_eq!(has_attempts_left(&job(more.clone()), &ended), expected, "{more}: {ended:?}");
+        }
     }
 }

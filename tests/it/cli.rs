@@ -7,6 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use axum::{
+    Router, extract,
+    response::IntoResponse,
+    routing::{get, put},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -221,6 +226,92 @@ fn a_server_that_does_not_answer_is_named_with_what_to_do() -> Result<()> {
     Ok(())
 }
 
+/// A manager of a test's own making, which says what it is told to.
+pub(crate) async fn manager(routes: Router) -> Result<String> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.context("listen on a free port")?;
+    let url = format!("http://{}", listener.local_addr()?);
+    // It ends with the test's runtime.
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Ok(url)
+}
+
+/// One of two pages, by a manager whose etcd is away.
+async fn old_page(extract::RawQuery(query): extract::RawQuery) -> impl IntoResponse {
+    let is_second = query.is_some_and(|query| query.contains("after="));
+    let next = if is_second { "null" } else { "\"a\"" };
+    ([("quorate-stale", "no route to etcd")], format!(r#"{{"items": [], "next": {next}}}"#))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_old_is_shown_with_one_warning_and_not_exported() -> Result<()> {
+    let routes = Router::new().route("/api/v1/jobs", get(old_page)).route("/api/v1/workers", get(old_page));
+    let url = manager(routes).await?;
+    for list in ["job", "worker"] {
+        let said = run(&[list, "list", "--server", &url])?;
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert_eq!(said.err.matches("no route to etcd").count(), 1, "{}", said.err);
+    }
+    let dir = tempfile::tempdir()?;
+    let file = write(&dir, "jobs.json", "the last good one")?;
+    let said = run(&["export", &file, "--server", &url])?;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    for part in ["jobs.json", "no route to etcd", "try again", "--server"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    assert_eq!(std::fs::read_to_string(&file)?, "the last good one");
+    assert_eq!(std::fs::read_dir(dir.path())?.count(), 1, "nothing is left beside it");
+    let said = run(&["export", "-", "--server", &url])?;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_without_the_jobs_that_do_not_decode_names_them_and_fails() -> Result<()> {
+    let page = r#"{"items": [{"name": "good", "trigger": {"manual": true}, "driver": {"shell": {"command": "date"}},
+            "status": {"revision": 1, "paused": false, "saved": null, "describe": "", "next": [], "last": null,
+                       "running": [], "warning": ""}}],
+        "next": null, "broken": [{"name": "bad", "revision": 2, "problem": "is no JSON"}]}"#;
+    let url = manager(Router::new().route("/api/v1/jobs", get(page))).await?;
+    let dir = tempfile::tempdir()?;
+    let file = write(&dir, "jobs.json", "the one before")?;
+    let said = run(&["export", &file, "--server", &url])?;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("\"bad\"") && said.err.contains("is no JSON"), "{}", said.err);
+    let written: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    assert_eq!((written[0]["name"].as_str(), written.as_array().map(Vec::len)), (Some("good"), Some(1)));
+    assert_eq!(run(&["export", "-", "--server", &url])?.code, Some(1));
+    Ok(())
+}
+
+/// Answers for every job but one.
+async fn answer_unless_cut(extract::Path(job): extract::Path<String>) -> &'static str {
+    // The panic ends the connection without an answer.
+    assert_ne!(job, "cut", "it gets no answer");
+    "{}"
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_whose_answer_is_lost_are_unknown_and_the_others_are_told() -> Result<()> {
+    let url = manager(Router::new().route("/api/v1/jobs/{job}", put(answer_unless_cut))).await?;
+    let dir = tempfile::tempdir()?;
+    let jobs = ["saved", "cut", "behind"]
+        .map(|name| format!(r#"{{"name": "{name}", "status": {{"revision": 7}}}}"#))
+        .join("\n");
+    let file = write(&dir, "jobs.json", &jobs)?;
+    let said = run(&["job", "save", &file, "-o", "json", "--server", &url])?;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    let reports = json(&said)?;
+    let told = |n: usize| (reports[n]["job"].as_str(), reports[n]["result"].as_str());
+    assert_eq!(told(0), (Some("saved"), Some("replaced")));
+    assert_eq!(told(1), (Some("cut"), Some("unknown")));
+    assert_eq!(reports.as_array().map(Vec::len), Some(2));
+    let sum = "1 of 3 jobs saved, 1 not answered, which may be saved, 1 not sent";
+    assert!(said.err.contains(sum), "{}", said.err);
+    let said = run(&["job", "save", &file, "--server", "http://127.0.0.1:1"])?;
+    assert!(said.err.contains("0 of 3 jobs saved, 3 not sent"), "{}", said.err);
+    Ok(())
+}
+
 /// Runs a client command against a server.
 fn ask(dev: &Dev, args: &[&str]) -> Result<Said> {
     let mut all = args.to_vec();
@@ -276,6 +367,44 @@ async fn jobs_are_saved_listed_exported_and_deleted() -> Result<()> {
     let shown = json(&ask(&dev, &["job", "show", "from yaml"])?)?;
     assert_eq!(shown["trigger"]["zone"], "Europe/Berlin");
     assert!(Path::new(&exported).exists());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shown_job_is_saved_over_the_one_that_was_shown_and_over_no_other() -> Result<()> {
+    let dev = Dev::start().await;
+    let dir = tempfile::tempdir()?;
+    assert_eq!(ask(&dev, &["job", "save", &write(&dir, "jobs.json", JOBS)?])?.code, Some(0));
+    let shown = ask(&dev, &["job", "show", "sleeps"])?.out;
+    let edited = write(&dir, "edited.json", &shown.replace("sleep 600", "sleep 500"))?;
+    let said = ask(&dev, &["job", "save", &edited])?;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "sleeps: replaced\n"), "{}", said.err);
+
+    let late = write(&dir, "late.json", &shown.replace("sleep 600", "sleep 400"))?;
+    let said = ask(&dev, &["job", "save", &late])?;
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
+    for part in ["changed or deleted since", "quorate job show \"sleeps\"", "--force"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    assert!(ask(&dev, &["job", "show", "sleeps"])?.out.contains("sleep 500"));
+    let said = ask(&dev, &["job", "save", "--force", &late])?;
+    assert_eq!((said.code, said.out.as_str()), (Some(0), "sleeps: replaced\n"), "{}", said.err);
+    assert!(ask(&dev, &["job", "show", "sleeps"])?.out.contains("sleep 400"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_followed_through_all_its_attempts() -> Result<()> {
+    let dev = Dev::start().await;
+    let job = r#"{"name": "tries twice", "trigger": {"manual": true}, "retry": {"attempts": 2, "backoff": "100ms"},
+        "driver": {"shell": {"command":
+            "if [ $QUORATE_ATTEMPT = 1 ]; then echo a line longer than the other; exit 3; fi; echo second"}}}"#;
+    let said = run_with_input(&["job", "save", "-", "--server", dev.url()], job)?;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = ask(&dev, &["job", "run", "tries twice", "--follow"])?;
+    let whole = "a line longer than the other\nsecond\n";
+    assert_eq!((said.code, said.out.as_str()), (Some(0), whole), "{}", said.err);
+    assert!(said.err.contains("succeeded"), "{}", said.err);
     Ok(())
 }
 

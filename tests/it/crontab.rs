@@ -1,10 +1,15 @@
 //! Moving in with a crontab: every line is accounted for, nothing of somebody else's is replaced.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
 
 use crate::{
-    cli::{quorate, run_with_input},
+    cli::{manager, quorate, run_with_input},
     support::dev::Dev,
 };
 
@@ -113,5 +118,47 @@ async fn an_import_is_repeated_without_doubles_and_replaces_only_its_own() -> Re
     let job: Value = serde_json::from_str(&said.out)?;
     assert_eq!(job["driver"]["shell"]["command"], "date");
     assert_eq!(job["trigger"]["zone"], "Europe/Berlin");
+    Ok(())
+}
+
+/// The panic ends the connection without an answer.
+async fn hang_up() {
+    panic!("it gets no answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_answer_is_lost_may_be_saved() -> Result<()> {
+    let url = manager(Router::new().route("/api/v1/save", post(hang_up))).await?;
+    let said = run_with_input(&["import", "crontab", "--server", &url, "-"], "* * * * * date\n")?;
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(said.out.contains("UNKNOWN: no answer; it may be saved"), "{}", said.out);
+    assert!(said.out.contains("0 saved, 0 not saved, 1 unknown"), "{}", said.out);
+    assert!(said.err.contains("no answer came from"), "{}", said.err);
+    Ok(())
+}
+
+/// Somebody has saved the job since it was at revision 7.
+async fn changed_since_7(headers: HeaderMap) -> (StatusCode, &'static str) {
+    assert_eq!(headers["if-match"], "\"7\"");
+    let problem = r#"{"type": "changed", "title": "The job has changed", "status": 412, "detail": ""}"#;
+    (StatusCode::PRECONDITION_FAILED, problem)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_changes_while_it_is_looked_at_is_left_alone() -> Result<()> {
+    let text = "* * * * * date\n";
+    let said = run_with_input(&["import", "crontab", "--dry-run", "-"], text)?;
+    let mut job = serde_json::from_str::<Vec<Value>>(&said.out)?.remove(0);
+    job["status"] = json!({"revision": 7, "paused": false, "saved": null, "describe": "", "next": [], "last": null,
+                           "running": [], "warning": ""});
+    let taken = r#"{"results": [{"job": "crontab-date", "result": "refused", "revision": null,
+        "problem": {"type": "job-exists", "title": "The job exists", "status": 409, "detail": ""}}]}"#;
+    let routes = Router::new()
+        .route("/api/v1/save", post(taken))
+        .route("/api/v1/jobs/{job}", get(job.to_string()).put(changed_since_7));
+    let url = manager(routes).await?;
+    let said = run_with_input(&["import", "crontab", "--server", &url, "-"], text)?;
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.out.contains("NOT SAVED: somebody else changes it"), "{}", said.out);
     Ok(())
 }

@@ -1,8 +1,12 @@
 //! The page, in a real browser, against a real `quorate dev`.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
-use crate::support::{browser::Browser, dev::Dev};
+use crate::support::{
+    browser::Browser,
+    dev::{Dev, http},
+};
 
 const HOSTILE: &str = "<img src=x onerror=document.title='owned'>";
 
@@ -15,6 +19,41 @@ async fn make_job(browser: &Browser, name: &str, command: &str, cron: &str) -> R
     browser.count("[data-test=preview-next] li", |count| count > 0).await?;
     browser.click("[data-test=save]").await?;
     browser.text("[data-test=job-name]", |text| text == name).await?;
+    Ok(())
+}
+
+fn url_of(dev: &Dev, name: &str) -> String {
+    format!("{}/api/v1/jobs/{name}", dev.url())
+}
+
+/// Saves a job behind the page's back.
+async fn put_job(dev: &Dev, name: &str, job: &Value) -> Result<()> {
+    http().put(url_of(dev, name)).json(job).send().await?.error_for_status()?;
+    Ok(())
+}
+
+async fn get_job(dev: &Dev, name: &str) -> Result<Value> {
+    Ok(http().get(url_of(dev, name)).send().await?.error_for_status()?.json().await?)
+}
+
+/// Opens the form of a job, with all its fields.
+async fn open_form(dev: &Dev, browser: &Browser, name: &str) -> Result<()> {
+    browser.go(&format!("{}/#/jobs/{name}", dev.url())).await?;
+    browser.click("[data-test=more-fields] summary").await
+}
+
+/// From now on the page's requests arrive, but it gets no answer where `lost`, a condition on `path` and `method`.
+async fn lose_answers(browser: &Browser, lost: &str) -> Result<()> {
+    let script = format!(
+        "window.real ??= window.fetch; \
+         window.fetch = async (path, init) => {{ \
+           const {{ method }} = init; \
+           const answer = await window.real(path, init); \
+           if ({lost}) throw new TypeError('lost'); \
+           return answer; \
+         }};"
+    );
+    browser.run(&script).await?;
     Ok(())
 }
 
@@ -114,6 +153,7 @@ async fn a_job_is_deleted_only_after_its_name_was_shown() -> Result<()> {
     make_job(&browser, "precious", "true", "0 0 1 1 *").await?;
     browser.click("[data-job=precious] [data-test=delete]").await?;
     browser.text("#confirm-title", |text| text.contains("precious")).await?;
+    browser.text("#confirm-text", |text| text.contains("goes on to its end")).await?;
     browser.screenshot("delete").await?;
     browser.click("[data-test=confirm-no]").await?;
     browser.click("[data-job=precious] [data-test=pause]").await?;
@@ -202,5 +242,126 @@ async fn jobs_can_be_put_into_another_order() -> Result<()> {
     browser.fill("[data-test=search]", "FINE").await?;
     browser.count("[data-test=job]", |count| count == 1).await?;
     browser.text("[data-test=job-name]", |text| text == "a-fine").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_edit_keeps_what_the_form_cannot_show() -> Result<()> {
+    let (dev, browser) = jobs(1300, 1000).await?;
+    let job = json!({
+        "trigger": {"manual": true},
+        "driver": {"exec": {"argv": ["/bin/sh", "-c", "echo a\necho b", ""]}},
+        "placement": {"require": ["rack=row 1, left"]},
+    });
+    put_job(&dev, "kept", &job).await?;
+    open_form(&dev, &browser, "kept").await?;
+    browser.count("#job-argv:disabled", |count| count == 1).await?;
+    browser.count("#job-placement-require:disabled", |count| count == 1).await?;
+    browser.screenshot("form-unfit").await?;
+    browser.fill("#job-description", "edited").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=job-name]", |text| text == "kept").await?;
+    let kept = get_job(&dev, "kept").await?;
+    assert_eq!(kept["description"], "edited");
+    assert_eq!(kept["driver"], job["driver"]);
+    assert_eq!(kept["placement"]["require"], job["placement"]["require"]);
+
+    let job = json!({"trigger": {"manual": true}, "driver": {"exec": {"argv": ["/bin/echo", "  a "]}}});
+    put_job(&dev, "kept", &job).await?;
+    open_form(&dev, &browser, "kept").await?;
+    browser.fill("#job-argv", "/bin/echo\n  a \n\nb").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=job-name]", |text| text == "kept").await?;
+    assert_eq!(get_job(&dev, "kept").await?["driver"]["exec"]["argv"], json!(["/bin/echo", "  a ", "b"]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_job_without_a_schedule_is_told_so_at_the_field() -> Result<()> {
+    let (_dev, browser) = jobs(1300, 1000).await?;
+    browser.click("[data-test=new-job]").await?;
+    browser.fill("#job-name", "never").await?;
+    browser.fill("#job-command", "true").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=error-cron]", |text| text.contains("empty")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_time_zone_that_is_cleared_stays_and_the_preview_says_so() -> Result<()> {
+    let (dev, browser) = jobs(1300, 1000).await?;
+    let job = json!({
+        "trigger": {"cron": ["30 2 * * *"], "zone": "Europe/Berlin"},
+        "driver": {"shell": {"command": "true"}},
+    });
+    put_job(&dev, "zoned", &job).await?;
+    open_form(&dev, &browser, "zoned").await?;
+    browser.find("#job-zone").await?.clear().await?;
+    browser.fill("#job-cron", "0 12 * * *").await?;
+    browser
+        .text("[data-test=preview-words]", |text| text.contains("12:00") && text.contains("Europe/Berlin"))
+        .await?;
+    let placeholder = browser.run("return document.querySelector('#job-zone').placeholder").await?;
+    assert_eq!(placeholder, "stays Europe/Berlin");
+    browser.screenshot("form-zone").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=job-name]", |text| text == "zoned").await?;
+    assert_eq!(
+        get_job(&dev, "zoned").await?["trigger"],
+        json!({"cron": ["0 12 * * *"], "zone": "Europe/Berlin"})
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_save_whose_answer_is_lost_is_found_out() -> Result<()> {
+    let (dev, browser) = jobs(1300, 1000).await?;
+    let job = |description: &str| {
+        json!({
+            "description": description, "timeout": "120m",
+            "trigger": {"cron": "0 0 1 1 *"}, "driver": {"shell": {"command": "true"}},
+        })
+    };
+    put_job(&dev, "lossy", &job("")).await?;
+
+    // At once, since the job can be read.
+    open_form(&dev, &browser, "lossy").await?;
+    lose_answers(&browser, "method === 'PUT'").await?;
+    browser.fill("#job-description", "first").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=job-name]", |text| text == "lossy").await?;
+    assert_eq!(get_job(&dev, "lossy").await?["description"], "first");
+
+    // Only with the next save, where it cannot.
+    open_form(&dev, &browser, "lossy").await?;
+    lose_answers(&browser, "path.endsWith('/jobs/lossy')").await?;
+    browser.fill("#job-description", "second").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=form-error]", |text| text.contains("not known whether")).await?;
+    browser.screenshot("save-lost").await?;
+    lose_answers(&browser, "false").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=job-name]", |text| text == "lossy").await?;
+    assert_eq!(get_job(&dev, "lossy").await?["description"], "second");
+
+    // A new job, likewise.
+    browser.click("[data-test=new-job]").await?;
+    lose_answers(&browser, "path.startsWith('/api/v1/jobs')").await?;
+    browser.fill("#job-name", "a-new-one").await?;
+    browser.fill("#job-command", "true").await?;
+    browser.fill("#job-cron", "0 0 1 1 *").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=form-error]", |text| text.contains("not known whether")).await?;
+    lose_answers(&browser, "false").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=job-name]", |text| text == "a-new-one").await?;
+
+    // What somebody else saved is nobody's lost save.
+    open_form(&dev, &browser, "lossy").await?;
+    put_job(&dev, "lossy", &job("theirs")).await?;
+    browser.fill("#job-description", "third").await?;
+    browser.click("[data-test=save]").await?;
+    browser.text("[data-test=form-error]", |text| text.contains("Somebody saved this job")).await?;
+    assert_eq!(get_job(&dev, "lossy").await?["description"], "theirs");
     Ok(())
 }

@@ -79,8 +79,10 @@ export const jobs = {
   // act: run, kill, pause or resume.
   act: (name, act) => call(at("jobs", name, `/${act}`), { method: "POST" }),
   ticks: (name, fields, signal) => call(at("jobs", name, `/ticks${query(fields)}`), { signal }),
-  preview: (cron, zone, signal) =>
-    call("/preview", { method: "POST", body: { cron, ...(zone ? { zone } : {}), count: 5 }, signal }),
+  // What a save would make of the job.
+  validate: (job) => call("/validate", { method: "POST", body: job }),
+  // job: the name of the one that is edited, or null.
+  preview: (cron, zone, job, signal) => call("/preview", { method: "POST", body: { cron, zone, job, count: 5 }, signal }),
 };
 
 export const runs = {

@@ -56,12 +56,23 @@ const asLines = {
   show: (value) => [value ?? []].flat().join("\n"),
   take: (text) => (lines(text).length ? lines(text) : undefined),
 };
+// A program's arguments. Blanks belong to them, but a line of nothing else is none, and a line break ends the line.
+const isArgument = (line) => /\S/.test(line) && !/[\r\n]/.test(line);
+const asArguments = {
+  show: asLines.show,
+  take(text) {
+    const given = text.split("\n").filter(isArgument);
+    return given.length ? given : undefined;
+  },
+  fits: (value) => [value ?? []].flat().every(isArgument),
+};
 const asWords = {
-  show: (value) => (value ?? []).join(", "),
+  show: (value) => [value ?? []].flat().join(", "),
   take(text) {
     const words = text.split(/[\s,]+/).filter(Boolean);
     return words.length ? words : undefined;
   },
+  fits: (value) => [value ?? []].flat().every((word) => /^[^\s,]+$/.test(word)),
 };
 const asCodes = {
   show: asWords.show,
@@ -93,7 +104,7 @@ export const SIMPLE = {
   every: ["Every", "input", asText, "Counted from the first saving.", { placeholder: "90s" }],
   at: ["At", "input", asText, "With its offset from UTC.", { placeholder: "2030-12-24T18:00:00Z" }],
   command: ["Command", "area", asRaw, "", { rows: 3, placeholder: "backup --full", spellcheck: "false", class: "mono" }],
-  argv: ["Program and arguments", "area", asLines, "One a line; no shell reads them.",
+  argv: ["Program and arguments", "area", asArguments, "One a line, with its blanks; no shell reads them.",
     { rows: 3, placeholder: "/usr/bin/rsync\n-a\n/srv\n/backup", spellcheck: "false", class: "mono" }],
 };
 
@@ -136,6 +147,7 @@ export class Field {
     const id = idOf(path);
     const choice = Array.isArray(kind);
     this.path = path;
+    this.placeholder = attributes.placeholder ?? "";
     this.form = form || { show: (value) => value ?? kind[0][0], take: (text) => text };
     const look = choice ? "form-select" : "form-control";
     const base = { ...attributes, id, class: `${look} ${attributes.class || ""}`, "data-test": id, "aria-describedby": `${id}-error ${id}-hint` };
@@ -166,11 +178,12 @@ export class Field {
   // Shows the value at `path` of `job`; what cannot be shown in this control is for the JSON tab.
   load(job, path) {
     const value = path && read(job, path);
-    this.before = value;
+    // As text, since `store` sees a copy of the job.
+    this.before = JSON.stringify(value);
     const fits = !this.form.fits || this.form.fits(value);
     this.control.disabled = !fits;
     this.control.value = fits ? this.form.show(value) : "";
-    if (!fits) this.control.placeholder = "has values of several lines: edit it as JSON";
+    this.control.placeholder = fits ? this.placeholder : "has values that do not fit here: edit it as JSON";
     // A choice that this page does not know is kept, and shown as it is.
     if (this.control.tagName === "SELECT" && this.control.value === "" && typeof value === "string") {
       this.control.append(el("option", { value, text: value }));
@@ -181,7 +194,7 @@ export class Field {
 
   // Puts what the control says into `job`; an untouched control changes nothing.
   store(job, path) {
-    if (this.control.disabled || (this.control.value === this.loaded && read(job, path) === this.before)) return;
+    if (this.control.disabled || (this.control.value === this.loaded && JSON.stringify(read(job, path)) === this.before)) return;
     write(job, path, this.form.take(this.control.value, this.path));
   }
 }

@@ -3,6 +3,7 @@
 import { ApiError, jobs } from "./api.js";
 import { confirmed, el, icon, jobHref, notice, perform, runHref, runsOf, setHidden, setState, setText, stateBadge, ticksOf, trouble } from "./dom.js";
 import { Field, FieldProblem, MORE, SIMPLE } from "./fields.js";
+import { DELETING } from "./jobs.js";
 import { absolute, bothZones, coming, setTime, timeElement } from "./time.js";
 
 const TRIGGERS = [
@@ -77,10 +78,10 @@ class Form {
       if (path !== "trigger" && path !== "driver" && !field.root.hidden) field.store(result, this.inJob(path));
     }
     // Empty, but there: the manager then says at the field what is missing.
-    if (when === "cron" && result.trigger.cron === undefined) result.trigger.cron = [""];
-    if ((when === "every" || when === "at") && result.trigger[when] === undefined) result.trigger[when] = "";
-    if (what === "shell" && result.driver.shell?.command === undefined) result.driver = { shell: { ...result.driver.shell, command: "" } };
-    if (what === "exec" && result.driver.exec?.argv === undefined) result.driver = { exec: { ...result.driver.exec, argv: [] } };
+    if (when === "cron" && result.trigger?.cron === undefined) result.trigger = { ...result.trigger, cron: [""] };
+    if ((when === "every" || when === "at") && result.trigger?.[when] === undefined) result.trigger = { ...result.trigger, [when]: "" };
+    if (what === "shell" && result.driver?.shell?.command === undefined) result.driver = { shell: { ...result.driver?.shell, command: "" } };
+    if (what === "exec" && result.driver?.exec?.argv === undefined) result.driver = { exec: { ...result.driver?.exec, argv: [] } };
     if (result.name === undefined) result.name = "";
     return result;
   }
@@ -126,8 +127,9 @@ class Form {
   }
 }
 
-// What the schedule means and its next instants, asked for while it is written.
-function preview(form, life) {
+// What the schedule means and its next instants, asked for while it is written. `name` is that of the job that is
+// edited, whose zone and anchor a save keeps; null for a new one.
+function preview(form, life, name) {
   const words = el("div", { class: "fw-semibold", "data-test": "preview-words" });
   const next = el("ol", { class: "mb-0 small", "data-test": "preview-next" });
   const root = el("div", { class: "preview", "aria-live": "polite", hidden: true }, words, next);
@@ -141,7 +143,7 @@ function preview(form, life) {
     setHidden(root, cron.length === 0);
     if (cron.length === 0) return;
     try {
-      const answer = await jobs.preview(cron, when === "cron" ? form.get("zone").text.trim() : "", asked.signal);
+      const answer = await jobs.preview(cron, when === "cron" ? form.get("zone").text.trim() : "", name, asked.signal);
       root.classList.remove("void");
       for (const path of ["cron", "zone", "every"]) form.get(path).say("");
       setText(words, when === "cron" && !answer.describe.includes(answer.zone) ? `${answer.describe} (${answer.zone})` : answer.describe);
@@ -297,6 +299,26 @@ function parsed(form) {
   return job;
 }
 
+// Nobody knows whether a save that got this answer happened.
+const isLost = (error) => error.away || error.status === 503;
+
+// A save before it, whose answer was lost, may be what stands in this one's way.
+const mayBeOurs = (state, error) => Boolean(state.lost) && error.status === (state.name === null ? 409 : 412);
+
+// True if the job is stored as it was sent. Compared is what the manager makes of it, so that neither defaults nor
+// spellings make a difference, and a member that was taken out does.
+async function isSaved(name, sent) {
+  try {
+    const { status, ...stored } = await jobs.get(name);
+    const { job } = await jobs.validate({ name, ...sent });
+    // Both come from the manager, with their members in its order.
+    return JSON.stringify(stored) === JSON.stringify(job);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return false;
+  }
+}
+
 // Saves; shows what is wrong where it is wrong.
 async function save(form, state, wrong) {
   wrong.say("");
@@ -312,15 +334,20 @@ async function save(form, state, wrong) {
     field.control.focus();
     return;
   }
+  const name = state.name ?? body.name;
   try {
     if (state.name === null) await jobs.create(body);
-    else await jobs.replace(state.name, body, state.revision);
+    else await jobs.replace(name, body, state.revision);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    complain(form, state, wrong, error);
-    return;
+    state.lost ||= isLost(error);
+    const unsure = isLost(error) || mayBeOurs(state, error);
+    if (!(unsure && (await isSaved(name, body)))) {
+      complain(form, state, wrong, error);
+      return;
+    }
   }
-  notice(`${body.name} is saved.`);
+  notice(`${name} is saved.`);
   location.hash = "#/jobs";
 }
 
@@ -330,15 +357,19 @@ function complain(form, state, wrong, error) {
   if (state.asJson) form.json.control.focus();
   if (error.status === 412) rest.push("Somebody saved this job since you opened it. Reload the page to see what it is now; your changes are not saved.");
   else if (error.errors.length === 0) rest.push(error.message);
+  if (mayBeOurs(state, error)) rest.push("It may have been your own save, whose answer was lost.");
+  if (isLost(error)) rest.push("It is not known whether your changes were saved. They are still here: save again.");
   wrong.say(rest.join("\n"));
   if (rest.length) wrong.root.scrollIntoView({ block: "nearest" });
 }
 
 function build(root, life, state) {
   const form = new Form();
-  const shownPreview = preview(form, life);
+  const shownPreview = preview(form, life, state.name);
   const simple = layout(form, shownPreview);
   state.changed = shownPreview.ask;
+  // A save without a zone keeps the one that the job has.
+  if (state.job.trigger.zone) form.get("zone").placeholder = `stays ${state.job.trigger.zone}`;
   form.load(state.job);
   const { bar, json } = tabs(form, simple, state);
   const wrong = trouble("form-error");
@@ -367,8 +398,7 @@ function build(root, life, state) {
 function removal(name) {
   const button = el("button", { class: "btn btn-outline-danger ms-auto", type: "button", "data-test": "delete" }, icon("trash"), " Delete");
   button.addEventListener("click", async () => {
-    const text = "Its definition goes and a run that executes is killed. The log of its runs stays.";
-    if (!(await confirmed(`Delete the job ${name}?`, text, "Delete"))) return;
+    if (!(await confirmed(`Delete the job ${name}?`, DELETING, "Delete"))) return;
     if (await perform(button, () => jobs.remove(name), () => `${name} is deleted.`)) location.hash = "#/jobs";
   });
   return button;

@@ -9,6 +9,10 @@ import { coming, setTime, timeElement } from "./time.js";
 const PAGE = 100;
 const REFRESH = 2000;
 
+// What deleting a job does, for who is asked whether to.
+export const DELETING = "Its definition goes, and the log of its runs stays. A run that executes goes on to its end; "
+  + "kill it first if it is to stop. Runs that are queued end as killed.";
+
 const ORDERS = [["", "By name"], ["next", "Next first"], ["-ended", "Last ended first"], ["result", "Worst result first"]];
 
 // What stands below the words: the expressions themselves.
@@ -37,8 +41,7 @@ function actions(name, refresh) {
   };
   const remove = async (event) => {
     const target = event.currentTarget;
-    const text = "Its definition goes and a run that executes is killed. The log of its runs stays.";
-    if (!(await confirmed(`Delete the job ${name}?`, text, "Delete"))) return;
+    if (!(await confirmed(`Delete the job ${name}?`, DELETING, "Delete"))) return;
     await perform(target, () => jobs.remove(name), () => `${name} is deleted.`);
     refresh();
   };

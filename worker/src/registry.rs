@@ -7,7 +7,7 @@ use std::{
 
 use chrono::Duration as Span;
 use common::{
-    clock::Clock,
+    clock::{Clock, ahead_of},
     id::WorkerId,
     placement::Candidates,
     store::{Change, Entry, Event, Key, Prefix, Revision, Store, follow, key::Keys},
@@ -214,11 +214,8 @@ impl Registry {
     }
 }
 
-/// True when this clock is ahead of the lower median of all, its own (0) included.
 fn is_ahead(others: impl Iterator<Item = Span>) -> bool {
-    let mut all: Vec<Span> = others.chain([Span::zero()]).collect();
-    all.sort();
-    all.get((all.len() - 1) / 2).is_some_and(|median| *median < -AHEAD)
+    ahead_of(others) > AHEAD
 }
 
 fn registered(prefix: &Prefix, entry: &Entry) -> Option<(WorkerId, LiveWorker)> {

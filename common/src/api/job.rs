@@ -45,9 +45,12 @@ pub type JobList = List<JobView>;
 pub struct PreviewRequest {
     /// The expressions.
     pub cron: Vec<String>,
-    /// The zone; none: the manager's.
+    /// The zone; none: that of the job, else the manager's.
     #[serde(default)]
     pub zone: Option<String>,
+    /// The job that is edited, whose zone and anchor stay where none is given; none: a new one.
+    #[serde(default)]
+    pub job: Option<String>,
     /// How many instants, 1–100.
     #[serde(default)]
     pub count: Option<usize>,

@@ -4,9 +4,10 @@
 use common::{
     id::JobName,
     lock::{Free, Lock},
-    store::{Compare, Op, StoreError, Txn},
+    store::{Compare, Op, Revision, StoreError, Txn},
     tick::Fence,
 };
+use tokio::time::Instant;
 
 use super::{Current, TRIES};
 use crate::{cache::Place, problem::ApiError, state::App};
@@ -39,19 +40,27 @@ pub(crate) async fn reset(app: &App, name: &JobName, by: &str) -> Result<(), Api
         if !is_ahead(before, now) {
             return Ok(());
         }
+        app.check_clock()?;
         let fence = Fence::from_instant(now);
         let compares = vec![
             Compare::ModRevision(app.config.keys.job(name), current.job_revision()),
             Compare::ModRevision(key.clone(), entry.mod_revision),
         ];
-        let put = Op::Put(key.clone(), Lock::Free(Free { fence, ..free }).encode(), None);
-        match app.write_store(deadline, app.store.txn(Txn::when(compares, vec![put]))).await {
-            Ok(outcome) if outcome.succeeded => {
+        let value = Lock::Free(Free { fence, ..free }).encode();
+        let put = Op::Put(key.clone(), value.clone(), None);
+        let written = match app.write_store(deadline, app.store.txn(Txn::when(compares, vec![put]))).await {
+            Err(full @ StoreError::Full(_)) => {
+                read_back(app, name, &value, entry.mod_revision, full, deadline).await
+            }
+            written => written.map(|outcome| outcome.succeeded.then_some(outcome.revision)),
+        };
+        match written {
+            Ok(Some(revision)) => {
                 tracing::warn!(job = %name, from = %before, to = %fence, by, "a job's fence was reset");
-                app.cache.shows(Place::Locks, outcome.revision, deadline).await;
+                app.cache.shows(Place::Locks, revision, deadline).await;
                 return Ok(());
             }
-            Ok(_) => {}
+            Ok(None) => {}
             // Said before it is known: that it was asked for is to be found, whatever became of it.
             Err(StoreError::Ambiguous(cause)) => {
                 tracing::warn!(job = %name, from = %before, to = %fence, by, "a job's fence may have been reset");
@@ -61,4 +70,21 @@ pub(crate) async fn reset(app: &App, name: &JobName, by: &str) -> Result<(), Api
         }
     }
     Err(ApiError::Contended)
+}
+
+/// The revision of a reset that the store has answered with `full`: etcd does the transaction that fills it. What still
+/// is at `before` was not done, and of a lock that became something else nobody knows.
+async fn read_back(
+    app: &App,
+    name: &JobName,
+    value: &[u8],
+    before: Revision,
+    full: StoreError,
+    deadline: Instant,
+) -> Result<Option<Revision>, StoreError> {
+    match Current::read_alone(app, name, deadline).await.ok().and_then(|found| found.lock) {
+        Some(lock) if lock.mod_revision == before => Err(full),
+        Some(lock) if *lock.value == *value => Ok(Some(lock.mod_revision)),
+        _ => Err(StoreError::Ambiguous(full.into())),
+    }
 }

@@ -1,9 +1,12 @@
 //! `/api/v1/validate` and `/api/v1/preview`: what a job or an expression means, without saving anything.
+//!
+//! Both say what a save would make of it, and so look at the job that it would replace: its zone and its anchor stay
+//! where the request gives none.
 
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use chrono::SecondsFormat;
+use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use common::{
     api::{Preview, PreviewRequest},
@@ -41,9 +44,9 @@ pub(crate) async fn validate(
     Body(body): Body,
 ) -> Result<Json<Valid>, ApiError> {
     let mut job = Job::from_value(body)?;
+    let old = stored(&app, job.name.as_str()).await?;
     let now = app.now();
-    job.settle(app.config.zone, now, None);
-    job.check(now)?;
+    settle(&mut job, old.as_ref(), app.config.zone, now)?;
     check_size(&job)?;
     let schedule = job.schedule()?;
     let (describe, next) = schedule.map_or_else(Default::default, |schedule| {
@@ -62,8 +65,7 @@ pub(crate) async fn preview(
         let path = Some(error.path().to_string()).filter(|path| path != ".");
         ApiError::bad_field(FieldError::new(path.unwrap_or_default(), "", error.inner().to_string(), example))
     })?;
-    let now = app.now();
-    let zone = zone(&app, request.zone.as_deref())?;
+    let zone = zone(request.zone.as_deref())?;
     let count = request.count.unwrap_or(COUNT.0);
     if !(1..=COUNT.1).contains(&count) {
         let problem = format!("is not 1 to {}", COUNT.1);
@@ -71,10 +73,14 @@ pub(crate) async fn preview(
     }
     // As a job, so that it is told what saving would tell.
     let shell = Shell { command: "true".to_owned(), ..Shell::default() };
-    let trigger = Trigger::cron(request.cron);
+    let trigger = Trigger::Cron { expressions: request.cron, zone, anchor: None };
     let mut job = Job::new("preview".parse()?, trigger, Command::Shell(shell));
-    job.settle(zone, now, None);
-    job.check(now).map_err(|mut error| {
+    let old = match &request.job {
+        Some(name) => stored(&app, name).await?,
+        None => None,
+    };
+    let now = app.now();
+    settle(&mut job, old.as_ref(), app.config.zone, now).map_err(|mut error| {
         for error in &mut error.errors {
             if let Some(field) = error.field.strip_prefix("trigger.") {
                 error.field = field.to_owned();
@@ -83,6 +89,7 @@ pub(crate) async fn preview(
         error
     })?;
     let schedule = job.schedule()?.ok_or(ApiError::Internal)?;
+    let zone = schedule.zone().unwrap_or(app.config.zone);
     let next = next_after(&schedule, now, count);
     Ok(Json(Preview {
         describe: schedule.describe(),
@@ -91,9 +98,27 @@ pub(crate) async fn preview(
     }))
 }
 
-fn zone(app: &App, given: Option<&str>) -> Result<Tz, ApiError> {
-    let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(app.config.zone) };
-    parse_zone(name).map_err(|error| {
+/// The job that a save under this name would replace, as this manager's lists have it.
+async fn stored(app: &App, name: &str) -> Result<Option<Job>, ApiError> {
+    app.loaded().await?;
+    let known = app.cache.job(name);
+    Ok(known.and_then(|known| known.job.stored.as_ref().ok().map(|stored| stored.job.clone())))
+}
+
+/// Makes of the job what a save over `old` makes of it, or says why that would be refused. A trigger that stays is no
+/// mistake, also where its last instant has passed.
+fn settle(job: &mut Job, old: Option<&Job>, zone: Tz, now: DateTime<Utc>) -> Result<(), JobError> {
+    job.settle(zone, now, old);
+    let Err(mut error) = job.check(now) else { return Ok(()) };
+    if old.is_some_and(|old| old.trigger == job.trigger) && job.schedule().is_ok() {
+        error.errors.retain(|error| !error.field.starts_with("trigger"));
+    }
+    if error.errors.is_empty() { Ok(()) } else { Err(error) }
+}
+
+fn zone(given: Option<&str>) -> Result<Option<Tz>, ApiError> {
+    let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(None) };
+    parse_zone(name).map(Some).map_err(|error| {
         let example = format!("{:?}", error.suggestions().first().unwrap_or(&"Europe/Berlin"));
         JobError::from(FieldError::new("zone", name, "is no time zone of the IANA database", example)).into()
     })

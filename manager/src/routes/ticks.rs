@@ -18,6 +18,12 @@ use crate::{
 /// Without `from`: so long before `to`.
 const SPAN: TimeDelta = TimeDelta::hours(1);
 
+/// Headers that say that ticks may be missing, as the answers have that are old.
+type Stale = Option<[(&'static str, &'static str); 1]>;
+
+const LACKS_PASSED: [(&str, &str); 1] =
+    [("quorate-stale", "the store did not say in time which ticks changes of the job passed over")];
+
 /// A page of ticks, newest first.
 #[derive(Serialize)]
 pub(crate) struct TickPage {
@@ -205,16 +211,17 @@ pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Named(name): Named<JobName>,
     params: Params,
-) -> Result<Json<TickPage>, ApiError> {
+) -> Result<(Stale, Json<TickPage>), ApiError> {
     let question = Question::read(params, app.now())?;
     let (from, to) = question.range();
     let end = question.after.map_or(to, |after| after.seconds().min(to));
     let is_first = question.after.is_none();
     if end <= from {
-        return Ok(Json(page(&question, Vec::new(), None, None, None)));
+        return Ok((None, Json(page(&question, Vec::new(), None, None, None))));
     }
     let enough = (!is_first && question.wanted.is_none()).then_some(question.limit);
-    let known = gather(&app, name.as_str(), (from, end), enough).await?;
+    let known = gather(&app, &name, (from, end), enough).await?;
+    let stale = known.lacks_passed.then_some(LACKS_PASSED);
     // The walk visits each tick where it cannot count them: not on a thread that answers requests.
     let answer = tokio::task::spawn_blocking(move || {
         let counts = is_first.then(|| counts(&known));
@@ -222,7 +229,7 @@ pub(crate) async fn list(
         let since = known.expectation.since;
         page(&question, rows, next, Some(since).filter(|since| *since < i64::MAX), counts)
     });
-    answer.await.map(Json).map_err(|error| {
+    answer.await.map(|page| (stale, Json(page))).map_err(|error| {
         tracing::error!(%error, "failed to go through a job's ticks");
         ApiError::Internal
     })
@@ -249,8 +256,9 @@ fn page(
 fn rows(known: &Known, question: &Question, from: i64) -> (Vec<Row>, Option<i64>) {
     let mut rows: Vec<Row> = Vec::new();
     for row in known.walk(question.rows, question.wanted) {
-        if rows.len() == question.limit {
-            let next = rows.last().map(|last| last.from);
+        // The next page begins before a second, so what stands at one second stays together.
+        let next = rows.last().map(|last| last.from);
+        if rows.len() >= question.limit && next.is_some_and(|next| row.stands_at < next) {
             return (rows, next);
         }
         rows.push(row);

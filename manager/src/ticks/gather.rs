@@ -1,22 +1,17 @@
-//! Asks the cache and the run log for what is known of a job's ticks, newest first, as far as one answer goes.
+//! Asks the cache, the store and the run log for what is known of a job's ticks, newest first, as far as one answer
+//! goes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use common::{
-    id::{RunId, WorkerId},
+    id::{JobName, RunId},
     lock::Stretch,
-    queue::Passed,
     runlog::{Outputs, RunQuery, RunRecord, TickOutcome, TickQuery, TickRecord},
-    store::list_all,
     tick::Tick,
 };
-use tokio::time::Instant;
 
-use super::{Attempt, Expectation, Known, ON_ITS_WAY, at};
+use super::{Attempt, Expectation, Known, ON_ITS_WAY, at, passed::passed};
 use crate::{
     cache::{Active, JobSnapshot},
     problem::ApiError,
@@ -27,9 +22,6 @@ use crate::{
 /// So many records of each kind are read for one answer; what is older is left to the next page.
 const MOST_RECORDS: usize = 5_000;
 
-/// A store that does not answer for so long keeps nobody from what the run log knows.
-const STORE_ANSWERS: Duration = Duration::from_millis(300);
-
 /// Records asked for at a time.
 const AT_A_TIME: usize = 500;
 
@@ -37,13 +29,16 @@ const AT_A_TIME: usize = 500;
 /// ticks with a run will do, if given.
 pub(crate) async fn gather(
     app: &App,
-    job: &str,
+    job: &JobName,
     range: (i64, i64),
     enough: Option<usize>,
 ) -> Result<Known, ApiError> {
     app.loaded().await?;
     // Looked up before the run log: what ends in between is in the log by then, or on its way.
-    let snapshot = app.cache.job(job);
+    let snapshot = app.cache.job(job.as_str());
+    let passed = passed(app, job).await.inspect_err(|error| {
+        tracing::debug!(%job, %error, "its ticks are told without those that changes of it passed over");
+    });
     let now = app.now();
     let (records, runs_floor) = runs(app, job, range, enough).await?;
     let (mut stretches, stretches_floor) = stretches(app, job, range).await?;
@@ -58,19 +53,25 @@ pub(crate) async fn gather(
         for (tick, attempt) in active(app, snapshot, now, &recorded) {
             runs.entry(tick.seconds()).or_default().push(attempt);
         }
-        stretches.extend(untold(snapshot, &stretches));
     }
-    stretches.extend(passed(app, job).await);
+    let named = snapshot.iter().flat_map(named_by_lock).chain(passed.iter().flatten().cloned());
+    for record in named.filter(|record| overlaps(record, range)) {
+        // For some seconds both name what the run log has already.
+        stretches.entry(record.id()).or_insert(record);
+    }
+    let lacks_passed = passed.is_err();
+    let has_nothing = snapshot.is_none() && runs.is_empty() && stretches.is_empty();
+    if has_nothing && !is_on_record(app, job).await? && passed?.is_empty() {
+        return Err(ApiError::NoSuchJob(job.to_string()));
+    }
+    let mut stretches: Vec<TickRecord> = stretches.into_values().collect();
     stretches.sort_by_key(|stretch| std::cmp::Reverse(stretch.to));
-    if snapshot.is_none() && runs.is_empty() && stretches.is_empty() {
-        return Err(ApiError::NoSuchJob(job.to_owned()));
-    }
     for attempts in runs.values_mut() {
         attempts.sort_by(|a, b| (&a.run, a.attempt).cmp(&(&b.run, b.attempt)));
     }
     let floor = runs_floor.max(stretches_floor).min(range.1 - 1);
     let is_bottom = floor == range.0;
-    let found = Known { floor, is_bottom, end: range.1, runs, stretches, ..Known::default() };
+    let found = Known { floor, is_bottom, end: range.1, runs, stretches, lacks_passed, ..Known::default() };
     Ok(known(app, snapshot.as_ref(), found, now))
 }
 
@@ -130,8 +131,8 @@ fn active(
     snapshot.active.iter().filter_map(attempt).collect()
 }
 
-/// What the lock says of ticks without a run, as long as the run log does not.
-fn untold(snapshot: &JobSnapshot, told: &[TickRecord]) -> Vec<TickRecord> {
+/// What the lock says of ticks without a run.
+fn named_by_lock(snapshot: &JobSnapshot) -> Vec<TickRecord> {
     let Some(run) = snapshot.lock.as_ref().and_then(|lock| lock.held.as_ref()) else { return Vec::new() };
     let record = |stretch: &Stretch, outcome, reason: &str| {
         TickRecord::of(&run.held.job, stretch, outcome, reason, &run.held.worker)
@@ -139,21 +140,23 @@ fn untold(snapshot: &JobSnapshot, told: &[TickRecord]) -> Vec<TickRecord> {
     let (skipped, missed) = (run.held.last_skip.iter(), run.held.missed.iter());
     let skipped = skipped.map(|stretch| record(stretch, TickOutcome::Skipped, "the run before it executes"));
     let missed = missed.map(|stretch| record(stretch, TickOutcome::Missed, "no worker could claim in time"));
-    skipped.chain(missed).filter(|record| told.iter().all(|told| told.id() != record.id())).collect()
+    skipped.chain(missed).collect()
 }
 
-/// What changes of the job passed over, as long as no worker has put it on record. There hardly ever is any of it; what
-/// cannot be asked for is left out.
-async fn passed(app: &App, job: &str) -> Vec<TickRecord> {
-    let listing = list_all(&*app.store, &app.config.keys.passed);
-    let Ok((entries, _)) = app.read_store(Instant::now() + STORE_ANSWERS, listing).await else {
-        return Vec::new();
-    };
-    let Ok(worker) = app.config.id.parse::<WorkerId>() else { return Vec::new() };
-    let named = entries.iter().filter_map(|entry| Passed::decode(&entry.value).ok());
-    let of_job = named.filter(|passed| passed.job.as_str() == job);
-    let missed = TickOutcome::Missed;
-    of_job.map(|passed| TickRecord::of(&passed.job, &passed.ticks, missed, &passed.reason, &worker)).collect()
+/// Whether a stretch has a part in that time, as the run log means it.
+fn overlaps(stretch: &TickRecord, (from, end): (i64, i64)) -> bool {
+    stretch.from.seconds() < end && from <= stretch.to.seconds()
+}
+
+/// Whether the run log has anything of the job, of whatever time.
+async fn is_on_record(app: &App, job: &JobName) -> Result<bool, ApiError> {
+    let job = Some(job.to_string());
+    let of_runs = RunQuery { job: job.clone(), limit: 1, ..RunQuery::default() };
+    if !app.ask_runlog(app.runlog.runs(&of_runs, Outputs::Without)).await?.records.is_empty() {
+        return Ok(true);
+    }
+    let of_ticks = TickQuery { job, limit: 1, ..TickQuery::default() };
+    Ok(!app.ask_runlog(app.runlog.ticks(&of_ticks)).await?.is_empty())
 }
 
 impl From<RunRecord> for Attempt {
@@ -173,12 +176,12 @@ impl From<RunRecord> for Attempt {
 /// Runs planned in that time, newest first, and from which second on these are all.
 async fn runs(
     app: &App,
-    job: &str,
+    job: &JobName,
     (from, end): (i64, i64),
     enough: Option<usize>,
 ) -> Result<(Vec<RunRecord>, i64), ApiError> {
     let mut query = RunQuery {
-        job: Some(job.to_owned()),
+        job: Some(job.to_string()),
         from: Some(at(from)),
         to: Some(at(end)),
         limit: AT_A_TIME,
@@ -201,17 +204,17 @@ async fn runs(
     }
 }
 
-/// Stretches that reach into that time, newest end first, and from which second on these are all.
+/// Stretches that reach into that time, by their ids, and from which second on these are all.
 async fn stretches(
     app: &App,
-    job: &str,
+    job: &JobName,
     (from, end): (i64, i64),
-) -> Result<(Vec<TickRecord>, i64), ApiError> {
+) -> Result<(BTreeMap<String, TickRecord>, i64), ApiError> {
     let mut all: BTreeMap<String, TickRecord> = BTreeMap::new();
     let mut before = end;
     loop {
         let query = TickQuery {
-            job: Some(job.to_owned()),
+            job: Some(job.to_string()),
             from: Some(at(from)),
             to: Some(at(before)),
             limit: AT_A_TIME,
@@ -222,8 +225,6 @@ async fn stretches(
         all.extend(page.into_iter().map(|record| (record.id(), record)));
         let is_stuck = all.len() == known;
         if is_last || is_stuck || all.len() >= MOST_RECORDS {
-            let mut all: Vec<TickRecord> = all.into_values().collect();
-            all.sort_by_key(|record| std::cmp::Reverse(record.to));
             return Ok((all, if is_last { from } else { last + 1 }));
         }
         // The next page begins with those that begin before the end of the last one; some of them are known.

@@ -168,6 +168,33 @@ fn an_unexpected_stretch_stands_for_itself_once() {
 }
 
 #[test]
+fn a_stretch_by_itself_is_told_beside_a_run_at_the_floor() {
+    let mut stored = every(60);
+    stored.job.trigger = Trigger::Manual;
+    let mut known = known(&stored);
+    (known.floor, known.is_bottom) = (NOW - 80, true);
+    known.stretches.push(stretch(NOW - 100, NOW - 40, 61, TickOutcome::Skipped));
+    known.runs.insert(NOW - 80, vec![attempt(1, RunState::Lost)]);
+    assert_eq!(told(&known, Rows::Each), [(-100, -40, 61, "skipped"), (-80, -80, 1, "lost")]);
+}
+
+#[test]
+fn rows_do_not_go_back_in_time_where_stretches_overlap() {
+    let mut known = known(&every(60));
+    known.floor = NOW - 600;
+    known.stretches.push(stretch(NOW - 600, NOW - 300, 6, TickOutcome::Missed));
+    known.stretches.push(stretch(NOW - 430, NOW - 425, 6, TickOutcome::Skipped));
+    let expected = [
+        (0, 0, 1, "no_record"),
+        (-240, -60, 4, "no_record"),
+        (-420, -300, 3, "missed"),
+        (-430, -425, 6, "skipped"),
+        (-600, -480, 3, "missed"),
+    ];
+    assert_eq!(told(&known, Rows::Folded), expected);
+}
+
+#[test]
 fn what_is_not_decided_waits_and_what_has_not_come_is_upcoming() {
     let mut known = known(&every(60));
     known.floor = NOW - 180;

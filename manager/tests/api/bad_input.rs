@@ -1,6 +1,9 @@
 //! What is wrong with a request is said as a problem document that names the field.
 
+use std::time::Duration;
+
 use axum::body::Body;
+use serde_json::{Value, json};
 
 use super::support::{Answer, Bench, request};
 
@@ -156,9 +159,105 @@ async fn an_expression_is_previewed_in_words_and_instants() {
     is_problem(&preview(r#"{"corn": ["@daily"]}"#).await, 400, "bad-request", "corn");
     is_problem(&preview(r#"{"cron": [1]}"#).await, 400, "bad-request", "cron[0]");
     is_problem(&preview(r#"{"cron": ["@daily"], "count": -1}"#).await, 400, "bad-request", "count");
+    is_problem(&preview(r#"{"cron": ["@daily"], "job": 1}"#).await, 400, "bad-request", "job");
     is_problem(&preview("[]").await, 400, "bad-request", "");
     let job = r#"{"name": "a", "trigger": {"cron": "@daily"}, "driver": {"shell": {"command": "date"}}}"#;
     let valid = bench.send_json("POST", "/api/v1/validate", job).await.json();
     assert_eq!((&valid["valid"], &valid["next"][0]), (&true.into(), &"2026-11-22T23:00:00.000Z".into()));
     assert_eq!(bench.get("/api/v1/jobs").await.names("name"), [""; 0]);
+}
+
+/// A job with this trigger, named or not.
+fn with_trigger(name: Option<&str>, trigger: &Value) -> String {
+    let mut job = json!({"trigger": trigger, "driver": {"shell": {"command": "date"}}});
+    if let Some(name) = name {
+        job["name"] = json!(name);
+    }
+    job.to_string()
+}
+
+#[tokio::test]
+async fn what_is_tried_out_keeps_the_zone_that_a_save_keeps() {
+    let bench = Bench::start().await;
+    let stored = with_trigger(None, &json!({"cron": ["30 9 * * *"], "zone": "Asia/Tokyo"}));
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", &stored).await.status, 201);
+    for (more, zone, next) in [
+        (json!({"job": "a"}), "Asia/Tokyo", "2026-11-23T12:00:00+09:00"),
+        (json!({"job": "a", "zone": ""}), "Asia/Tokyo", "2026-11-23T12:00:00+09:00"),
+        (json!({"job": "a", "zone": "UTC"}), "UTC", "2026-11-22T12:00:00+00:00"),
+        (json!({"job": "b"}), "Europe/Berlin", "2026-11-22T12:00:00+01:00"),
+        (json!({"job": null}), "Europe/Berlin", "2026-11-22T12:00:00+01:00"),
+        (json!({}), "Europe/Berlin", "2026-11-22T12:00:00+01:00"),
+    ] {
+        let mut body = json!({"cron": ["0 12 * * *"], "count": 1});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = bench.send_json("POST", "/api/v1/preview", &body.to_string()).await.json();
+        assert_eq!((&answer["zone"], &answer["next"]), (&json!(zone), &json!([next])), "{more}");
+    }
+    let edited = with_trigger(Some("a"), &json!({"cron": ["0 12 * * *"]}));
+    let valid = bench.send_json("POST", "/api/v1/validate", &edited).await.json();
+    assert_eq!(valid["job"]["trigger"]["zone"], "Asia/Tokyo");
+    let saved = bench.send_json("PUT", "/api/v1/jobs/a", &edited).await.json();
+    assert_eq!(
+        (&saved["trigger"], &saved["status"]["next"][0]),
+        (&valid["job"]["trigger"], &valid["next"][0])
+    );
+    let new = with_trigger(Some("b"), &json!({"cron": ["0 12 * * *"]}));
+    let valid = bench.send_json("POST", "/api/v1/validate", &new).await.json();
+    assert_eq!(valid["job"]["trigger"]["zone"], "Europe/Berlin");
+}
+
+#[tokio::test]
+async fn what_is_tried_out_counts_from_where_a_save_counts() {
+    let bench = Bench::start().await;
+    let stored = with_trigger(None, &json!({"every": "90s"}));
+    assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", &stored).await.status, 201);
+    bench.clock.advance(Duration::from_secs(60));
+    let edited = with_trigger(Some("a"), &json!({"every": "1h"}));
+    let valid = bench.send_json("POST", "/api/v1/validate", &edited).await.json();
+    assert_eq!(valid["next"][0], "2026-11-22T11:00:00.000Z");
+    for (name, next) in [("a", "2026-11-22T12:00:00+01:00"), ("b", "2026-11-22T12:01:00+01:00")] {
+        let body = json!({"cron": ["@every 1h"], "job": name, "count": 1}).to_string();
+        let answer = bench.send_json("POST", "/api/v1/preview", &body).await.json();
+        assert_eq!(answer["next"], json!([next]), "{name}");
+    }
+    let saved = bench.send_json("PUT", "/api/v1/jobs/a", &edited).await.json();
+    assert_eq!(
+        (&saved["trigger"], &saved["status"]["next"][0]),
+        (&valid["job"]["trigger"], &valid["next"][0])
+    );
+}
+
+#[tokio::test]
+async fn what_is_tried_out_may_keep_a_trigger_that_has_passed() {
+    let bench = Bench::start().await;
+    let once = json!({"at": "2026-11-22T11:00:00Z"});
+    let noon = json!({"cron": ["0 0 12 22 11 * 2026"]});
+    for (name, trigger) in [("once", &once), ("noon", &noon)] {
+        let path = format!("/api/v1/jobs/{name}");
+        assert_eq!(bench.send_json("PUT", &path, &with_trigger(None, trigger)).await.status, 201);
+    }
+    bench.clock.advance(Duration::from_secs(2 * 3600));
+    let validate = |name: &'static str, trigger: &Value| {
+        let body = with_trigger(Some(name), trigger);
+        let bench = &bench;
+        async move { bench.send_json("POST", "/api/v1/validate", &body).await }
+    };
+    for (name, trigger) in [("once", &once), ("noon", &noon)] {
+        let valid = validate(name, trigger).await;
+        assert_eq!((valid.status, &valid.json()["next"]), (200, &json!([])), "{valid:?}");
+    }
+    // Neither for another job, nor another instant that has passed.
+    is_problem(&validate("new", &once).await, 422, "invalid-job", "trigger.at");
+    let other = json!({"at": "2026-11-22T11:30:00Z"});
+    is_problem(&validate("once", &other).await, 422, "invalid-job", "trigger.at");
+
+    let preview = |job: Option<&str>| {
+        let body = json!({"cron": noon["cron"], "job": job}).to_string();
+        let bench = &bench;
+        async move { bench.send_json("POST", "/api/v1/preview", &body).await }
+    };
+    let passed = preview(Some("noon")).await;
+    assert_eq!((passed.status, &passed.json()["next"]), (200, &json!([])), "{passed:?}");
+    is_problem(&preview(None).await, 422, "invalid-job", "cron[0]");
 }

@@ -408,3 +408,25 @@ async fn jobs_are_listed_in_the_order_that_is_asked_for() {
         assert_eq!((answer.status, &answer.json()["errors"][0]["field"]), (400, &json!(field)), "{query}");
     }
 }
+
+#[tokio::test]
+async fn a_manager_whose_clock_is_ahead_of_the_workers_moves_no_fence() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    bench.save("b").await;
+    bench.register("w1", "127.0.0.1:1").await;
+    bench.until("/api/v1/workers", |answer| answer.json()["items"][0]["id"] == "w1").await;
+    let before = bench.entry(&bench.keys.locks.key("a")).await;
+    // Less than a reading may be old.
+    bench.clock.advance(Duration::from_secs(100));
+    assert_eq!(bench.send_json("POST", "/api/v1/jobs", &minutely("c")).await.status, 201);
+    bench.clock.advance(Duration::from_secs(3600));
+    let pause = bench.post("/api/v1/jobs/a/pause").await;
+    assert_eq!((pause.status, &pause.json()["type"]), (503, &json!("clock-ahead")));
+    assert!(pause.text.contains("3700 s ahead"), "{pause:?}");
+    assert_eq!(bench.send_json("POST", "/api/v1/jobs", &minutely("d")).await.status, 503);
+    assert_eq!(bench.delete("/api/v1/jobs/b").await.status, 503);
+    assert_eq!(bench.entry(&bench.keys.locks.key("a")).await, before);
+    // What moves no fence is as good as ever.
+    assert_eq!(bench.post("/api/v1/jobs/a/run").await.status, 202);
+}

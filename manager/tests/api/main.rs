@@ -5,6 +5,7 @@ mod bad_input;
 mod gdts;
 mod guard;
 mod jobs;
+mod lost_answers;
 mod page;
 mod restore;
 mod runs;

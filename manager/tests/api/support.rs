@@ -1,6 +1,7 @@
 //! A manager on the embedded store and run log, a store that can be taken away, and requests to it.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -55,6 +56,41 @@ pub(crate) struct Switched {
     mode: watch::Sender<Mode>,
     /// The next write happens, and its answer is lost.
     pub(crate) lose_answer: AtomicBool,
+    /// Each is met by one of the next transactions that write a key which begins so, in this order.
+    fates: Mutex<VecDeque<(String, Fate)>>,
+    /// What is on its way until somebody has asked for such a key.
+    late: Mutex<Option<(String, Txn)>>,
+}
+
+/// What becomes of a transaction.
+pub(crate) struct Fate {
+    /// What another client writes just before.
+    pub(crate) before: Vec<Op>,
+    pub(crate) done: Done,
+    /// What another client writes just after.
+    pub(crate) after: Vec<Op>,
+    /// What it is answered; `None`: what became of it.
+    pub(crate) answer: Option<StoreError>,
+    /// What the store does from then on.
+    pub(crate) then: Mode,
+}
+
+/// When a transaction is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    AtOnce,
+    Never,
+    /// When its key has been read once more: after the next look, and before the next try.
+    Late,
+}
+
+/// True: one of these writes a key that begins so.
+fn writes(ops: &[Op], start: &str) -> bool {
+    ops.iter().any(|op| match op {
+        Op::Put(key, ..) | Op::Delete(key) => key.as_str().starts_with(start),
+        Op::Get(_) => false,
+        Op::Txn(inner) => writes(&inner.then, start),
+    })
 }
 
 fn away() -> StoreError {
@@ -74,13 +110,60 @@ impl Switched {
             Mode::Frozen => pending().await,
         }
     }
+
+    /// What the next transaction meets that writes a key which begins with `start`, after those set before.
+    pub(crate) fn set_fate(&self, start: &str, fate: Fate) {
+        self.fates.lock().expect("nobody panics with it").push_back((start.to_owned(), fate));
+    }
+
+    /// The fate that waits for this transaction, and how the key begins that it is about.
+    fn fate_of(&self, txn: &Txn) -> Option<(String, Fate)> {
+        let mut fates = self.fates.lock().expect("nobody panics with it");
+        if writes(&txn.then, &fates.front()?.0) { fates.pop_front() } else { None }
+    }
+
+    async fn meet(&self, start: String, fate: Fate, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        self.others_write(fate.before).await;
+        let outcome = match fate.done {
+            Done::AtOnce => Some(self.inner.txn(txn).await?),
+            Done::Never => None,
+            Done::Late => {
+                *self.late.lock().expect("nobody panics with it") = Some((start, txn));
+                None
+            }
+        };
+        self.others_write(fate.after).await;
+        self.set(fate.then);
+        match (fate.answer, outcome) {
+            (None, Some(outcome)) => Ok(outcome),
+            (answer, _) => Err(answer.unwrap_or_else(|| StoreError::Ambiguous("the answer was lost".into()))),
+        }
+    }
+
+    async fn others_write(&self, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            self.inner.txn(Txn::when(Vec::new(), ops)).await.expect("the store is there");
+        }
+    }
+
+    /// What was on its way behind a question for `key` is done.
+    async fn arrive(&self, key: &Key) {
+        let asked = |start: &str| key.as_str().starts_with(start);
+        let late =
+            self.late.lock().expect("nobody panics with it").take_if(|(start, _)| asked(start.as_str()));
+        if let Some((_, txn)) = late {
+            self.inner.txn(txn).await.expect("the store is there");
+        }
+    }
 }
 
 #[async_trait]
 impl Store for Switched {
     async fn get(&self, key: &Key) -> Result<(Option<Entry>, Revision), StoreError> {
         self.pass().await?;
-        self.inner.get(key).await
+        let answer = self.inner.get(key).await;
+        self.arrive(key).await;
+        answer
     }
 
     async fn list(
@@ -122,6 +205,9 @@ impl Store for Switched {
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         self.pass().await?;
+        if let Some((start, fate)) = self.fate_of(&txn) {
+            return self.meet(start, fate, txn).await;
+        }
         let writes = txn.then.iter().any(|op| matches!(op, Op::Put(..) | Op::Delete(..)));
         let outcome = self.inner.txn(txn).await?;
         if writes && self.lose_answer.swap(false, Ordering::SeqCst) {
@@ -241,6 +327,8 @@ impl Bench {
             inner: EmbeddedStore::in_memory(),
             mode: watch::Sender::new(mode),
             lose_answer: AtomicBool::new(false),
+            fates: Mutex::default(),
+            late: Mutex::default(),
         });
         let runlog = Arc::new(EmbeddedRunLog::in_memory().expect("SQLite opens in memory"));
         let live = Arc::new(SetOutputs::default());

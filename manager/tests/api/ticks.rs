@@ -1,7 +1,9 @@
 //! Every tick of a job, expected against happened.
 
 use common::{
+    id::JobName,
     lock::{Lock, Stretch},
+    queue::Passed,
     run::RunState,
     runlog::{LogEntry, RunRecord, TickOutcome, TickRecord},
 };
@@ -9,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     runs::record,
-    support::{Bench, held},
+    support::{Bench, Mode, held},
 };
 
 const RUN: &str = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
@@ -30,6 +32,22 @@ fn stretch(from: &str, to: &str, count: u64) -> TickRecord {
         worker: "w1".parse().expect("a literal of the test"),
         expires: i64::MAX / 2,
     }
+}
+
+fn ticks(from: &str, to: &str, count: u64) -> Stretch {
+    Stretch {
+        from: from.parse().expect("a literal of the test"),
+        to: to.parse().expect("a literal of the test"),
+        count,
+    }
+}
+
+/// Names ticks in the store, as a change that passes over them does.
+async fn pass_over(bench: &Bench, job: &str, ticks: Stretch) {
+    let job: JobName = job.parse().expect("a literal of the test");
+    let key = bench.keys.passed(&job, ticks.to);
+    let reason = "its trigger was changed before anybody had claimed it".to_owned();
+    bench.put(key, Passed { job, ticks, reason }.encode()).await;
 }
 
 /// A job of every minute, since two hours, whose ticks up to now are decided.
@@ -59,6 +77,18 @@ fn short(page: &Value) -> Vec<String> {
         format!("{} {outcome} {}", &tick[11..19], item["count"])
     };
     items.iter().map(text).collect()
+}
+
+/// The items of all pages, each asked for with a limit of one.
+async fn one_by_one(bench: &Bench, path: &str) -> Vec<Value> {
+    let (mut all, mut after) = (Vec::new(), String::new());
+    for _ in 0..20 {
+        let page = bench.get(&format!("{path}&limit=1{after}")).await.json();
+        all.extend(page["items"].as_array().unwrap_or_else(|| panic!("{page}")).clone());
+        let Some(next) = page["next"].as_str() else { return all };
+        after = format!("&after={next}");
+    }
+    panic!("the pages do not end: {all:?}");
 }
 
 #[tokio::test]
@@ -108,11 +138,7 @@ async fn every_tick_is_told_with_what_became_of_it() {
 async fn what_runs_waits_or_is_only_in_the_lock_is_told() {
     let bench = Bench::start().await;
     minutely(&bench).await;
-    let stretch = Stretch {
-        from: "2026-11-22T09:57:00Z".parse().unwrap(),
-        to: "2026-11-22T09:58:00Z".parse().unwrap(),
-        count: 2,
-    };
+    let stretch = ticks("2026-11-22T09:57:00Z", "2026-11-22T09:58:00Z", 2);
     let mut lock = held("a", RUN, "2026-11-22T09:56:00Z");
     (lock.fence, lock.last_skip) = (stretch.to, Some(stretch));
     bench.put(bench.keys.locks.key("a"), Lock::Held(lock).encode()).await;
@@ -162,6 +188,76 @@ async fn pages_of_ticks_follow_each_other_without_gap_or_repetition() {
 }
 
 #[tokio::test]
+async fn what_lock_and_store_name_is_told_in_its_time_only_and_on_one_page() {
+    let bench = Bench::start().await;
+    minutely(&bench).await;
+    // All from before the trigger as it stands, so that each stretch is an item of its own.
+    let mut lock = held("a", RUN, "2026-11-22T10:00:00Z");
+    lock.missed = Some(ticks("2026-11-22T07:40:00Z", "2026-11-22T07:41:00Z", 2));
+    bench.put(bench.keys.locks.key("a"), Lock::Held(lock).encode()).await;
+    pass_over(&bench, "a", ticks("2026-11-22T07:30:00Z", "2026-11-22T07:34:00Z", 5)).await;
+    let same_second = of_tick(1, "2026-11-22T07:30:00Z", RunState::Failed);
+    // Two that reach into the range.
+    pass_over(&bench, "a", ticks("2026-11-22T06:50:00Z", "2026-11-22T07:02:00Z", 13)).await;
+    let missed = stretch("2026-11-22T06:55:00Z", "2026-11-22T07:05:00Z", 11);
+    bench.append(&[LogEntry::Run(Box::new(same_second)), LogEntry::Ticks(missed)]).await;
+
+    let path = "/api/v1/jobs/a/ticks?from=2026-11-22T07:00:00Z&to=2026-11-22T08:00:00Z";
+    let page = bench.until(path, |page| page.text.contains("07:41:00")).await.json();
+    let expected = [
+        "07:41:00 missed 2",
+        "07:34:00 missed 5",
+        "07:30:00 failed 1",
+        "07:05:00 missed 11",
+        "07:02:00 missed 13",
+    ];
+    assert_eq!(short(&page), expected);
+    assert_eq!(Value::from(one_by_one(&bench, path).await), page["items"]);
+
+    let path = "/api/v1/jobs/a/ticks?from=2026-11-22T07:32:00Z&to=2026-11-22T07:33:00Z";
+    let inside = json!({"items": one_by_one(&bench, path).await});
+    assert_eq!(short(&inside), ["07:34:00 missed 5"], "it begins before and ends after");
+
+    let path = "/api/v1/jobs/a/ticks?from=2026-11-21T07:00:00Z&to=2026-11-21T08:00:00Z";
+    let yesterday = bench.get(&format!("{path}&limit=1")).await.json();
+    assert!(short(&yesterday).is_empty(), "{yesterday}");
+    assert_eq!((&yesterday["next"], &yesterday["counts"]["outcomes"]), (&json!(null), &json!({})));
+}
+
+#[tokio::test]
+async fn what_is_on_record_is_not_told_again_while_its_key_stands() {
+    let bench = Bench::start().await;
+    minutely(&bench).await;
+    let (from, to) = ("2026-11-22T07:30:00Z", "2026-11-22T07:34:00Z");
+    pass_over(&bench, "a", ticks(from, to, 5)).await;
+    let path = "/api/v1/jobs/a/ticks?from=2026-11-22T07:00:00Z&to=2026-11-22T08:00:00Z";
+    let before = bench.get(path).await.json();
+    assert_eq!(before["items"][0]["stretch"]["worker"], "m1", "{before}");
+    bench.append(&[LogEntry::Ticks(stretch(from, to, 5))]).await;
+    let page = bench.get(path).await.json();
+    assert_eq!(short(&page), ["07:34:00 missed 5"]);
+    assert_eq!(page["counts"]["outcomes"], json!({"missed": 5}));
+    assert_eq!(page["items"][0]["stretch"]["worker"], "w1", "the record is told: {page}");
+}
+
+#[tokio::test]
+async fn an_answer_without_what_the_store_would_name_says_so() {
+    let bench = Bench::start().await;
+    minutely(&bench).await;
+    let path = "/api/v1/jobs/a/ticks";
+    assert_eq!(bench.get(path).await.header("quorate-stale"), "");
+    bench.store.set(Mode::Frozen);
+    let answer = bench.get(path).await;
+    assert_eq!((answer.status, answer.json()["counts"]["expected"].as_u64()), (200, Some(60)), "{answer:?}");
+    assert!(answer.header("quorate-stale").contains("passed over"), "{answer:?}");
+    let unknown = bench.get("/api/v1/jobs/b/ticks").await;
+    assert_eq!(unknown.status, 503, "the store may name ticks of it: {unknown:?}");
+    bench.store.set(Mode::Up);
+    assert_eq!(bench.get(path).await.header("quorate-stale"), "");
+    assert_eq!(bench.get("/api/v1/jobs/b/ticks").await.status, 404);
+}
+
+#[tokio::test]
 async fn a_job_that_is_gone_keeps_its_ticks_and_one_that_never_was_is_not_found() {
     let bench = Bench::start().await;
     let missed = stretch("2026-11-22T09:00:00Z", "2026-11-22T09:05:00Z", 6);
@@ -170,6 +266,17 @@ async fn a_job_that_is_gone_keeps_its_ticks_and_one_that_never_was_is_not_found(
     assert_eq!(short(&page), ["09:05:00 missed 6"], "it reaches into the last hour");
     assert_eq!((&page["items"][0]["expected"], &page["since"]), (&json!(null), &json!(null)));
     assert_eq!(bench.get("/api/v1/jobs/b/ticks").await.status, 404);
+
+    // Also when nothing happened in the time that is asked for.
+    let by_hand = record("ran-by-hand", RUN, "2026-11-20T09:00:00Z", RunState::Succeeded);
+    bench.append(&[LogEntry::Run(Box::new(by_hand))]).await;
+    pass_over(&bench, "passed-over", ticks("2026-11-20T09:00:00Z", "2026-11-20T09:05:00Z", 6)).await;
+    for job in ["a", "ran-by-hand", "passed-over"] {
+        let path = format!("/api/v1/jobs/{job}/ticks?from=2026-11-01T00:00:00Z&to=2026-11-01T01:00:00Z");
+        let answer = bench.get(&path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(short(&answer.json()).is_empty(), "{answer:?}");
+    }
 }
 
 #[tokio::test]

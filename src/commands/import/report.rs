@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use common::crontab::{Count, Format, Line, Outcome};
 
-use super::{Import, jobs};
+use super::{Import, Saving, UNKNOWN, jobs};
 use crate::{
     exit::Exit,
     output::{Output, visible},
@@ -37,10 +37,10 @@ impl Report<'_> {
         } else {
             output.bytes(self.text().as_bytes())?;
         }
-        let failed = self
-            .imports
-            .iter()
-            .any(|import| import.crontab.count().problems > 0 || import.savings.values().any(Result::is_err));
+        let failed = self.imports.iter().any(|import| {
+            let is_saved = |saving: &Saving| matches!(saving, Saving::Saved(_));
+            import.crontab.count().problems > 0 || !import.savings.values().all(is_saved)
+        });
         Ok(if failed { Exit::Failed } else { Exit::Done })
     }
 
@@ -72,12 +72,19 @@ impl Import {
         for row in &self.crontab.lines {
             self.write_line(text, row, dry_run);
         }
-        let failed = self.savings.values().filter(|saving| saving.is_err()).count();
         if !dry_run {
-            let saved = self.savings.len() - failed;
-            line(text, format_args!("  {saved} saved, {failed} not saved"));
+            line(text, format_args!("  {}", self.saved()));
         }
         text.push('\n');
+    }
+
+    /// How many jobs were saved, and how many were not, those that were not sent included.
+    fn saved(&self) -> String {
+        let saved = self.savings.values().filter(|saving| matches!(saving, Saving::Saved(_))).count();
+        let unknown = self.savings.values().filter(|saving| matches!(saving, Saving::Unknown)).count();
+        let not = self.crontab.count().jobs - saved - unknown;
+        let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
+        format!("{saved} saved, {not} not saved{unknown}")
     }
 
     /// A line that says something: comments and blank lines are in the count.
@@ -97,8 +104,9 @@ impl Import {
             }
             Outcome::Job { job } => {
                 let result = match self.savings.get(&number) {
-                    Some(Ok(result)) => (*result).to_owned(),
-                    Some(Err(error)) => format!("NOT SAVED: {}", error.replace('\n', "; ")),
+                    Some(Saving::Saved(result)) => (*result).to_owned(),
+                    Some(Saving::NotSaved(error)) => format!("NOT SAVED: {}", error.replace('\n', "; ")),
+                    Some(Saving::Unknown) => format!("UNKNOWN: {UNKNOWN}"),
                     None if dry_run => "would be saved".to_owned(),
                     None => "NOT SAVED".to_owned(),
                 };
