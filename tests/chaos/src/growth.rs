@@ -26,7 +26,8 @@ pub struct Course {
     pub end: f64,
     /// In an hour, by the second half.
     pub slope: f64,
-    /// In the second half.
+    /// In the second half, as if all of it grew like the slower of its quarters: what grows does so in both, where a
+    /// step (an allocator keeps what a burst took) is in one.
     pub grown: f64,
 }
 
@@ -39,12 +40,15 @@ impl Series {
         let half = self.samples.get(count / 2..)?;
         let (first, last) = (half.first()?, half.last()?);
         let slope = steepness(half);
+        let (third, fourth) = half.split_at(half.len() / 2);
+        let slowest = steepness(third).min(steepness(fourth));
+        let grown = slowest * (last.0 - first.0);
         Some(Course {
             start: around(self.samples.get(..tenth)?),
             middle: around(self.samples.get(count / 2..(count / 2 + tenth).min(count))?),
             end: around(self.samples.get(count - tenth..)?),
             slope: slope * 3600.0,
-            grown: slope * (last.0 - first.0),
+            grown: grown.max(0.0),
         })
     }
 
@@ -91,7 +95,9 @@ mod tests {
         let settles = series(|at| 40.0 - 20.0 * (-at / 60.0).exp());
         let swings = series(|at| 30.0 + at % 60.0);
         let outlier = series(|at| if at > 900.0 && at < 940.0 { 300.0 } else { 30.0 });
-        for well in [&flat, &settles, &swings, &outlier] {
+        // As an allocator that keeps what a burst took.
+        let step = |from: f64| series(move |at| if at > from { 60.0 } else { 42.0 });
+        for well in [&flat, &settles, &swings, &outlier, &step(620.0), &step(750.0), &step(900.0)] {
             assert!(!well.grows(), "{:?}", well.course());
         }
         // 500 s of 72 MiB an hour are 10 MiB.
