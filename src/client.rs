@@ -106,7 +106,11 @@ impl ClientError {
 
     /// True: nobody said whether what was asked for is done.
     pub(crate) fn is_in_doubt(&self) -> bool {
-        matches!(self, Self::NoAnswer { .. } | Self::Foreign { .. })
+        match self {
+            Self::NoAnswer { .. } | Self::Foreign { .. } => true,
+            Self::Refused(problem) => ["in-doubt", "too-slow"].contains(&problem.kind.as_str()),
+            Self::Unreachable { .. } | Self::Stale { .. } => false,
+        }
     }
 }
 

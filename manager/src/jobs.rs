@@ -32,8 +32,9 @@ use uncertain::{Next, Tried, Uncertain};
 /// Another writer was first: read and decide again, so many times.
 const TRIES: usize = 8;
 
-/// Between two looks for a write that may be on its way.
+/// Before the first further look for a write that may be on its way; each further one waits twice as long.
 const LATE: Duration = Duration::from_millis(100);
+const LATEST: Duration = Duration::from_millis(800);
 
 /// What a save expects to find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,7 +174,11 @@ fn check_revision(name: &JobName, expect: &Expect, now: Revision) -> Result<(), 
 }
 
 /// A trigger whose last instant has passed is no mistake of who edits something else.
-fn check(job: &Job, now: chrono::DateTime<chrono::Utc>, same_trigger: bool) -> Result<(), JobError> {
+pub(crate) fn check(
+    job: &Job,
+    now: chrono::DateTime<chrono::Utc>,
+    same_trigger: bool,
+) -> Result<(), JobError> {
     let Err(mut error) = job.check(now) else { return Ok(()) };
     if same_trigger && job.schedule().is_ok() {
         error.errors.retain(|error| !error.field.starts_with("trigger"));
@@ -239,6 +244,7 @@ async fn try_to_change(
     uncertain: &mut Uncertain,
 ) -> Result<Saved, ApiError> {
     let mut known = presumed(app, name, decide);
+    let mut late = LATE;
     for _ in 0..TRIES {
         let current = match known.take() {
             Some(current) => current,
@@ -248,7 +254,11 @@ async fn try_to_change(
         match uncertain.judge(&current)? {
             Next::Try => {}
             Next::LookAgain => {
-                sleep(LATE).await;
+                if late > LATEST {
+                    return Err(ApiError::Contended);
+                }
+                sleep(late).await;
+                late *= 2;
                 continue;
             }
             Next::Done(tried, revision) => return Ok(tried.shown(app, revision, deadline).await),

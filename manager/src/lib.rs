@@ -17,6 +17,7 @@ pub use routes::ui::Asset;
 use state::App;
 
 mod cache;
+mod clocks;
 mod config;
 mod history;
 mod input;

@@ -50,7 +50,7 @@ pub(crate) enum ApiError {
     )]
     Changed { name: JobName, given: String, now: Revision },
     #[error(
-        "this manager's clock is {} s ahead of the workers': the change would pass over ticks that are yet to come; set it right, or ask another manager (after a sleep of the machine, ask again in some seconds)",
+        "this manager's clock is {} s ahead of the workers', and one of both is wrong: by it the change would pass over ticks that are yet to come; set the clocks right, or ask another manager",
         .by.num_seconds()
     )]
     ClockAhead { by: TimeDelta },
@@ -127,6 +127,11 @@ impl ApiError {
         })
     }
 
+    /// True: nobody knows whether what was asked for is done.
+    pub(crate) const fn is_in_doubt(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Ambiguous(_)))
+    }
+
     /// A request that could not be understood because of one field.
     pub(crate) fn bad_field(error: FieldError) -> Self {
         Self::bad_fields(vec![error])
@@ -170,6 +175,9 @@ impl ApiError {
                 (S::INTERNAL_SERVER_ERROR, "store-refused", "The store refused the request")
             }
             Self::Store(StoreError::Full(_)) => (S::INSUFFICIENT_STORAGE, "store-full", "The store is full"),
+            Self::Store(StoreError::Ambiguous(_)) => {
+                (S::SERVICE_UNAVAILABLE, "in-doubt", "It may have been done")
+            }
             Self::Store(_) | Self::NotLoaded(_) => {
                 (S::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be reached")
             }

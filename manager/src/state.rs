@@ -2,10 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use common::{
     chance::Chance,
-    clock::{Clock, ahead_of},
+    clock::Clock,
     live::LiveOutputs,
     runlog::{RunLog, RunLogError},
     store::{Store, StoreError},
@@ -13,16 +13,15 @@ use common::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Asset, ManagerConfig, ManagerPorts, cache::Cache, problem::ApiError, writes::Writes};
+use crate::{
+    Asset, ManagerConfig, ManagerPorts, cache::Cache, clocks::Clocks, problem::ApiError, writes::Writes,
+};
 
 /// Every request is answered within five seconds, whatever the servers behind do; this leaves time to say so.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_millis(4500);
 
 /// What a question to the run log may take: it notices by itself, within a second, that its server is away.
 const RUN_LOG_WITHIN: Duration = Duration::from_secs(4);
-
-/// More than the clock in a live worker's registration is old.
-const CLOCK_AHEAD: TimeDelta = TimeDelta::minutes(2);
 
 /// The handles that routes work with.
 pub(crate) struct App {
@@ -35,6 +34,8 @@ pub(crate) struct App {
     pub(crate) assets: fn(&str) -> Option<Asset>,
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub(crate) cache: Cache,
+    /// The workers', beside ours.
+    pub(crate) clocks: Clocks,
     /// Sends what saves jobs.
     pub(crate) writes: Writes,
     /// Cancelled when the manager ends: answers that wait for something stop waiting.
@@ -54,6 +55,7 @@ impl App {
             assets: ports.assets,
             metrics: ports.metrics,
             cache: Cache::default(),
+            clocks: Clocks::default(),
             ending: CancellationToken::new(),
         }
     }
@@ -62,16 +64,9 @@ impl App {
         self.clock.now()
     }
 
-    /// An error if a change by this manager's clock would bury ticks that are yet to come: a fence only grows, and a clock
-    /// in the future would silence jobs. As far as the workers' registrations tell.
+    /// An error if a change by this manager's clock would bury ticks that are yet to come.
     pub(crate) fn check_clock(&self) -> Result<(), ApiError> {
-        // What is known of the workers is old.
-        if self.cache.stale().is_some() {
-            return Ok(());
-        }
-        let now = self.now();
-        let by = ahead_of(self.cache.workers().iter().map(|worker| worker.clock - now));
-        if by > CLOCK_AHEAD { Err(ApiError::ClockAhead { by }) } else { Ok(()) }
+        self.clocks.too_far_ahead().map_or(Ok(()), |by| Err(ApiError::ClockAhead { by }))
     }
 
     /// The instant by which a request that comes now is to be answered.

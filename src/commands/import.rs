@@ -198,6 +198,7 @@ async fn save(imports: &mut [Import], client: &Client, replace: bool) -> anyhow:
                             saving
                         })
                     }
+                    Err(error) if error.is_in_doubt() => Saving::Unknown,
                     Err(error) => Saving::NotSaved(error.to_string()),
                 };
                 savings.insert(line, saving);

@@ -79,7 +79,7 @@ async fn run_now(client: &Client, name: &str, follow: bool, output: &mut Output)
         }
         return Ok(Exit::Done);
     }
-    let view = super::run::follow(client, &requested.run, output).await?;
+    let view = super::run::follow(client, &requested.run, super::run::RECORDED_WITHIN, output).await?;
     output.flush()?;
     let reason = if view.reason.is_empty() { &view.err } else { &view.reason };
     eprintln!("run {} {} {}", view.run, view.state, visible(reason));
@@ -178,6 +178,10 @@ impl Reports<'_> {
     fn add(&mut self, name: &str, saved: Result<Saved, ClientError>) -> anyhow::Result<()> {
         let report = match saved {
             Ok(saved) => json!({"job": name, "result": word(saved)}),
+            Err(error) if error.is_in_doubt() => {
+                self.exit = self.exit.and(Exit::Failed);
+                json!({"job": name, "result": "unknown", "error": error.to_string()})
+            }
             Err(error) => {
                 self.exit = self.exit.and(if error.is_bad_input() { Exit::BadInput } else { Exit::Failed });
                 let problem = if error.is_changed() { changed(name) } else { error.to_string() };

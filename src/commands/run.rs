@@ -22,7 +22,7 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(10);
 
 /// How long a run's record may be on its way from its worker's disk to the run log.
-const RECORDED_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const RECORDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long an attempt's record may be seen before the next attempt is: the two are written to different stores. Longer
 /// than a lease lasts, since a worker that comes back records its lost runs before others give them to somebody else.
@@ -44,7 +44,7 @@ pub(super) async fn run(command: RunCommand, client: Client, mut output: Output)
             }
         }
         RunCommand::Logs { run, follow: true } => {
-            follow(&client, &run, &mut output).await?;
+            follow(&client, &run, Duration::ZERO, &mut output).await?;
         }
         RunCommand::Logs { run, follow: false } => {
             let attempt = client.run(&run).await.map_err(super::failed)?.newest.attempt;
@@ -126,8 +126,15 @@ fn took(run: &RunView) -> String {
 }
 
 /// Prints a run's output as it comes, one attempt after the other, and tells its end.
-pub(super) async fn follow(client: &Client, run: &str, output: &mut Output) -> anyhow::Result<RunView> {
-    let mut attempt = client.run(run).await.map_err(super::failed)?.newest.attempt;
+/// It is looked for as long as `patience`: one that was just asked for may have ended before its record is there.
+pub(super) async fn follow(
+    client: &Client,
+    run: &str,
+    patience: Duration,
+    output: &mut Output,
+) -> anyhow::Result<RunView> {
+    let first = until_recorded(patience, async || client.run(run).await).await;
+    let mut attempt = first.map_err(super::failed)?.newest.attempt;
     loop {
         print_output(client, run, attempt, Until::Complete, output).await?;
         let newest = next_or_end(client, run, attempt).await?;
@@ -178,6 +185,11 @@ async fn print_output(
         };
         // The worker executes the next one already, and the manager does not know that yet.
         if view.attempt != attempt {
+            if until == Until::Now {
+                output.flush()?;
+                eprintln!("(attempt {attempt} has ended, and its output is not in the run log yet)");
+                return Ok(());
+            }
             tokio::time::sleep(POLL).await;
             continue;
         }

@@ -12,6 +12,7 @@ export class ApiError extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `The manager answered with status ${status}.`);
     this.status = status;
+    this.type = problem.type || "";
     this.title = problem.title || "";
     this.errors = problem.errors || [];
   }

@@ -300,7 +300,7 @@ function parsed(form) {
 }
 
 // Nobody knows whether a save that got this answer happened.
-const isLost = (error) => error.away || error.status === 503;
+const isLost = (error) => error.away || ["in-doubt", "too-slow"].includes(error.type);
 
 // A save before it, whose answer was lost, may be what stands in this one's way.
 const mayBeOurs = (state, error) => Boolean(state.lost) && error.status === (state.name === null ? 409 : 412);

@@ -131,7 +131,13 @@ impl Guarded {
                     tracing::error!("the worker's trust in its lease ran out: the guard kills its runs");
                 }
                 if left.is_zero() {
-                    self.kill_untrusted();
+                    // What the worker has said since comes first: a sweep may take seconds.
+                    while let Ok(message) = messages.try_recv() {
+                        self.take(message);
+                    }
+                    if self.trust.is_some_and(|trust| since_boot() >= trust) {
+                        self.kill_untrusted();
+                    }
                 }
                 wait = wait.min(left.max(PAUSE));
             }

@@ -20,7 +20,7 @@ pub(crate) fn start(app: &Arc<App>, tasks: &TaskTracker, shutdown: &Cancellation
         let read = move |entry| read(place, &places, &entry);
         let changes = follow_as(app.store.clone(), prefix.clone(), shutdown.clone(), read);
         let app = app.clone();
-        tasks.spawn(async move { feed(&app.cache, place, &prefix, changes).await });
+        tasks.spawn(async move { feed(&app, place, &prefix, changes).await });
     }
 }
 
@@ -39,16 +39,26 @@ impl Place {
 /// A decoded change: what stands under a name now; `None`: nothing (that we understand).
 type NamedValue = (Box<str>, Option<Value>);
 
-async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow<NamedValue>) {
+async fn feed(app: &App, place: Place, prefix: &Prefix, mut changes: Follow<NamedValue>) {
+    let cache = &app.cache;
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Reset(values, revision) => cache.reset(place, values, revision),
+            Change::Reset(values, revision) => {
+                if place == Place::Workers {
+                    app.clocks.forget_all();
+                }
+                cache.reset(place, values, revision);
+            }
             Change::Events(Events { revision, events }) => {
                 let values = events.into_iter().filter_map(|event| match event {
                     Event::Put(value) => Some(value),
                     Event::Deleted(key, _) => Some((prefix.name(&key)?.into(), None)),
                 });
-                cache.change(place, values.collect(), revision);
+                let values: Vec<NamedValue> = values.collect();
+                if place == Place::Workers {
+                    read_clocks(app, &values);
+                }
+                cache.change(place, values, revision);
             }
             Change::Stale(reason) => cache.mark_stale(place, &reason),
             Change::WentBack { seen, now } => {
@@ -56,6 +66,17 @@ async fn feed(cache: &Cache, place: Place, prefix: &Prefix, mut changes: Follow<
                 tracing::warn!(?place, "{reason}");
                 cache.mark_stale(place, &reason);
             }
+        }
+    }
+}
+
+fn read_clocks(app: &App, registrations: &[NamedValue]) {
+    for (worker, registration) in registrations {
+        match registration {
+            Some(Value::Worker(registration)) => {
+                app.clocks.read(worker, registration.clock - app.now());
+            }
+            _ => app.clocks.forget(worker),
         }
     }
 }

@@ -152,6 +152,8 @@ pub(crate) struct SaveReport {
     created: usize,
     replaced: usize,
     refused: usize,
+    /// Their answers were lost: they may be saved.
+    unknown: usize,
 }
 
 /// What became of one job.
@@ -177,12 +179,18 @@ pub(crate) async fn save_all(
         };
     params.done()?;
     let saved = jobs::bulk::save_all(&app, jobs::bulk::jobs(body)?, &expect).await;
-    let mut report =
-        SaveReport { results: Vec::with_capacity(saved.len()), created: 0, replaced: 0, refused: 0 };
+    let mut report = SaveReport {
+        results: Vec::with_capacity(saved.len()),
+        created: 0,
+        replaced: 0,
+        refused: 0,
+        unknown: 0,
+    };
     for (job, saved) in saved {
         let (result, count) = match &saved {
             Ok(saved) if saved.created => ("created", &mut report.created),
             Ok(_) => ("replaced", &mut report.replaced),
+            Err(error) if error.is_in_doubt() => ("unknown", &mut report.unknown),
             Err(_) => ("refused", &mut report.refused),
         };
         *count += 1;

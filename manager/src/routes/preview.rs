@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     input::{Body, NoParams},
-    jobs::check_size,
+    jobs::{check, check_size},
     problem::ApiError,
     state::App,
     view::{describe, instant, next_after},
@@ -105,15 +105,10 @@ async fn stored(app: &App, name: &str) -> Result<Option<Job>, ApiError> {
     Ok(known.and_then(|known| known.job.stored.as_ref().ok().map(|stored| stored.job.clone())))
 }
 
-/// Makes of the job what a save over `old` makes of it, or says why that would be refused. A trigger that stays is no
-/// mistake, also where its last instant has passed.
+/// Makes of the job what a save over `old` makes of it, or says why that would be refused.
 fn settle(job: &mut Job, old: Option<&Job>, zone: Tz, now: DateTime<Utc>) -> Result<(), JobError> {
     job.settle(zone, now, old);
-    let Err(mut error) = job.check(now) else { return Ok(()) };
-    if old.is_some_and(|old| old.trigger == job.trigger) && job.schedule().is_ok() {
-        error.errors.retain(|error| !error.field.starts_with("trigger"));
-    }
-    if error.errors.is_empty() { Ok(()) } else { Err(error) }
+    check(job, now, old.is_some_and(|old| old.trigger == job.trigger))
 }
 
 fn zone(given: Option<&str>) -> Result<Option<Tz>, ApiError> {

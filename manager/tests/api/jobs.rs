@@ -8,6 +8,7 @@ use common::{
     queue::Passed,
     run::RunState,
     store::list_all,
+    worker::Registration,
 };
 use serde_json::json;
 
@@ -417,10 +418,13 @@ async fn a_manager_whose_clock_is_ahead_of_the_workers_moves_no_fence() {
     bench.register("w1", "127.0.0.1:1").await;
     bench.until("/api/v1/workers", |answer| answer.json()["items"][0]["id"] == "w1").await;
     let before = bench.entry(&bench.keys.locks.key("a")).await;
-    // Less than a reading may be old.
-    bench.clock.advance(Duration::from_secs(100));
+    let w1 = bench.entry(&bench.keys.workers.key("w1")).await.unwrap();
+    let w1 = Registration::decode(&w1.value).unwrap();
+    bench.clock.advance(Duration::from_secs(3700));
+    // What it said an hour ago says nothing of our clock.
     assert_eq!(bench.send_json("POST", "/api/v1/jobs", &minutely("c")).await.status, 201);
-    bench.clock.advance(Duration::from_secs(3600));
+    bench.put(bench.keys.workers.key("w1"), Registration { running: 3, ..w1 }.encode()).await;
+    bench.until("/api/v1/workers", |answer| answer.json()["items"][0]["running"] == 3).await;
     let pause = bench.post("/api/v1/jobs/a/pause").await;
     assert_eq!((pause.status, &pause.json()["type"]), (503, &json!("clock-ahead")));
     assert!(pause.text.contains("3700 s ahead"), "{pause:?}");

@@ -86,7 +86,7 @@ async fn empty() -> Bench {
 
 #[track_caller]
 fn says_uncertain(answer: &Answer) {
-    assert_eq!((answer.status, &answer.json()["type"]), (503, &json!("store-unavailable")), "{answer:?}");
+    assert_eq!((answer.status, &answer.json()["type"]), (503, &json!("in-doubt")), "{answer:?}");
     assert!(answer.text.contains("the write may have happened"), "{answer:?}");
 }
 

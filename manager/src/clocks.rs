@@ -1,0 +1,43 @@
+//! The workers' clocks beside this manager's: a fence only grows, so a change by a clock in the future would bury ticks that
+//! are yet to come, and silence jobs.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use chrono::TimeDelta;
+use common::clock::ahead_of;
+
+/// More than a registration takes to get here, also on a busy machine.
+const AHEAD: TimeDelta = TimeDelta::seconds(30);
+
+/// By how much each worker's clock is ahead of ours.
+#[derive(Default)]
+pub(crate) struct Clocks(Mutex<HashMap<Box<str>, TimeDelta>>);
+
+impl Clocks {
+    /// A worker's clock, from a registration that has just come in: one that was listed may be of any age.
+    pub(crate) fn read(&self, worker: &str, ahead: TimeDelta) {
+        self.all().insert(worker.into(), ahead);
+    }
+
+    /// A worker is gone.
+    pub(crate) fn forget(&self, worker: &str) {
+        self.all().remove(worker);
+    }
+
+    /// Who is there is listed anew.
+    pub(crate) fn forget_all(&self) {
+        self.all().clear();
+    }
+
+    /// By how much ours is ahead of theirs, if that is too much to change schedules by it.
+    pub(crate) fn too_far_ahead(&self) -> Option<TimeDelta> {
+        Some(ahead_of(self.all().values().copied())).filter(|by| *by > AHEAD)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Box<str>, TimeDelta>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
