@@ -222,7 +222,7 @@ impl Reports<'_> {
 
 fn changed(name: &str) -> String {
     format!(
-        "it was changed or deleted since this file was made, and is left alone: `quorate job show {name:?} | diff FILE -` \
+        "it was changed or deleted since this file was made (a save of it counts, too), and is left alone: `quorate job show {name:?} | diff FILE -` \
          tells what is different, `quorate job save --force FILE` saves it all the same"
     )
 }
