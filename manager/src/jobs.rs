@@ -34,6 +34,7 @@ const TRIES: usize = 8;
 
 /// Before the first further look for a write that may be on its way; each further one waits twice as long.
 const LATE: Duration = Duration::from_millis(100);
+/// None waits longer.
 const LATEST: Duration = Duration::from_millis(800);
 
 /// What a save expects to find.

@@ -90,6 +90,15 @@ async fn save(client: &Client, files: &[PathBuf], force: bool, output: &mut Outp
     let (mut names, mut jobs) = (Vec::new(), Vec::new());
     for file in files {
         for (name, job) in job_file::jobs(file, &job_file::read(file)?)? {
+            let revision = &job["status"]["revision"];
+            if !(force || revision.is_null() || revision.is_i64()) {
+                // Without it the job would be saved over whatever is there.
+                return Err(BadInput(format!(
+                    "{}: job {name:?}: status.revision: {revision} is no revision; right is, for example, 17, or no status at all",
+                    file.display()
+                ))
+                .into());
+            }
             names.push(name);
             jobs.push(job);
         }

@@ -387,6 +387,12 @@ async fn a_shown_job_is_saved_over_the_one_that_was_shown_and_over_no_other() ->
         assert!(said.err.contains(part), "{part}: {}", said.err);
     }
     assert!(ask(&dev, &["job", "show", "sleeps"])?.out.contains("sleep 500"));
+    let job = r#"{"name": "sleeps", "trigger": {"manual": true}, "driver": {"shell": {"command": "true"}},
+        "status": {"revision": "17"}}"#;
+    let said = ask(&dev, &["job", "save", &write(&dir, "odd.json", job)?])?;
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
+    assert!(said.err.contains(r#"status.revision: "17" is no revision"#), "{}", said.err);
+    assert!(ask(&dev, &["job", "show", "sleeps"])?.out.contains("sleep 500"));
     let said = ask(&dev, &["job", "save", "--force", &late])?;
     assert_eq!((said.code, said.out.as_str()), (Some(0), "sleeps: replaced\n"), "{}", said.err);
     assert!(ask(&dev, &["job", "show", "sleeps"])?.out.contains("sleep 400"));
