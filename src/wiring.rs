@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{File, Permissions},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -30,6 +31,7 @@ use common::{
 };
 use manager::{Manager, ManagerConfig, ManagerPorts};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use nix::sys::stat::{Mode, umask};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker::{Worker, WorkerConfig, WorkerPorts, runner::Runner};
@@ -106,10 +108,16 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes and locks a directory; a second process is told what to do.
+    /// Makes and locks a directory; a second process is told what to do. From here on the process has the umask that
+    /// jobs have by default: another one of theirs costs each start more. So the one that it came with is applied to
+    /// the directory as a whole.
     pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(path).with_context(|| {
             format!("make the data directory {}; give another --data-dir", path.display())
+        })?;
+        let before = umask(Mode::from_bits_truncate(0o022)).bits();
+        close_to_others(path, before).with_context(|| {
+            format!("close the data directory {} as the umask {before:03o} wants it", path.display())
         })?;
         let lock = File::create(path.join("lock")).with_context(|| {
             format!("write to the data directory {}; give another --data-dir", path.display())
@@ -127,6 +135,17 @@ impl DataDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Takes from a directory what the umask would have taken from the files in it.
+fn close_to_others(dir: &Path, umask: u32) -> std::io::Result<()> {
+    let mode = std::fs::metadata(dir)?.permissions().mode() & 0o7777;
+    // What 022 takes, the files in it lack by themselves.
+    let open = mode & umask & 0o077 & !0o022;
+    if open == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(dir, Permissions::from_mode(mode & !(umask & 0o077)))
 }
 
 /// etcd and MongoDB. Neither has to be there: servers that cannot be reached are waited for.
@@ -384,5 +403,23 @@ impl LiveOutputs for OverHttp {
         }
         let answer = answer.error_for_status().map_err(|error| unreachable(&error))?;
         answer.json().await.map_err(|error| unreachable(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_closed_as_its_files_would_have_been() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mode, umask, after) in
+            [(0o755, 0o077, 0o700), (0o755, 0o027, 0o750), (0o755, 0o022, 0o755), (0o2770, 0, 0o2770)]
+        {
+            std::fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            close_to_others(dir.path(), umask).unwrap();
+            let found = std::fs::metadata(dir.path()).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(found, after, "{mode:o} with {umask:o}");
+        }
     }
 }

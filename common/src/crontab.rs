@@ -27,6 +27,10 @@ use self::{entry::Entry, name::Names};
 /// Texts in descriptions are cut here: the line itself stays in the crontab.
 const DESCRIBED_CHARS: usize = 1000;
 
+/// What cron sets where the table does not.
+const CRON_SHELL: &str = "/bin/sh";
+const CRON_PATH: &str = "/usr/bin:/bin";
+
 /// The columns of a crontab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -194,6 +198,7 @@ struct Reader<'a> {
     options: &'a Options,
     env: BTreeMap<String, String>,
     shell: Option<String>,
+    /// Where commands start, as the table has it; none: at home.
     home: Option<String>,
     /// The zone, or the line that names one that does not exist.
     zone: Result<Tz, usize>,
@@ -297,9 +302,10 @@ impl<'a> Reader<'a> {
             command: entry.command,
             shell: self.shell.clone(),
             environment: Environment {
-                env: self.env.clone(),
-                dir: self.home.clone(),
+                env: self.variables(),
+                dir: Some(self.home.clone().unwrap_or_else(|| "~".to_owned())),
                 user: entry.user.or_else(|| self.options.user.clone()),
+                umask: None,
                 stdin: entry.stdin,
             },
         };
@@ -312,6 +318,16 @@ impl<'a> Reader<'a> {
         job.placement.require = self.options.require.clone();
         job.check(self.options.now).map_err(|error| error.to_string())?;
         Ok(Outcome::Job { job: Box::new(job) })
+    }
+
+    /// The table's, and what cron gives beside: HOME and LOGNAME are the account's here as well.
+    fn variables(&self) -> BTreeMap<String, String> {
+        let mut env = self.env.clone();
+        let shell = self.shell.as_deref().unwrap_or(CRON_SHELL);
+        for (name, value) in [("SHELL", shell), ("PATH", CRON_PATH)] {
+            env.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+        env
     }
 
     fn description(&self, number: usize, text: &str) -> String {

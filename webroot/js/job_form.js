@@ -71,7 +71,7 @@ class Form {
     if (result.trigger?.[when] === undefined) result.trigger = when === "manual" ? { manual: true } : {};
     if (result.driver?.[what] === undefined) {
       const [before] = Object.values(result.driver || {});
-      const kept = ["env", "dir", "user", "stdin"].filter((name) => before?.[name] !== undefined);
+      const kept = ["env", "dir", "user", "umask", "stdin"].filter((name) => before?.[name] !== undefined);
       result.driver = { [what]: Object.fromEntries(kept.map((name) => [name, before[name]])) };
     }
     for (const [path, field] of this.fields) {

@@ -2,8 +2,8 @@
 //! [`Exit`]; whether that was a success, a timeout or a kill is for others to judge.
 //!
 //! What a process finds around it: the worker's environment without its own settings, the job's variables,
-//! `QUORATE_JOB`, `_RUN`, `_TICK`, `_ATTEMPT`, `_FENCE`, `_WORKER` and `_SESSION`; the job's directory, user and
-//! standard input. It leads a process group of its own.
+//! `QUORATE_JOB`, `_RUN`, `_TICK`, `_ATTEMPT`, `_FENCE`, `_WORKER` and `_SESSION`; the HOME, USER, LOGNAME
+//! and SHELL of the account that it runs as; the job's directory, user, umask and standard input. It leads a process group of its own.
 //!
 //! **What a kill reaches.** The whole group, every process that carries the run's id in its environment wherever
 //! it went, and the descendants of them all; TERM first, KILL after the grace, and the run has ended only when
@@ -90,7 +90,7 @@ pub trait Running: Send {
 pub struct DriverConfig {
     /// The shell of jobs that name none.
     pub shell: PathBuf,
-    /// Our own binary, which switches the user when called with [`shim::SUBCOMMAND`].
+    /// Our own binary, which switches the user and the umask when called with [`shim::SUBCOMMAND`].
     pub self_exe: PathBuf,
     /// Told of each process group.
     pub guard: GuardHandle,

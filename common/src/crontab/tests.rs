@@ -70,9 +70,20 @@ fn a_system_table_is_read_with_its_users_and_settings() {
 fn a_setting_holds_for_the_lines_below_it_only() {
     let crontab = user("* * * * * a\nLEVEL = \"9 x\"\n'HOME'='/srv'\n* * * * * b\nLEVEL=1\n* * * * * c\n");
     let environments: Vec<_> = crontab.jobs().map(|(_, job)| shell(job).environment.clone()).collect();
-    assert!(environments[0].env.is_empty());
+    assert!(!environments[0].env.contains_key("LEVEL"));
     assert_eq!((&*environments[1].env["LEVEL"], &*environments[2].env["LEVEL"]), ("9 x", "1"));
-    assert_eq!((environments[0].dir.as_deref(), environments[1].dir.as_deref()), (None, Some("/srv")));
+    assert_eq!((environments[0].dir.as_deref(), environments[1].dir.as_deref()), (Some("~"), Some("/srv")));
+}
+
+#[test]
+fn a_job_finds_what_cron_gives_where_the_table_says_nothing() {
+    let crontab = user("* * * * * a\nSHELL=/bin/bash\nPATH=/opt/bin\n* * * * * b\n");
+    let environments: Vec<_> = crontab.jobs().map(|(_, job)| shell(job).environment.clone()).collect();
+    let seen = |n: usize| (&*environments[n].env["SHELL"], &*environments[n].env["PATH"]);
+    assert_eq!((seen(0), seen(1)), (("/bin/sh", "/usr/bin:/bin"), ("/bin/bash", "/opt/bin")));
+    for environment in &environments {
+        assert_eq!((environment.dir.as_deref(), environment.umask()), (Some("~"), 0o022));
+    }
 }
 
 #[test]

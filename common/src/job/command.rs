@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::FieldError;
 
+/// The umask of a job that sets none.
+const UMASK: u32 = 0o022;
+
 /// What to run, and by which driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object with a driver")]
@@ -47,12 +50,16 @@ pub struct Environment {
     /// Variables beside the worker's own and the `QUORATE_…` ones.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Working directory, an absolute path; none: the worker's.
+    /// Working directory: an absolute path, or `~` and paths below it for the home of the account that it runs as;
+    /// none: the worker's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
     /// The user to run as, by name; none: the worker's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// Permissions that the files it makes do not get, in octal digits; none: 022, as under cron.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub umask: Option<String>,
     /// Text for its standard input; none: nothing to read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
@@ -124,6 +131,11 @@ impl Command {
 }
 
 impl Environment {
+    /// Permissions that the files it makes do not get.
+    pub fn umask(&self) -> u32 {
+        self.umask.as_deref().and_then(read_umask).unwrap_or(UMASK)
+    }
+
     fn check(&self, path: &str, errors: &mut Vec<FieldError>) {
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) {
@@ -136,18 +148,35 @@ impl Environment {
             }
             check_nul(&format!("{path}.env.{name}"), value, errors);
         }
-        if let Some(dir) = self.dir.as_ref().filter(|dir| !dir.starts_with('/') || dir.contains('\0')) {
+        if let Some(dir) = self.dir.as_ref().filter(|dir| !is_dir(dir)) {
             errors.push(FieldError::new(
                 format!("{path}.dir"),
                 dir,
-                "is no absolute path",
-                "\"/srv/backup\"",
+                "is neither an absolute path nor one below the home, ~",
+                "\"/srv/backup\" or \"~/backup\"",
             ));
         }
         if let Some(user) = self.user.as_ref().filter(|user| user.is_empty() || user.contains(['\0', '/'])) {
             errors.push(FieldError::new(format!("{path}.user"), user, "is no user's name", "\"backup\""));
         }
+        if let Some(umask) = self.umask.as_ref().filter(|umask| read_umask(umask).is_none()) {
+            errors.push(FieldError::new(
+                format!("{path}.umask"),
+                umask,
+                "is no umask: one to four octal digits, at most 0777",
+                "\"022\"",
+            ));
+        }
     }
+}
+
+fn is_dir(dir: &str) -> bool {
+    (dir.starts_with('/') || dir == "~" || dir.starts_with("~/")) && !dir.contains('\0')
+}
+
+fn read_umask(text: &str) -> Option<u32> {
+    let is_octal = (1..=4).contains(&text.len()) && text.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    u32::from_str_radix(text, 8).ok().filter(|umask| is_octal && *umask <= 0o777)
 }
 
 fn check_nul(field: &str, text: &str, errors: &mut Vec<FieldError>) {

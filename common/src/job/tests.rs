@@ -201,3 +201,24 @@ fn what_was_written_by_hand_is_read_or_refused_but_never_taken_for_another() {
         assert!(StoredJob::decode(name, bytes).is_err());
     }
 }
+
+#[test]
+fn a_umask_is_octal_text_and_a_bad_one_is_named() {
+    let with = |umask: &str| {
+        let text = format!(
+            r#"{{"name": "a", "trigger": {{"cron": ["* * * * *"]}},
+                "driver": {{"shell": {{"command": "date", "dir": "~/x", "umask": "{umask}"}}}}}}"#
+        );
+        let job = Job::from_json(text.as_bytes()).unwrap();
+        job.check(chrono::DateTime::UNIX_EPOCH).map(|_| job.driver.environment().umask())
+    };
+    assert_eq!(Command::Shell(Shell::default()).environment().umask(), 0o022);
+    for (text, umask) in [("022", 0o022), ("0077", 0o077), ("2", 2), ("777", 0o777)] {
+        assert_eq!(with(text), Ok(umask), "{text}");
+    }
+    for bad in ["", "8", "+22", "u=rwx", "1777", "00022", "-1"] {
+        let errors = with(bad).unwrap_err().errors;
+        assert_eq!(errors.len(), 1, "{bad}");
+        assert_eq!((&*errors[0].field, &*errors[0].got), ("driver.shell.umask", bad));
+    }
+}

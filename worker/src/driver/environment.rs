@@ -57,7 +57,7 @@ pub(super) fn search_path(inherited: &[Variable]) -> OsString {
     path.map_or_else(|| DEFAULT_PATH.into(), |(_, value)| value.clone())
 }
 
-/// What a login as `user` sets.
+/// What a login as `user` sets, and cron. The worker's own may be another's, or none, as under a service manager.
 pub(super) fn of_user(user: &User) -> [Variable; 4] {
     // No shell at all, but what refuses to be one, would break programs that ask for the user's shell.
     let refuses = user.shell.ends_with("nologin") || user.shell.ends_with("false");

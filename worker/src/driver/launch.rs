@@ -2,7 +2,7 @@
 //!
 //! A start is cheap only as a `posix_spawn`, which the standard library uses for an absolute path, without a hook
 //! before exec and without a user switch; else it forks, at the price of the worker's whole page table. So none of
-//! those appear here, and users are switched by the [`shim`]. A start blocks its thread until the program runs:
+//! those appear here, and users and umasks are switched by the [`shim`]. A start blocks its thread until the program runs:
 //! some start at the same time on threads of the runtime's blocking pool, the others wait.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use common::job::{Environment, OnLeaseLoss};
+use common::job::OnLeaseLoss;
 use nix::{
     errno::Errno,
     sys::memfd::{MFdFlags, memfd_create},
@@ -46,14 +46,16 @@ struct Shared {
     search_path: OsString,
     starts: Arc<Semaphore>,
     trees: Arc<Trees>,
+    /// The worker's own account; none: the machine's list of accounts lacks it, as a container's may.
+    own: Option<User>,
+    /// The worker's own umask, which a plain start hands on.
+    umask: u32,
 }
 
 /// Who the program runs as.
 enum Identity {
-    /// The worker's user, and nobody said so.
-    Worker,
-    /// The worker's user, by name.
-    Same(User),
+    /// The worker's own account.
+    Own,
     /// Another one, by the shim.
     Other(User),
 }
@@ -64,7 +66,9 @@ impl Launcher {
         let search_path = environment::search_path(&inherited);
         let starts = Arc::new(Semaphore::new(config.spawn_concurrency.max(1)));
         let trees = Arc::new(Trees::new(config.session.clone()));
-        Self(Arc::new(Shared { config, inherited, search_path, starts, trees }))
+        let own = User::from_uid(geteuid()).ok().flatten();
+        let umask = own_umask();
+        Self(Arc::new(Shared { config, inherited, search_path, starts, trees, own, umask }))
     }
 
     /// The shell of jobs that name none.
@@ -97,13 +101,25 @@ impl Launcher {
 }
 
 impl Shared {
-    fn start(&self, program: Program, spec: &RunSpec, output: Arc<Output>) -> Result<Process, StartError> {
+    fn start(
+        &self,
+        mut program: Program,
+        spec: &RunSpec,
+        output: Arc<Output>,
+    ) -> Result<Process, StartError> {
         output.begin();
         let environment = spec.job.driver.environment();
-        let dir = environment.dir.as_deref().map(Path::new);
-        let identity = identity(environment.user.as_deref())?;
-        let mut command = self.command(&program, environment, &identity, dir)?;
-        self.set_variables(&mut command, spec, &identity);
+        let identity = self.identity(environment.user.as_deref())?;
+        let dir = environment.dir.as_deref().map(|dir| self.dir(dir, &identity)).transpose()?;
+        let dir = dir.as_deref();
+        // One that the exec driver found below a directory that begins with `~`.
+        if let (Ok(inside), Some(dir)) = (program.path.strip_prefix("~"), dir) {
+            let above = environment.dir.as_deref().and_then(|dir| dir.strip_prefix("~/")).unwrap_or_default();
+            program.path = dir.join(inside.strip_prefix(above).unwrap_or(inside));
+        }
+        let shim = matches!(identity, Identity::Other(_)) || environment.umask() != self.umask;
+        let mut command = self.command(&program, environment.umask(), shim.then_some(&identity), dir)?;
+        self.set_variables(&mut command, spec, &identity, shim);
 
         let failed = |error: io::Error| StartError::from_spawn(&error, &program.path, dir);
         let (capture, out, err) = Capture::open().map_err(failed)?;
@@ -123,15 +139,15 @@ impl Shared {
         Ok(process)
     }
 
-    /// The program or, for another user, the shim that becomes it.
+    /// The program or, for another user or umask, the shim that becomes it.
     fn command(
         &self,
         program: &Program,
-        environment: &Environment,
-        identity: &Identity,
+        umask: u32,
+        by_shim: Option<&Identity>,
         dir: Option<&Path>,
     ) -> Result<Command, StartError> {
-        let Identity::Other(user) = identity else {
+        let Some(identity) = by_shim else {
             let mut command = Command::new(&program.path);
             command.args(&program.args);
             dir.map(|dir| command.current_dir(dir));
@@ -145,17 +161,53 @@ impl Shared {
             return Err(StartError::from_spawn(&error, &program.path, dir));
         }
         let mut command = Command::new(&self.config.self_exe);
-        command.args(shim::arguments(&user.name, environment.dir.as_deref()));
+        let user = match identity {
+            Identity::Own => None,
+            Identity::Other(user) => Some(&*user.name),
+        };
+        command.args(shim::arguments(umask, user, dir));
         command.arg(&program.path).args(&program.args);
         Ok(command)
     }
 
-    fn set_variables(&self, command: &mut Command, spec: &RunSpec, identity: &Identity) {
+    fn identity(&self, user: Option<&str>) -> Result<Identity, StartError> {
+        match user {
+            Some(name) if self.own.as_ref().is_none_or(|own| own.name != name) => named(name),
+            _ => Ok(Identity::Own),
+        }
+    }
+
+    fn account<'a>(&'a self, identity: &'a Identity) -> Option<&'a User> {
+        match identity {
+            Identity::Own => self.own.as_ref(),
+            Identity::Other(user) => Some(user),
+        }
+    }
+
+    /// A working directory, with the account's home in place of `~`. An account without a home starts in the root,
+    /// so that a job that needs none runs.
+    fn dir(&self, dir: &str, identity: &Identity) -> Result<PathBuf, StartError> {
+        let Some(inside) = dir.strip_prefix('~') else { return Ok(dir.into()) };
+        let inherited = || self.inherited.iter().find(|(name, _)| name == "HOME");
+        let home = match self.account(identity) {
+            Some(user) => user.dir.clone(),
+            None => inherited().map(|(_, home)| PathBuf::from(home)).ok_or_else(|| {
+                StartError::refused(format!("working directory {dir}: this worker's account has no home"))
+            })?,
+        };
+        let inside = inside.trim_start_matches('/');
+        match inside {
+            "" if wrong_dir(&home).is_some() => Ok("/".into()),
+            "" => Ok(home),
+            inside => Ok(home.join(inside)),
+        }
+    }
+
+    fn set_variables(&self, command: &mut Command, spec: &RunSpec, identity: &Identity, by_shim: bool) {
         command.env_clear().envs(self.inherited.iter().map(|(name, value)| (name, value)));
-        if let Identity::Same(user) | Identity::Other(user) = identity {
+        if let Some(user) = self.account(identity) {
             command.envs(environment::of_user(user));
         }
-        let by_shim = matches!(identity, Identity::Other(_));
         for (name, value) in environment::of_job(spec.job.driver.environment()) {
             if by_shim {
                 command.env(format!("{}{name}", shim::VARIABLE_PREFIX), value);
@@ -167,13 +219,20 @@ impl Shared {
     }
 }
 
-fn identity(user: Option<&str>) -> Result<Identity, StartError> {
-    let Some(name) = user else { return Ok(Identity::Worker) };
+/// This process's umask, which only the system's table tells without changing it; 022 where it does not.
+fn own_umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    umask.and_then(|umask| u32::from_str_radix(umask.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// The user that a job names.
+fn named(name: &str) -> Result<Identity, StartError> {
     let user = User::from_name(name)
         .map_err(|error| StartError::retryable(format!("user {name:?} cannot be looked up: {error}")))?
         .ok_or_else(|| StartError::refused(format!("user {name:?} does not exist on this worker")))?;
     if user.uid == geteuid() {
-        Ok(Identity::Same(user))
+        Ok(Identity::Own)
     } else if geteuid().is_root() {
         Ok(Identity::Other(user))
     } else {

@@ -1,7 +1,7 @@
-//! `quorate shim`: a process between the worker and a command that has to run as another user. It becomes the
-//! user and then the command.
+//! `quorate shim`: a process between the worker and a command that has to run as another user, or with another umask
+//! than the worker's. It becomes the user and then the command.
 //!
-//! The worker cannot switch users itself: between fork and exec that needs a real fork, which costs 50 ms a
+//! The worker cannot do that itself: between fork and exec that needs a real fork, which costs 50 ms a
 //! gigabyte of the worker, where a plain start costs less than one. The shim runs as root, so the job's variables
 //! reach it under other names and mean nothing to it (`LD_PRELOAD` would be root's otherwise).
 
@@ -9,11 +9,14 @@ use std::{
     convert::Infallible,
     ffi::{OsStr, OsString},
     os::unix::{ffi::OsStrExt as _, process::CommandExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
-use nix::unistd::{User, initgroups, setgid, setuid};
+use nix::{
+    sys::stat::{Mode, umask},
+    unistd::{User, initgroups, setgid, setuid},
+};
 
 /// The name of the hidden subcommand under which the binary has to call [`run`].
 pub const SUBCOMMAND: &str = "shim";
@@ -21,9 +24,13 @@ pub const SUBCOMMAND: &str = "shim";
 /// In front of the names of the job's variables.
 pub(super) const VARIABLE_PREFIX: &str = "QUORATE_SHIM_";
 
-/// The subcommand's arguments: `--user NAME [--dir DIR] -- PROGRAM ARGS…`.
-pub(super) fn arguments(user: &str, dir: Option<&str>) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec![SUBCOMMAND.into(), "--user".into(), user.into()];
+/// The subcommand's arguments: `--umask OCTAL [--user NAME] [--dir DIR] -- PROGRAM ARGS…`.
+pub(super) fn arguments(umask: u32, user: Option<&str>, dir: Option<&Path>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> =
+        vec![SUBCOMMAND.into(), "--umask".into(), format!("{umask:03o}").into()];
+    if let Some(user) = user {
+        arguments.extend(["--user".into(), user.into()]);
+    }
     if let Some(dir) = dir {
         arguments.extend(["--dir".into(), dir.into()]);
     }
@@ -34,26 +41,36 @@ pub(super) fn arguments(user: &str, dir: Option<&str>) -> Vec<OsString> {
 /// Becomes the user and the program that `args` (those behind the subcommand) name. Returns only if that fails,
 /// with what to say on standard error; the exit code is then 126. Must be called before threads are started.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, String> {
-    let (user, dir, mut words) = read(args)?;
+    let (surroundings, mut words) = read(args)?;
     let program = words.next().ok_or_else(usage)?;
-    let found = User::from_name(&user)
-        .map_err(|error| format!("user {user} cannot be looked up: {error}"))?
-        .ok_or_else(|| format!("user {user} does not exist on this worker"))?;
-    let name = std::ffi::CString::new(user.as_str()).map_err(|_| usage())?;
-    let failed = |what: &str, error| format!("cannot become user {user}: {what}: {error}");
-    initgroups(&name, found.gid).map_err(|error| failed("initgroups", error))?;
-    setgid(found.gid).map_err(|error| failed("setgid", error))?;
-    setuid(found.uid).map_err(|error| failed("setuid", error))?;
-    if let Some(dir) = dir {
+    umask(surroundings.umask);
+    let who = match &surroundings.user {
+        Some(user) => {
+            switch_to(user)?;
+            format!("user {user}")
+        }
+        None => "the worker's user".to_owned(),
+    };
+    if let Some(dir) = surroundings.dir {
         // As the user, who may be allowed more (a network file system) or less than root.
-        std::env::set_current_dir(&dir).map_err(|error| {
-            format!("user {user} cannot enter working directory {}: {error}", dir.display())
-        })?;
+        std::env::set_current_dir(&dir)
+            .map_err(|error| format!("{who} cannot enter working directory {}: {error}", dir.display()))?;
     }
     let mut command = Command::new(&program);
     command.args(words).env_clear().envs(variables(std::env::vars_os()));
     let error = command.exec();
-    Err(format!("user {user} cannot start {}: {error}", super::error::shown(&program)))
+    Err(format!("{who} cannot start {}: {error}", super::error::shown(&program)))
+}
+
+fn switch_to(user: &str) -> Result<(), String> {
+    let found = User::from_name(user)
+        .map_err(|error| format!("user {user} cannot be looked up: {error}"))?
+        .ok_or_else(|| format!("user {user} does not exist on this worker"))?;
+    let name = std::ffi::CString::new(user).map_err(|_| usage())?;
+    let failed = |what: &str, error| format!("cannot become user {user}: {what}: {error}");
+    initgroups(&name, found.gid).map_err(|error| failed("initgroups", error))?;
+    setgid(found.gid).map_err(|error| failed("setgid", error))?;
+    setuid(found.uid).map_err(|error| failed("setuid", error))
 }
 
 /// The variables under their own names; the job's come last and so win.
@@ -67,24 +84,38 @@ fn variables(own: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, 
     variables
 }
 
-type Words<I> = (String, Option<PathBuf>, I);
+/// What the command is to find around it.
+#[derive(Debug)]
+struct Surroundings {
+    umask: Mode,
+    user: Option<String>,
+    dir: Option<PathBuf>,
+}
 
-fn read<I: IntoIterator<Item = OsString>>(args: I) -> Result<Words<I::IntoIter>, String> {
+fn read<I: IntoIterator<Item = OsString>>(args: I) -> Result<(Surroundings, I::IntoIter), String> {
     let mut args = args.into_iter();
-    let (mut user, mut dir) = (None, None);
+    let (mut umask, mut user, mut dir) = (None, None, None);
     loop {
         let word = args.next().ok_or_else(usage)?;
+        let mut text = || args.next().and_then(|word| word.into_string().ok()).ok_or_else(usage);
         match word.to_str() {
-            Some("--user") => user = args.next().and_then(|user| user.into_string().ok()),
+            Some("--umask") => {
+                let bits = u32::from_str_radix(&text()?, 8).map_err(|_| usage())?;
+                umask = Some(Mode::from_bits_truncate(bits & 0o777));
+            }
+            Some("--user") => user = Some(text()?),
             Some("--dir") => dir = Some(PathBuf::from(args.next().ok_or_else(usage)?)),
-            Some("--") => return Ok((user.ok_or_else(usage)?, dir, args)),
+            Some("--") => {
+                let umask = umask.ok_or_else(usage)?;
+                return Ok((Surroundings { umask, user, dir }, args));
+            }
             _ => return Err(usage()),
         }
     }
 }
 
 fn usage() -> String {
-    "usage: quorate shim --user NAME [--dir DIR] -- PROGRAM ARGUMENTS…".to_owned()
+    "usage: quorate shim --umask OCTAL [--user NAME] [--dir DIR] -- PROGRAM ARGUMENTS…".to_owned()
 }
 
 #[cfg(test)]
@@ -97,10 +128,11 @@ mod tests {
 
     #[test]
     fn arguments_are_read_as_they_are_written() {
-        let mut args = arguments("backup", Some("/srv"));
+        let mut args = arguments(0o027, Some("backup"), Some(Path::new("/srv")));
         args.extend(words("/bin/sh -c --user"));
-        let (user, dir, rest) = read(args.into_iter().skip(1)).unwrap();
-        assert_eq!((user.as_str(), dir), ("backup", Some("/srv".into())));
+        let (read, rest) = read(args.into_iter().skip(1)).unwrap();
+        assert_eq!((read.user.as_deref(), read.dir), (Some("backup"), Some("/srv".into())));
+        assert_eq!(read.umask.bits(), 0o027);
         assert_eq!(rest.collect::<Vec<_>>(), words("/bin/sh -c --user"));
     }
 
@@ -114,10 +146,20 @@ mod tests {
 
     #[test]
     fn a_call_that_says_too_little_gets_the_usage() {
-        for bad in ["", "--user", "--user x", "--dir /srv -- /bin/true", "--user x --", "/bin/true"] {
+        for bad in [
+            "",
+            "--user",
+            "--user x",
+            "--dir /srv -- /bin/true",
+            "--umask 22 --user x --",
+            "--umask 9 -- x",
+            "/bin/true",
+        ] {
             let said = run(words(bad)).unwrap_err();
             assert!(said.contains("usage: quorate shim"), "{bad}: {said}");
         }
-        assert!(run(words("--user no-such-user -- /bin/true")).unwrap_err().contains("no-such-user"));
+        assert!(
+            run(words("--umask 022 --user no-such-user -- /bin/true")).unwrap_err().contains("no-such-user")
+        );
     }
 }

@@ -194,6 +194,81 @@ async fn another_user_is_asked_for_in_vain_or_obeyed() {
     assert_eq!((exit, output.text.as_str()), (Exit::Code(0), "root\n/root\n"));
 }
 
+/// What a process can see of itself, a line each.
+const SEEN: &str = "pwd; umask; env | grep -E '^(HOME|USER|LOGNAME|SHELL|PATH)=' | sort; \
+    ls /proc/$$/fd | tr '\\n' ' '; echo; \
+    grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -s '\\t ' ' '; readlink /proc/$$/fd/0";
+
+/// The numbers of the handles that this process hands on: 0 to 2, and what whoever started it left open for all.
+fn handed_on() -> String {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    let is_handed_on = |path: &std::path::Path| {
+        let info = std::fs::read_to_string(path).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;
+        Some(u32::from_str_radix(flags.trim(), 8).ok()? & CLOSE_ON_EXEC == 0)
+    };
+    let entries = std::fs::read_dir("/proc/self/fdinfo").expect("/proc");
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let handed_on = paths.filter(|path| is_handed_on(path) == Some(true));
+    let mut numbers: Vec<_> =
+        handed_on.filter_map(|path| Some(format!("{} ", path.file_name()?.to_str()?))).collect();
+    numbers.sort();
+    numbers.concat()
+}
+
+#[tokio::test]
+async fn a_process_has_the_surroundings_of_its_account_whatever_the_worker_has() {
+    let own = nix::unistd::User::from_uid(geteuid()).unwrap().unwrap();
+    let handles = handed_on();
+    let home = own.dir.display();
+    // As under a service manager without an account, and as under sudo.
+    let lacking = vec![];
+    let others = [("HOME", "/home/else"), ("USER", "else"), ("LOGNAME", "else"), ("SHELL", "/bin/else")];
+    let others = others.map(|(name, value)| (name.into(), value.into())).to_vec();
+    for own_environment in [lacking, others] {
+        let bench = Bench::with(GuardHandle::absent(), guard::new_session_token(), |config| {
+            config.environment = own_environment.clone();
+        });
+        for (umask, shown) in [(None, "0022"), (Some("077"), "0077"), (Some("2"), "0002")] {
+            let (is_plain, umask) = (umask.is_none(), umask.map(str::to_owned));
+            let environment = Environment { dir: Some("~".into()), umask, ..Environment::default() };
+            let (exit, output) = bench.start(shell_in(SEEN, environment)).await.unwrap().end().await;
+            let expected = format!(
+                "{home}\n{shown}\nHOME={home}\nLOGNAME={user}\n\
+                 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nSHELL={shell}\nUSER={user}\n",
+                user = own.name,
+                shell = own.shell.display(),
+            );
+            assert!(output.text.contains(&expected), "{}\n{expected}", output.text);
+            let ignored = output.text.lines().find_map(|line| line.strip_prefix("SigIgn: ")).unwrap();
+            // 32 and 33 are the C library's own, which a `posix_spawn` of its leaves ignored.
+            assert_eq!(u64::from_str_radix(ignored, 16).unwrap() & !(3 << 31), 0, "{}", output.text);
+            // The tests' own shim has some more, of the tests' harness.
+            for line in ["SigBlk: 0000000000000000", "/dev/null", if is_plain { &handles } else { shown }] {
+                assert!(output.text.lines().any(|seen| seen == line), "{line:?}: {}", output.text);
+            }
+            assert_eq!(exit, Exit::Code(0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_home_that_is_not_there_keeps_no_job_from_running() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let nobody = |dir: &str| Environment {
+        user: Some("nobody".into()),
+        dir: Some(dir.into()),
+        ..Environment::default()
+    };
+    let bench = Bench::new();
+    let (exit, output) = bench.start(shell_in("pwd; umask", nobody("~"))).await.unwrap().end().await;
+    assert!(exit == Exit::Code(0) && output.text.ends_with("/\n0022\n"), "{exit:?} {}", output.text);
+    let said = bench.refusal(shell_in("true", nobody("~/below"))).await;
+    assert!(said.contains("/below does not exist"), "{said}");
+}
+
 #[tokio::test]
 async fn many_runs_start_at_the_same_time() {
     let bench = Bench::new();
