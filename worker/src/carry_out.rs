@@ -155,7 +155,7 @@ impl Desk {
         // nobody takes it over.
         if record.state == RunState::Lost && job.delivery == Delivery::AtLeastOnce {
             let only = reboot::bound(job, record.trigger, &record.worker, self.clock.now());
-            let wait = Duration::ZERO;
+            let wait = self.pause_after_loss(job, record.attempt);
             return vec![self.next_attempt(record.run, record.attempt, &job.name, record.tick, wait, only)];
         }
         let failed = matches!(record.state, RunState::Failed | RunState::TimedOut);
@@ -164,12 +164,22 @@ impl Desk {
         if !failed || !listed || record.attempt >= job.retry.attempts {
             return Vec::new();
         }
-        let doubled = job.retry.backoff.first.saturating_mul(1 << (record.attempt - 1).min(20));
-        let longest = doubled.min(job.retry.backoff.most);
-        // Between half of it and all: jobs that failed together do not all come back together.
-        let wait = longest.mul_f64(0.5 + self.chance.fraction() / 2.0);
+        let wait = self.pause(job, record.attempt);
         let only = reboot::bound(job, record.trigger, &record.worker, self.clock.now());
         vec![self.next_attempt(record.run, record.attempt, &job.name, record.tick, wait, only)]
+    }
+
+    /// Between this attempt and the next. Between half of the backoff and all: jobs that failed together do not all come
+    /// back together.
+    fn pause(&self, job: &Job, attempt: u32) -> Duration {
+        let doubled = job.retry.backoff.first.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        doubled.min(job.retry.backoff.most).mul_f64(0.5 + self.chance.fraction() / 2.0)
+    }
+
+    /// A lost run is repeated at once, unless its job says how long to wait between attempts: it may be what ended its
+    /// worker.
+    fn pause_after_loss(&self, job: &Job, attempt: u32) -> Duration {
+        if job.retry.attempts > 1 { self.pause(job, attempt) } else { Duration::ZERO }
     }
 
     fn next_attempt(
@@ -240,7 +250,8 @@ impl Desk {
             return None;
         }
         let only = reboot::bound(job, held.cause, &held.worker, self.clock.now());
-        Some(self.next_attempt(held.run, held.attempt, &held.job, held.tick, Duration::ZERO, only))
+        let wait = self.pause_after_loss(job, held.attempt);
+        Some(self.next_attempt(held.run, held.attempt, &held.job, held.tick, wait, only))
     }
 
     /// Keeps the record of a lost run.

@@ -81,21 +81,28 @@ impl Desk {
             if waits && !is_over && !first_in_line.insert(wanted.job.clone()) {
                 continue;
             }
-            let task = if is_over { format!("{name}, over") } else { name.clone() };
+            // Each writing of an entry is looked after by itself: a next attempt has the name of the one before.
+            let task = format!("{name}@{at}{}", if is_over { ", over" } else { "" });
             if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone()) {
                 continue;
             }
             let (desk, attended) = (self.clone(), attended.clone());
             self.tasks.spawn(async move {
-                desk.see_through(&name, &wanted, rank, is_over).await;
+                desk.see_through(&name, (&wanted, at), rank, is_over).await;
                 attended.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
             });
         }
     }
 
-    /// Until it is gone from the queue, or this worker is told to end. Never left in the middle of a claim: a run that
-    /// was claimed is carried out. What is over is looked at once, and again with the queue.
-    async fn see_through(self: &Arc<Self>, name: &str, wanted: &Wanted, rank: usize, is_over: bool) {
+    /// Until this writing of it is gone from the queue, or this worker is told to end. Never left in the middle of a
+    /// claim: a run that was claimed is carried out. What is over is looked at once, and again with the queue.
+    async fn see_through(
+        self: &Arc<Self>,
+        name: &str,
+        (wanted, written): (&Wanted, Revision),
+        rank: usize,
+        is_over: bool,
+    ) {
         let now = self.clock.now();
         let start = if is_over { now } else { wanted.not_before.unwrap_or(wanted.since).max(now) };
         let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
@@ -108,7 +115,7 @@ impl Desk {
         loop {
             // Before the look: an end between the look and the wait is heard.
             let freed = post.freed.notified();
-            let Step::Again = self.look_at(name).await else { return };
+            let Step::Again = self.look_at(name, written).await else { return };
             if is_over {
                 return;
             }
@@ -121,9 +128,10 @@ impl Desk {
         }
     }
 
-    async fn look_at(self: &Arc<Self>, name: &str) -> Step {
+    async fn look_at(self: &Arc<Self>, name: &str, revision: Revision) -> Step {
         let found = self.queue.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
-        let Some((wanted, revision)) = found else { return Step::Done };
+        // Written anew it has another time, deadline and worker: who looks after that waits for them.
+        let Some((wanted, _)) = found.filter(|(_, at)| *at == revision) else { return Step::Done };
         let key = self.config.keys.queue.key(name);
         let Some(planned) = self.planned(&wanted.job) else {
             // The queue may be listed before the jobs are: what this worker does not know may well be there.
@@ -150,6 +158,10 @@ impl Desk {
             return Step::Again;
         }
         if wanted.worker.as_ref().is_some_and(|only| *only != self.config.id) {
+            return Step::Again;
+        }
+        // Looked at since it seemed over, or the clock was set back while it was waited for.
+        if wanted.not_before.is_some_and(|not_before| self.clock.now() < not_before) {
             return Step::Again;
         }
         let post = self.post(&wanted.job);

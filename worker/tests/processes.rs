@@ -15,6 +15,8 @@ mod kill;
 mod life;
 #[path = "processes/reboot.rs"]
 mod reboot;
+#[path = "processes/retry.rs"]
+mod retry;
 #[path = "processes/run.rs"]
 mod run;
 #[path = "processes/store.rs"]

@@ -329,3 +329,27 @@ async fn a_queued_run_of_a_job_that_was_deleted_and_made_again_is_killed_before_
     assert_eq!(record.reason, "its job was deleted while it was queued");
     bench.until_nothing_queued().await;
 }
+
+#[tokio::test]
+async fn a_next_attempt_waits_for_its_time_also_where_the_one_before_it_is_still_looked_after() {
+    let mut bench = Bench::start().await;
+    for name in ["a", "b"] {
+        let mut asked = job(name);
+        asked.trigger = Trigger::Manual;
+        bench.put(&asked, bench.instant(0.0)).await;
+    }
+    let run = bench.want("a", 0.0).await;
+    let first = bench.started().await;
+    // Under the same key, while its job executes.
+    bench.want_again("a", 10.0).await;
+    bench.until_awaited(10.0, 10.0).await;
+    first.end();
+    bench.until_ended("a").await;
+    bench.until_free_at("a", bench.tick(0)).await;
+    bench.move_to(9.9).await;
+    bench.want_another("b").await;
+    assert_eq!(job_of(&bench.started().await), "b", "it did not wait");
+    bench.move_to(10.0).await;
+    let second = bench.started().await;
+    assert_eq!((run_of(&second), second.spec.attempt), (run, 2));
+}

@@ -39,6 +39,7 @@ pub(crate) struct World {
     pub(crate) keys: Keys,
     pub(crate) dir: TempDir,
     pub(crate) ttl: Duration,
+    pub(crate) slots: u32,
 }
 
 impl World {
@@ -50,6 +51,7 @@ impl World {
             keys: Keys::new("/quorate/").expect("a root"),
             dir: TempDir::new().expect("a directory"),
             ttl: TTL,
+            slots: 4,
         }
     }
 
@@ -67,7 +69,7 @@ impl World {
             id: "w1".parse().expect("a name"),
             keys: self.keys.clone(),
             labels: std::collections::BTreeMap::new(),
-            slots: 4,
+            slots: self.slots,
             lease_ttl: self.ttl,
             hedge: Duration::from_millis(50),
             data_dir: self.data_dir(),

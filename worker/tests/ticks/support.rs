@@ -191,10 +191,22 @@ impl Bench {
         self.enqueue(&self.wanted(job, seconds)).await
     }
 
+    /// Wants the next attempt of what [`Bench::want`] wanted, so many seconds behind the start.
+    pub(crate) async fn want_again(&self, job: &str, seconds: f64) -> RunId {
+        let again = Wanted { attempt: 2, cause: Cause::Retry, ..self.wanted(job, seconds) };
+        self.enqueue(&again).await
+    }
+
     /// A wanted run that was killed before anybody saw it; its kill is gone.
     pub(crate) async fn want_killed(&self, job: &str) -> RunId {
         let kill = Kill { by: "a test".into(), at: start(), worker: None };
         self.enqueue(&Wanted { killed: Some(kill), ..self.wanted(job, 0.0) }).await
+    }
+
+    /// Wants one more run, of another id.
+    pub(crate) async fn want_another(&self, job: &str) -> RunId {
+        let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5d".parse().expect("a good id");
+        self.enqueue(&Wanted { run, ..self.wanted(job, 0.0) }).await
     }
 
     async fn enqueue(&self, wanted: &Wanted) -> RunId {
