@@ -394,10 +394,14 @@ pub(crate) struct ImportCrontab {
     #[arg(long)]
     #[serde(skip)]
     pub(crate) dry_run: bool,
-    /// Replace jobs of the same name that were not imported from the same file.
+    /// Replace jobs of the same name that were not imported from the same file, and what was edited by hand since.
     #[arg(long)]
     #[serde(skip)]
     pub(crate) replace: bool,
+    /// Delete the jobs that earlier imports of the same file made of lines that are no longer in it.
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) prune: bool,
     /// Put before every job's name, such as "web1 ".
     #[arg(long, value_name = "TEXT", default_value = "")]
     #[serde(skip)]

@@ -274,6 +274,12 @@ impl Client {
         self.act(Method::DELETE, &["jobs", name]).await
     }
 
+    /// Deletes a job that is still at this revision.
+    pub(crate) async fn delete_job_at(&self, name: &str, revision: i64) -> Result<(), ClientError> {
+        let request = self.http.delete(self.url(&["jobs", name])).header(IF_MATCH, format!("\"{revision}\""));
+        self.send(request).await.map(drop)
+    }
+
     /// Kills, pauses or resumes a job, or resets its fence.
     pub(crate) async fn job_action(&self, name: &str, action: &str) -> Result<(), ClientError> {
         self.act(Method::POST, &["jobs", name, action]).await

@@ -16,6 +16,7 @@ use crate::{
     schedule,
 };
 
+mod again;
 mod entry;
 mod name;
 #[cfg(test)]
@@ -23,6 +24,8 @@ mod tests;
 mod time;
 
 use self::{entry::Entry, name::Names};
+
+pub use again::{Again, Change, IMPRINT_LABEL, SOURCE_LABEL, again, imprint, is_edited};
 
 /// Texts in descriptions are cut here: the line itself stays in the crontab.
 const DESCRIBED_CHARS: usize = 1000;
@@ -68,7 +71,7 @@ pub struct Options {
     pub format: Format,
     /// Its path, for names and descriptions.
     pub file: String,
-    /// The text of the label `crontab` that tells where a job came from; empty: none.
+    /// The text of the label [`SOURCE_LABEL`] that tells where a job came from; empty: none.
     pub source: String,
     /// Put before every job's name.
     pub name_prefix: String,
@@ -165,6 +168,15 @@ impl Crontab {
         count
     }
 
+    /// Puts another job in the place of a line's.
+    pub fn set_job(&mut self, number: usize, job: Job) {
+        if let Some(Line { outcome: Outcome::Job { job: place }, .. }) =
+            self.lines.iter_mut().find(|line| line.number == number)
+        {
+            **place = job;
+        }
+    }
+
     /// The jobs, with the numbers of their lines.
     pub fn jobs(&self) -> impl Iterator<Item = (usize, &Job)> {
         self.lines.iter().filter_map(|line| match &line.outcome {
@@ -235,7 +247,7 @@ impl<'a> Reader<'a> {
         } else if let Some((name, value)) = entry::setting(trimmed) {
             self.setting(number, name, value, &mut notes)
         } else {
-            self.entry(number, &text, trimmed, &mut notes).unwrap_or_else(problem)
+            self.entry(&text, trimmed, &mut notes).unwrap_or_else(problem)
         };
         Line { number, text, outcome, notes }
     }
@@ -287,13 +299,8 @@ impl<'a> Reader<'a> {
         Outcome::Setting { name, value }
     }
 
-    fn entry(
-        &mut self,
-        number: usize,
-        text: &str,
-        trimmed: &str,
-        notes: &mut Vec<String>,
-    ) -> Result<Outcome, String> {
+    fn entry(&mut self, text: &str, trimmed: &str, notes: &mut Vec<String>) -> Result<Outcome, String> {
+        entry::refuse_other_formats(trimmed, &self.options.file)?;
         let entry = Entry::read(trimmed, self.options.format, notes)?;
         let zone = self.zone.map_err(|line| format!("its time zone, in line {line}, is not known"))?;
         let expression = time::expression(&entry.times, notes)?;
@@ -311,11 +318,12 @@ impl<'a> Reader<'a> {
         };
         let trigger = Trigger::Cron { expressions: vec![expression], zone: Some(zone), anchor: None };
         let mut job = Job::new(name, trigger, Command::Shell(shell));
-        job.description = self.description(number, text);
-        if !self.options.source.is_empty() {
-            job.labels.insert("crontab".to_owned(), self.options.source.clone());
-        }
+        job.description = self.description(text);
         job.placement.require = self.options.require.clone();
+        if !self.options.source.is_empty() {
+            job.labels.insert(SOURCE_LABEL.to_owned(), self.options.source.clone());
+            job.labels.insert(IMPRINT_LABEL.to_owned(), imprint(&job));
+        }
         job.check(self.options.now).map_err(|error| error.to_string())?;
         Ok(Outcome::Job { job: Box::new(job) })
     }
@@ -330,13 +338,14 @@ impl<'a> Reader<'a> {
         env
     }
 
-    fn description(&self, number: usize, text: &str) -> String {
+    /// Without the line's number: a comment above it would change the job.
+    fn description(&self, text: &str) -> String {
         let visible = |c: char| if c.is_control() { ' ' } else { c };
         let mut shown: String = text.trim().chars().take(DESCRIBED_CHARS).map(visible).collect();
         if shown.len() < text.trim().len() {
             shown.push('…');
         }
-        format!("imported from {} line {number}: {shown}", self.options.file)
+        format!("imported from {}: {shown}", self.options.file)
     }
 }
 

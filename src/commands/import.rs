@@ -10,25 +10,23 @@ use common::{
     clock::{Clock as _, SystemClock},
     crontab::{self, Crontab, Format, Options},
     id::JobName,
-    job::Job,
 };
 use serde_json::{Value, json};
 
-use super::{job::word, job_file};
+use super::job_file;
 use crate::{
     cli::ImportCrontab,
-    client::{Client, ClientError, Existing, in_requests, to_value},
+    client::{Client, ClientError, to_value},
     config::ClientSettings,
     exit::{BadInput, Exit},
     output::Output,
 };
 
 mod report;
+mod table;
 
 use report::Report;
-
-/// The label of an imported job that says which table it came from.
-const SOURCE_LABEL: &str = "crontab";
+use table::{Gone, GoneResult, Plan};
 
 /// What a table is called that has no path: `crontab -l` wrote it.
 const STANDARD_INPUT: &str = "crontab";
@@ -58,8 +56,16 @@ struct Import {
     file: String,
     format: Format,
     crontab: Crontab,
-    /// By line number.
+    /// What its jobs' label says, and what it said in earlier versions.
+    source: String,
+    plain_source: String,
+    prefix: String,
+    /// What is to be done, by line number; empty: no manager said what is there.
+    plans: HashMap<usize, Plan>,
+    /// What became of it, by line number.
     savings: HashMap<usize, Saving>,
+    /// The jobs of earlier imports that no line is any more.
+    gone: Vec<Gone>,
 }
 
 pub(super) async fn run(
@@ -83,9 +89,13 @@ pub(super) async fn run(
             _ => Format::of_path(&path),
         };
         let owner = crontab::owner_by_path(&path).map(str::to_owned);
+        let plain_source = source(&host, &path, args.run_as.as_deref());
+        // One file may be imported for several machines, with names of their own.
+        let source =
+            if prefix.is_empty() { plain_source.clone() } else { format!("{plain_source} as {prefix:?}") };
         let options = Options {
             format,
-            source: source(&host, &path, args.run_as.as_deref()),
+            source: source.clone(),
             file: path.clone(),
             name_prefix: prefix.clone(),
             zone: settings.zone,
@@ -94,15 +104,52 @@ pub(super) async fn run(
             now,
         };
         let crontab = crontab::parse(&text, &options);
-        imports.push(Import { file: path, format, crontab, savings: HashMap::new() });
+        imports.push(Import {
+            file: path,
+            format,
+            crontab,
+            source,
+            plain_source,
+            prefix: prefix.clone(),
+            plans: HashMap::new(),
+            savings: HashMap::new(),
+            gone: Vec::new(),
+        });
     }
-    refuse_names_of_two_files(&mut imports);
-    let saved = if args.dry_run { Ok(()) } else { save(&mut imports, &client, args.replace).await };
+    let saved = carry_out(&mut imports, &client, &args).await;
     let mut output = Output::new(settings.output);
-    let exit = Report { imports: &imports, dry_run: args.dry_run }.print(&mut output)?;
+    let exit = Report { imports: &imports, dry_run: args.dry_run, prune: args.prune, replace: args.replace }
+        .print(&mut output)?;
     output.flush()?;
     saved?;
     Ok(exit)
+}
+
+/// Does what is to be done. A dry run only looks, if there is a manager to look at.
+async fn carry_out(imports: &mut [Import], client: &Client, args: &ImportCrontab) -> anyhow::Result<()> {
+    let imported = match table::imported(client).await {
+        Ok(imported) => Some(imported),
+        Err(_) if args.dry_run => None,
+        Err(error) => return Err(error.into()),
+    };
+    for import in &mut *imports {
+        if let Some(imported) = &imported {
+            import.recognise(imported);
+        }
+    }
+    refuse_names_of_two_files(imports);
+    if args.dry_run {
+        return Ok(());
+    }
+    for import in &mut *imports {
+        import.save(client, args.replace).await?;
+    }
+    if args.prune {
+        for import in imports {
+            import.prune(client, args.replace).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The files that were named; a directory stands for the tables in it.
@@ -166,79 +213,6 @@ fn refuse_names_of_two_files(imports: &mut [Import]) {
     }
 }
 
-/// Saves the jobs. Ends at the first request that gets no answer.
-async fn save(imports: &mut [Import], client: &Client, replace: bool) -> anyhow::Result<()> {
-    let existing = if replace { Existing::Replace } else { Existing::Refuse };
-    for import in imports {
-        let Import { crontab, savings, .. } = import;
-        let (mut lines, mut jobs, mut values) = (Vec::new(), Vec::new(), Vec::new());
-        for (line, job) in crontab.jobs().filter(|(line, _)| !savings.contains_key(line)) {
-            lines.push(line);
-            jobs.push(job);
-            values.push(to_value(job)?);
-        }
-        let mut given = lines.into_iter().zip(jobs);
-        for request in in_requests(&values) {
-            let these = given.by_ref().take(request.len());
-            let saves = match client.save_jobs(request, existing).await {
-                Ok(saves) => saves,
-                Err(error) => {
-                    savings.extend(these.map(|(line, _)| (line, Saving::without_answer(&error))));
-                    return Err(error.into());
-                }
-            };
-            let mut lost = None;
-            for (((line, job), value), saved) in these.zip(request).zip(saves) {
-                let saving = match saved {
-                    Ok(saved) => Saving::Saved(word(saved)),
-                    // Without answers no further one is asked for, but what is known of the others is told.
-                    Err(error) if error.is_taken() && lost.is_none() => {
-                        save_over(client, job, value).await.unwrap_or_else(|(saving, error)| {
-                            lost = Some(error);
-                            saving
-                        })
-                    }
-                    Err(error) if error.is_in_doubt() => Saving::Unknown,
-                    Err(error) => Saving::NotSaved(error.to_string()),
-                };
-                savings.insert(line, saving);
-            }
-            if let Some(error) = lost {
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Replaces a job as it was looked at, unless it has another origin. An error: the requests get no answers.
-async fn save_over(client: &Client, job: &Job, value: &Value) -> Result<Saving, (Saving, ClientError)> {
-    let name = job.name.as_str();
-    let not = |problem: &str| Ok(Saving::NotSaved(problem.to_owned()));
-    let meanwhile = "somebody else changes it at this moment, so it was left alone: import it again";
-    let there = match client.job(name).await {
-        Ok(there) => there,
-        Err(error) if error.is_not_found() => return not(meanwhile),
-        Err(error @ ClientError::Refused(_)) => return not(&error.to_string()),
-        // It was only looked at.
-        Err(error) => return Err((Saving::NotSaved("no answer".to_owned()), error)),
-    };
-    let origin = there.job.labels.get(SOURCE_LABEL);
-    if origin != job.labels.get(SOURCE_LABEL) {
-        let origin = origin
-            .map_or_else(|| "was not imported".to_owned(), |source| format!("was imported from {source}"));
-        return not(&format!(
-            "there is a job of this name that {origin}: --prefix-name gives these another, --replace replaces it"
-        ));
-    }
-    match client.replace_job(name, value, there.status.revision).await {
-        Ok(saved) => Ok(Saving::Saved(word(saved))),
-        Err(error) if error.is_changed() => not(meanwhile),
-        Err(error @ ClientError::Refused(_)) => not(&error.to_string()),
-        Err(error) => Err((Saving::without_answer(&error), error)),
-    }
-}
-
 /// The jobs of all files, as `job save` takes them.
 fn jobs(imports: &[Import]) -> anyhow::Result<Vec<Value>> {
     imports.iter().flat_map(|import| import.crontab.jobs()).map(|(_, job)| to_value(job)).collect()
@@ -264,9 +238,20 @@ impl Import {
             }
             lines.push(value);
         }
+        let gone: Vec<Value> = self.gone.iter().map(Gone::to_json).collect();
         Ok(json!({
             "file": self.file, "format": self.format, "count": self.crontab.count(), "notes": self.crontab.notes,
-            "lines": lines,
+            "lines": lines, "gone": gone,
         }))
+    }
+}
+
+impl Gone {
+    fn to_json(&self) -> Value {
+        match &self.result {
+            GoneResult::Stays => json!({"job": self.name, "result": "stays"}),
+            GoneResult::Deleted => json!({"job": self.name, "result": "deleted"}),
+            GoneResult::Kept(why) => json!({"job": self.name, "result": "stays", "error": why}),
+        }
     }
 }

@@ -100,7 +100,7 @@ async fn an_import_is_repeated_without_doubles_and_replaces_only_its_own() -> Re
     assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
     assert_eq!(said.out.matches(" created\n").count(), 6, "{}", said.out);
     let said = import(&["--system"], SYSTEM)?;
-    assert_eq!(said.out.matches(" replaced\n").count(), 6, "{}", said.out);
+    assert_eq!(said.out.matches(" unchanged\n").count(), 6, "{}", said.out);
 
     let own =
         r#"{"name": "crontab-date", "trigger": {"manual": true}, "driver": {"shell": {"command": "mine"}}}"#;
@@ -121,6 +121,11 @@ async fn an_import_is_repeated_without_doubles_and_replaces_only_its_own() -> Re
     Ok(())
 }
 
+/// A manager without jobs.
+fn empty() -> Router {
+    Router::new().route("/api/v1/jobs", get(r#"{"items": [], "next": null}"#))
+}
+
 /// The panic ends the connection without an answer.
 async fn hang_up() {
     panic!("it gets no answer");
@@ -128,7 +133,7 @@ async fn hang_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_whose_answer_is_lost_may_be_saved() -> Result<()> {
-    let url = manager(Router::new().route("/api/v1/save", post(hang_up))).await?;
+    let url = manager(empty().route("/api/v1/save", post(hang_up))).await?;
     let said = run_with_input(&["import", "crontab", "--server", &url, "-"], "* * * * * date\n")?;
     assert_eq!(said.code, Some(1), "{}", said.out);
     assert!(said.out.contains("UNKNOWN: no answer; it may be saved"), "{}", said.out);
@@ -153,12 +158,87 @@ async fn a_job_that_changes_while_it_is_looked_at_is_left_alone() -> Result<()> 
                            "running": [], "warning": ""});
     let taken = r#"{"results": [{"job": "crontab-date", "result": "refused", "revision": null,
         "problem": {"type": "job-exists", "title": "The job exists", "status": 409, "detail": ""}}]}"#;
-    let routes = Router::new()
+    let routes = empty()
         .route("/api/v1/save", post(taken))
         .route("/api/v1/jobs/{job}", get(job.to_string()).put(changed_since_7));
     let url = manager(routes).await?;
     let said = run_with_input(&["import", "crontab", "--server", &url, "-"], text)?;
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(said.out.contains("NOT SAVED: somebody else changes it"), "{}", said.out);
+    Ok(())
+}
+
+/// The commands of all jobs that the manager has, by name.
+fn commands(dev: &Dev) -> Result<Vec<(String, String)>> {
+    let said = run_with_input(&["job", "list", "-o", "json", "--server", dev.url()], "")?;
+    let list: Value = serde_json::from_str(&said.out).with_context(|| said.out.clone())?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let items = list.as_array().or_else(|| list["items"].as_array()).context("a list of jobs")?;
+    Ok(items.iter().map(|job| (text(&job["name"]), text(&job["driver"]["shell"]["command"]))).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_edited_and_imported_again_leaves_nothing_behind_unsaid() -> Result<()> {
+    let dev = Dev::start().await;
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("ops");
+    let import = |more: &[&str], text: &str| {
+        std::fs::write(&file, text)?;
+        let path = file.display().to_string();
+        let mut args = vec!["import", "crontab", "--server", dev.url(), "--zone", "UTC", &path];
+        args.extend(more);
+        run_with_input(&args, "")
+    };
+    let said = import(&[], "0 1 * * * /opt/a --x\n0 2 * * * /opt/b\n0 3 * * * /opt/c\n")?;
+    assert_eq!(said.out.matches(" created\n").count(), 3, "{}{}", said.out, said.err);
+
+    // A schedule, a command's arguments, a line that goes and one that comes: first looked at, then done, five times.
+    let edited = "# ours\n0 1 * * * /opt/a --x --y\n30 2 * * * /opt/b\n0 4 * * * /opt/d\n";
+    let said = import(&["--dry-run"], edited)?;
+    for part in ["would be changed", "would be created", "\"ops-c\" STILL RUNS: --prune deletes it"] {
+        assert!(said.err.contains(part), "{part}: {}", said.err);
+    }
+    for time in 0..5 {
+        let said = import(&[], edited)?;
+        assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+        let changed = [" changed\n", " created\n", " unchanged\n"].map(|word| said.out.matches(word).count());
+        assert_eq!(changed, if time == 0 { [2, 1, 0] } else { [0, 0, 3] }, "{}", said.out);
+        assert!(said.out.contains("no longer in the table: job \"ops-c\" STILL RUNS"), "{}", said.out);
+    }
+    // A mistake in the table, or an empty one, deletes nothing.
+    for broken in ["0 1 * * * /opt/a --x --y\n61 * * * * /opt/b\n", ""] {
+        let said = import(&["--prune"], broken)?;
+        assert_eq!(said.code, Some(1));
+        assert!(said.out.contains("NOT DELETED") && commands(&dev)?.len() == 4, "{}", said.out);
+    }
+    let said = import(&["--prune"], edited)?;
+    assert!(said.code == Some(0) && said.out.contains("\"ops-c\" deleted"), "{}{}", said.out, said.err);
+    let of = |name: &str, command: &str| (name.to_owned(), command.to_owned());
+    let expected = [of("ops-a-x", "/opt/a --x --y"), of("ops-b", "/opt/b"), of("ops-d", "/opt/d")];
+    assert_eq!(commands(&dev)?, expected);
+
+    // What a person changes stays, and is said.
+    let said = run_with_input(&["job", "show", "ops-b", "--server", dev.url()], "")?;
+    let mut job: Value = serde_json::from_str(&said.out)?;
+    job["driver"]["shell"]["command"] = json!("/opt/b --mine");
+    job["timeout"] = json!("1h");
+    let said = run_with_input(&["job", "save", "-", "--server", dev.url()], &job.to_string())?;
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    let said = import(&[], edited)?;
+    assert!(said.code == Some(0) && said.out.contains("edited by hand since"), "{}", said.out);
+    let said = import(&[], &edited.replace("30 2", "45 2"))?;
+    assert!(said.code == Some(1) && said.out.contains("NOT SAVED: it was edited by hand"), "{}", said.out);
+    let said = import(&["--prune"], "0 1 * * * /opt/a --x --y\n")?;
+    assert!(said.code == Some(1) && said.out.contains("\"ops-b\" NOT DELETED"), "{}", said.out);
+    assert_eq!(commands(&dev)?, [of("ops-a-x", "/opt/a --x --y"), of("ops-b", "/opt/b --mine")]);
+    let said = import(&["--replace"], &edited.replace("30 2", "45 2"))?;
+    assert_eq!(said.code, Some(0), "{}", said.out);
+    let said = run_with_input(&["job", "show", "ops-b", "--server", dev.url()], "")?;
+    let job: Value = serde_json::from_str(&said.out)?;
+    assert_eq!((&job["driver"]["shell"]["command"], &job["timeout"]), (&json!("/opt/b"), &json!("1h")));
+
+    // The same file for another machine is another table.
+    let said = import(&["--prefix-name", "web2 ", "--require", "host=web2", "--prune"], edited)?;
+    assert!(said.out.matches(" created\n").count() == 3 && commands(&dev)?.len() == 6, "{}", said.out);
     Ok(())
 }

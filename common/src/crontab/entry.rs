@@ -81,6 +81,37 @@ impl Entry {
     }
 }
 
+/// Lines of files that look like crontabs and mean something else.
+pub(super) fn refuse_other_formats(line: &str, file: &str) -> Result<(), String> {
+    if line.starts_with('[') {
+        return Err("begins a section, as in a unit of systemd, and not a line of a crontab".to_owned());
+    }
+    let (period, rest) = word(line);
+    let (delay, rest) = word(rest);
+    let (name, command) = word(rest);
+    let is_number = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    let is_period = period.starts_with('@') || is_number(period);
+    // In a crontab, the third word of a line that begins with two numbers is a day, and a macro is followed by no number.
+    let is_day = name.chars().all(|c| c.is_ascii_digit() || "*,-/~?LW".contains(c));
+    let is_anacron = file.rsplit('/').next() == Some("anacrontab")
+        || is_period && is_number(delay) && !command.is_empty() && (period.starts_with('@') || !is_day);
+    if !is_anacron {
+        return Ok(());
+    }
+    let period = match period {
+        "1" => "@daily",
+        "7" => "@weekly",
+        macro_ if macro_.starts_with('@') => macro_,
+        _ => "@monthly",
+    };
+    let command = if command.is_empty() { "run-parts /etc/cron.daily" } else { command };
+    Err(format!(
+        "is a line of an anacrontab (period in days, delay in minutes, name, command), which is not read; a crontab has it \
+         as {:?}, and a tick that was missed is made up for",
+        format!("{period} {command}")
+    ))
+}
+
 fn too_few(format: Format) -> String {
     let columns = match format {
         Format::User => "five fields and a command, such as 30 2 * * * backup --full",

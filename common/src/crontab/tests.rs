@@ -62,7 +62,7 @@ fn a_system_table_is_read_with_its_users_and_settings() {
     assert_eq!(second.environment.user.as_deref(), Some("www-data"));
     assert_eq!(second.environment.env["PATH"], "/usr/sbin:/usr/bin");
     assert_eq!(jobs[0].1.trigger.expressions(), ["17 * * * *"]);
-    assert!(jobs[0].1.description.starts_with("imported from /etc/crontab line 6: 17 *"), "{:?}", jobs[0].1);
+    assert!(jobs[0].1.description.starts_with("imported from /etc/crontab: 17 *"), "{:?}", jobs[0].1);
     assert!(crontab.lines[4].notes[0].contains("no mail"));
 }
 
@@ -286,5 +286,31 @@ proptest! {
             let fires = schedule.next_after(at - Duration::seconds(1)) == Some(at);
             prop_assert_eq!(fires, cron_runs(&fields, at), "{:?} as {:?} at {}", fields, expression, at);
         }
+    }
+}
+
+#[test]
+fn what_is_no_crontab_is_refused_and_not_run_as_a_command() {
+    for text in [
+        "@monthly 15 cron.monthly run-parts --report /etc/cron.monthly\n",
+        "1\t5\tcron.daily\trun-parts --report /etc/cron.daily\n",
+        "7 10 cron.weekly nice run-parts /etc/cron.weekly\n",
+    ] {
+        assert!(refusal(text).contains("is a line of an anacrontab"), "{text}: {}", refusal(text));
+        let system = parse(text.as_bytes(), &options("/etc/crontab"));
+        assert!(
+            matches!(&system.lines[0].outcome, Outcome::Problem { reason } if reason.contains("anacrontab"))
+        );
+    }
+    assert!(
+        refusal("7 10 cron.weekly nice run-parts /etc/cron.weekly\n").contains("\"@weekly nice run-parts")
+    );
+    let table = "START_HOURS_RANGE=3-22\n@daily 5 backup\n20 10 x y\n";
+    let crontab = parse(table.as_bytes(), &options("/etc/anacrontab"));
+    assert_eq!((crontab.count().problems, crontab.count().jobs), (2, 0), "{crontab:?}");
+    assert!(refusal("[Timer]\nOnCalendar=daily\n[Install]\n").contains("systemd"));
+    // These are crontabs.
+    for text in ["1 5 * * * a\n", "1 5 1-15 * * a\n", "1 5 L * * a\n", "@daily 15min report\n"] {
+        assert_eq!(user(text).count().jobs, 1, "{text}: {:?}", user(text).lines);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use common::crontab::{Count, Format, Line, Outcome};
 
-use super::{Import, Saving, UNKNOWN, jobs};
+use super::{Gone, GoneResult, Import, Saving, UNKNOWN, jobs};
 use crate::{
     exit::Exit,
     output::{Output, visible},
@@ -22,6 +22,8 @@ pub(super) struct Report<'a> {
     pub(super) imports: &'a [Import],
     /// True: nothing was to be saved.
     pub(super) dry_run: bool,
+    pub(super) prune: bool,
+    pub(super) replace: bool,
 }
 
 impl Report<'_> {
@@ -39,7 +41,10 @@ impl Report<'_> {
         }
         let failed = self.imports.iter().any(|import| {
             let is_saved = |saving: &Saving| matches!(saving, Saving::Saved(_));
-            import.crontab.count().problems > 0 || !import.savings.values().all(is_saved)
+            let is_kept = |gone: &Gone| matches!(gone.result, GoneResult::Kept(_));
+            import.crontab.count().problems > 0
+                || !import.savings.values().all(is_saved)
+                || import.gone.iter().any(is_kept)
         });
         Ok(if failed { Exit::Failed } else { Exit::Done })
     }
@@ -49,7 +54,7 @@ impl Report<'_> {
         let mut jobs = 0;
         for import in self.imports {
             jobs += import.crontab.count().jobs;
-            import.write(&mut text, self.dry_run);
+            self.write(import, &mut text);
         }
         if jobs > 0 {
             text.push_str(DIFFERENCES);
@@ -59,36 +64,60 @@ impl Report<'_> {
     }
 }
 
-impl Import {
-    fn write(&self, text: &mut String, dry_run: bool) {
-        let columns = match self.format {
+impl Report<'_> {
+    fn write(&self, import: &Import, text: &mut String) {
+        let columns = match import.format {
             Format::User => "without a user column",
             Format::System => "with a user column",
         };
-        line(text, format_args!("{} ({columns}): {}", self.file, counted(self.crontab.count())));
-        for note in &self.crontab.notes {
+        line(text, format_args!("{} ({columns}): {}", import.file, counted(import.crontab.count())));
+        for note in &import.crontab.notes {
             line(text, format_args!("  note: {note}"));
         }
-        for row in &self.crontab.lines {
-            self.write_line(text, row, dry_run);
+        for row in &import.crontab.lines {
+            self.write_line(import, text, row);
         }
-        if !dry_run {
-            line(text, format_args!("  {}", self.saved()));
+        for gone in &import.gone {
+            self.write_gone(text, gone);
+        }
+        if !self.dry_run {
+            line(text, format_args!("  {}", import.saved()));
+        } else if import.plans.is_empty() && import.crontab.count().jobs > 0 {
+            line(
+                text,
+                format_args!("  no manager answered, so that this does not say which of them are there"),
+            );
         }
         text.push('\n');
     }
 
-    /// How many jobs were saved, and how many were not, those that were not sent included.
-    fn saved(&self) -> String {
-        let saved = self.savings.values().filter(|saving| matches!(saving, Saving::Saved(_))).count();
-        let unknown = self.savings.values().filter(|saving| matches!(saving, Saving::Unknown)).count();
-        let not = self.crontab.count().jobs - saved - unknown;
-        let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
-        format!("{saved} saved, {not} not saved{unknown}")
+    /// A job whose line is gone: it runs on unless it is deleted.
+    fn write_gone(&self, text: &mut String, gone: &Gone) {
+        let what = match &gone.result {
+            GoneResult::Deleted => "deleted".to_owned(),
+            GoneResult::Kept(why) => format!("NOT DELETED: {}", why.replace('\n', "; ")),
+            GoneResult::Stays if self.dry_run && self.prune => "would be deleted".to_owned(),
+            GoneResult::Stays => "STILL RUNS: --prune deletes it".to_owned(),
+        };
+        line(text, format_args!("  no longer in the table: job {:?} {what}", gone.name));
+    }
+
+    fn result(&self, import: &Import, number: usize) -> String {
+        match import.savings.get(&number) {
+            Some(Saving::Saved(result)) => (*result).to_owned(),
+            Some(Saving::NotSaved(error)) => format!("NOT SAVED: {}", error.replace('\n', "; ")),
+            Some(Saving::Unknown) => format!("UNKNOWN: {UNKNOWN}"),
+            None if self.dry_run => import
+                .plans
+                .get(&number)
+                .map_or("would be saved", |plan| plan.foreseen(self.replace))
+                .to_owned(),
+            None => "NOT SAVED".to_owned(),
+        }
     }
 
     /// A line that says something: comments and blank lines are in the count.
-    fn write_line(&self, text: &mut String, row: &Line, dry_run: bool) {
+    fn write_line(&self, import: &Import, text: &mut String, row: &Line) {
         let number = row.number;
         match &row.outcome {
             Outcome::Blank => return,
@@ -103,13 +132,7 @@ impl Import {
                 line(text, format_args!("      {}", shown.trim()));
             }
             Outcome::Job { job } => {
-                let result = match self.savings.get(&number) {
-                    Some(Saving::Saved(result)) => (*result).to_owned(),
-                    Some(Saving::NotSaved(error)) => format!("NOT SAVED: {}", error.replace('\n', "; ")),
-                    Some(Saving::Unknown) => format!("UNKNOWN: {UNKNOWN}"),
-                    None if dry_run => "would be saved".to_owned(),
-                    None => "NOT SAVED".to_owned(),
-                };
+                let result = self.result(import, number);
                 line(
                     text,
                     format_args!("  line {number}: job {:?} ({}) {result}", job.name.as_str(), when(job)),
@@ -119,6 +142,17 @@ impl Import {
         for note in &row.notes {
             line(text, format_args!("      note: {note}"));
         }
+    }
+}
+
+impl Import {
+    /// How many jobs were saved, and how many were not, those that were not sent included.
+    fn saved(&self) -> String {
+        let saved = self.savings.values().filter(|saving| matches!(saving, Saving::Saved(_))).count();
+        let unknown = self.savings.values().filter(|saving| matches!(saving, Saving::Unknown)).count();
+        let not = self.crontab.count().jobs - saved - unknown;
+        let unknown = if unknown > 0 { format!(", {unknown} unknown") } else { String::new() };
+        format!("{saved} saved, {not} not saved{unknown}")
     }
 }
 
