@@ -19,7 +19,7 @@ use common::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::{cache::Place, problem::ApiError, state::App};
+use crate::{cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
 pub(crate) mod bulk;
 mod delete;
@@ -44,8 +44,6 @@ pub(crate) enum Expect {
     Absent,
     /// Whatever there is.
     Any,
-    /// A job at this revision; the text is what the client gave.
-    Revision(String),
 }
 
 /// A job as it was written.
@@ -129,10 +127,10 @@ struct Change {
 pub(crate) async fn save(
     app: &App,
     name: &JobName,
-    expect: &Expect,
+    (expect, precondition): (&Expect, &Precondition),
     job: impl Fn(Option<&Job>) -> Result<Job, ApiError> + Sync,
 ) -> Result<Saved, ApiError> {
-    save_by(App::deadline(), app, name, expect, job).await
+    save_by(App::deadline(), app, name, (expect, precondition), job).await
 }
 
 /// The same, given up at `deadline`.
@@ -140,16 +138,16 @@ async fn save_by(
     deadline: Instant,
     app: &App,
     name: &JobName,
-    expect: &Expect,
+    (expect, precondition): (&Expect, &Precondition),
     job: impl Fn(Option<&Job>) -> Result<Job, ApiError> + Sync,
 ) -> Result<Saved, ApiError> {
     change(deadline, app, name, |current| {
+        precondition.check(name, current.job_revision())?;
         let previous = match current.stored(name) {
             Some(_) if *expect == Expect::Absent => return Err(ApiError::JobExists(name.clone())),
             Some(stored) => stored.ok(),
             None => None,
         };
-        check_revision(name, expect, current.job_revision())?;
         let old = previous.as_ref().map(|stored| &stored.job);
         let now = app.now();
         let mut new = job(old)?;
@@ -165,13 +163,6 @@ async fn save_by(
         Ok(Decision::Write(Change { stored, from_now }))
     })
     .await
-}
-
-fn check_revision(name: &JobName, expect: &Expect, now: Revision) -> Result<(), ApiError> {
-    let Expect::Revision(given) = expect else { return Ok(()) };
-    let text = given.trim().trim_matches('"');
-    let holds = now > 0 && (text == "*" || text.parse() == Ok(now));
-    if holds { Ok(()) } else { Err(ApiError::Changed { name: name.clone(), given: given.clone(), now }) }
 }
 
 /// A trigger whose last instant has passed is no mistake of who edits something else.
@@ -194,12 +185,18 @@ pub(crate) fn check_size(job: &Job) -> Result<(), ApiError> {
 }
 
 /// Lets a job's ticks pass, or counts them again from now on.
-pub(crate) async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Result<Saved, ApiError> {
+pub(crate) async fn set_paused(
+    app: &App,
+    name: &JobName,
+    paused: Paused,
+    precondition: &Precondition,
+) -> Result<Saved, ApiError> {
     change(App::deadline(), app, name, |current| {
-        let mut stored = match current.stored(name) {
-            None => return Err(ApiError::NoSuchJob(name.to_string())),
-            Some(Err(error)) => return Err(ApiError::BrokenJob { name: name.to_string(), error }),
-            Some(Ok(stored)) => stored,
+        let stored = current.stored(name).ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
+        precondition.check(name, current.job_revision())?;
+        let mut stored = match stored {
+            Err(error) => return Err(ApiError::BrokenJob { name: name.to_string(), error }),
+            Ok(stored) => stored,
         };
         let wanted = paused == Paused::Yes;
         if stored.paused == wanted {

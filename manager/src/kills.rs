@@ -10,7 +10,7 @@ use common::{
     store::{Compare, Entry, Key, MAX_TXN_OPS, Op, StoreError, Txn, read_all},
 };
 
-use crate::{problem::ApiError, state::App};
+use crate::{precondition::Precondition, problem::ApiError, state::App};
 
 /// A kill stands at least so much longer than a worker's lease.
 const BEYOND_LEASE: Duration = Duration::from_secs(5);
@@ -23,7 +23,12 @@ const SHORTEST: Duration = Duration::from_secs(20);
 
 /// Kills every run of the job claimed or wanted before now; gives those that the cache knows. Also of a job that was
 /// deleted while it ran.
-pub(crate) async fn kill_job(app: &App, name: &JobName, by: &str) -> Result<Vec<RunId>, ApiError> {
+pub(crate) async fn kill_job(
+    app: &App,
+    name: &JobName,
+    by: &str,
+    precondition: &Precondition,
+) -> Result<Vec<RunId>, ApiError> {
     app.loaded().await?;
     let active = app.cache.active(|job| job == name.as_str());
     if active.is_empty() && app.cache.job(name.as_str()).is_none() {
@@ -33,7 +38,8 @@ pub(crate) async fn kill_job(app: &App, name: &JobName, by: &str) -> Result<Vec<
     let of_job = |entry: Entry| Queued::read(entry).filter(|queued| queued.wanted.job == *name);
     // As the store has it: another manager may have put some just now.
     let queued = async { Ok(read_all(&*app.store, &keys.queue, of_job).await?.0) };
-    put(app, keys.kill_job(name), queued, by).await?;
+    let aim = Aim { key: keys.kill_job(name), only: only_as_read(app, name, precondition).await? };
+    put(app, aim, queued, by).await?;
     Ok(active.iter().map(crate::cache::Active::run).collect())
 }
 
@@ -58,7 +64,29 @@ pub(crate) async fn kill_run(app: &App, run: RunId, by: &str) -> Result<(), ApiE
         let found = (0..count).filter_map(|n| Queued::read(read.got(n)?.clone()));
         Ok(found.filter(|queued| queued.wanted.run == run).collect())
     };
-    put(app, keys.kill_run(&run), queued, by).await
+    put(app, Aim { key: keys.kill_run(&run), only: Vec::new() }, queued, by).await
+}
+
+/// What a kill is of, and what has to stand for it to be one.
+struct Aim {
+    key: Key,
+    only: Vec<Compare>,
+}
+
+/// With a precondition, a kill is of the job as it was read.
+async fn only_as_read(
+    app: &App,
+    name: &JobName,
+    precondition: &Precondition,
+) -> Result<Vec<Compare>, ApiError> {
+    if !precondition.is_some() {
+        return Ok(Vec::new());
+    }
+    let key = app.config.keys.job(name);
+    let (entry, _) = app.read_store(App::deadline(), app.store.get(&key)).await?;
+    let now = entry.map_or(0, |entry| entry.mod_revision);
+    precondition.check(name, now)?;
+    Ok(vec![Compare::ModRevision(key, now)])
 }
 
 /// Asks the store, for a run too new for the cache.
@@ -97,36 +125,62 @@ impl Queued {
 /// and the error says that it may have happened: whoever lives hears of it.
 async fn put(
     app: &App,
-    key: Key,
+    aim: Aim,
     queued: impl Future<Output = Result<Vec<Queued>, StoreError>> + Send,
     by: &str,
 ) -> Result<(), ApiError> {
     let deadline = App::deadline();
     let kill = Kill { by: by.to_owned(), at: app.now(), worker: None };
-    let marked = app.write_store(deadline - FOR_THE_KILL, mark_all(app, queued, &kill)).await;
+    let marked = app.write_store(deadline - FOR_THE_KILL, mark_all(app, queued, &aim.only, &kill)).await;
+    if matches!(marked, Ok(Marked::Not)) {
+        return Err(ApiError::Contended);
+    }
     let ttl = (app.config.lease_ttl + BEYOND_LEASE).max(SHORTEST);
     let put = async {
         let (lease, _) = app.store.grant(ttl).await?;
         // Asked for again after a lost answer it acts on what was claimed since as well.
-        let put = Op::Put(key, kill.encode(), Some(lease));
-        app.store.txn(Txn::when(Vec::new(), vec![put])).await
+        let put = Op::Put(aim.key, kill.encode(), Some(lease));
+        app.store.txn(Txn::when(aim.only, vec![put])).await
     };
-    app.write_store(deadline, put).await.map_err(may_have_happened)?;
-    Ok(marked.map_err(may_have_happened)?)
+    let put = app.write_store(deadline, put).await.map_err(may_have_happened)?;
+    match marked.map_err(may_have_happened)? {
+        Marked::Nothing if !put.succeeded => Err(ApiError::Contended),
+        // The marks stand, and kill what is queued.
+        Marked::Some if !put.succeeded => {
+            Err(StoreError::Ambiguous("the job was changed meanwhile".into()).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn mark_all(
     app: &App,
     queued: impl Future<Output = Result<Vec<Queued>, StoreError>> + Send,
+    only: &[Compare],
     kill: &Kill,
-) -> Result<(), StoreError> {
+) -> Result<Marked, StoreError> {
     let queued: Vec<Queued> =
         queued.await?.into_iter().filter(|queued| queued.wanted.killed.is_none()).collect();
+    let mut marked = Marked::Nothing;
     for some in queued.chunks(MAX_TXN_OPS) {
         let marks = some.iter().map(|queued| queued.mark(kill)).collect();
-        app.store.txn(Txn::when(Vec::new(), marks)).await?;
+        if app.store.txn(Txn::when(only.to_vec(), marks)).await?.succeeded {
+            marked = Marked::Some;
+        } else if marked == Marked::Nothing {
+            return Ok(Marked::Not);
+        }
     }
-    Ok(())
+    Ok(marked)
+}
+
+/// Which of the queued runs are marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Marked {
+    /// There was none.
+    Nothing,
+    Some,
+    /// None, since the job is another one by now.
+    Not,
 }
 
 /// Part of a kill may stand: to say that nothing happened would be wrong.

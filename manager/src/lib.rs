@@ -24,6 +24,7 @@ mod input;
 mod jobs;
 mod kills;
 mod origin;
+mod precondition;
 mod problem;
 mod queue;
 mod registration;

@@ -45,10 +45,12 @@ pub(crate) enum ApiError {
     BrokenLock { name: JobName, error: LockError },
     #[error("run {run} has ended already: {state}")]
     RunEnded { run: RunId, state: RunState },
-    #[error(
-        "job {name} is at revision {now}, not {given}: somebody changed it; get it again and repeat the change"
-    )]
+    #[error("{}", changed(.name, .given, *.now))]
     Changed { name: JobName, given: String, now: Revision },
+    #[error(
+        "job {name} exists, at revision {now}, and If-None-Match: {given} says that it must not; nothing was done"
+    )]
+    Exists { name: JobName, given: String, now: Revision },
     #[error(
         "this manager's clock is {} s ahead of the workers', and one of both is wrong: by it the change would pass over ticks that are yet to come; set the clocks right, or ask another manager",
         .by.num_seconds()
@@ -86,6 +88,17 @@ pub(crate) enum ApiError {
 pub(crate) struct BadRequest {
     pub(crate) detail: String,
     pub(crate) errors: Vec<FieldError>,
+}
+
+fn changed(name: &JobName, given: &str, now: Revision) -> String {
+    if now == 0 {
+        return format!(
+            "there is no job {name}, and If-Match: {given} says that there has to be; nothing was done"
+        );
+    }
+    format!(
+        "job {name} is at revision {now}, not {given}: somebody changed it; get it again and repeat the change"
+    )
 }
 
 fn reason(reason: &Option<String>) -> String {
@@ -167,6 +180,7 @@ impl ApiError {
             Self::BrokenLock { .. } => (S::CONFLICT, "broken-lock", "The stored lock does not decode"),
             Self::RunEnded { .. } => (S::CONFLICT, "run-ended", "The run has ended"),
             Self::Changed { .. } => (S::PRECONDITION_FAILED, "changed", "The job has changed"),
+            Self::Exists { .. } => (S::PRECONDITION_FAILED, "exists", "The job exists"),
             Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
             Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The body is no JSON"),
             Self::Misdirected(_) => (S::MISDIRECTED_REQUEST, "wrong-host", "Not a host of this server"),
@@ -207,6 +221,10 @@ impl ApiError {
             Self::BadRequest(request) => request.errors.clone(),
             Self::Changed { given, now, .. } => {
                 vec![FieldError::new("If-Match", given, "is not the job's revision", now.to_string())]
+            }
+            Self::Exists { given, now, .. } => {
+                let problem = format!("matches the job, which is at revision {now}");
+                vec![FieldError::new("If-None-Match", given, problem, "no such header, to replace the job")]
             }
             _ => Vec::new(),
         };

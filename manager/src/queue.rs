@@ -10,20 +10,26 @@ use common::{
 };
 use tokio::time::Instant;
 
-use crate::{cache::Place, problem::ApiError, state::App};
+use crate::{cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
 /// Somebody saved the job meanwhile: look again, so many times.
 const TRIES: usize = 8;
 
 /// Wants a run of the job, which has to start within the job's misfire deadline. Also of a paused job: pausing
 /// stops its ticks, not people.
-pub(crate) async fn run_now(app: &App, name: &JobName, by: &str) -> Result<RunId, ApiError> {
+pub(crate) async fn run_now(
+    app: &App,
+    name: &JobName,
+    by: &str,
+    precondition: &Precondition,
+) -> Result<RunId, ApiError> {
     let deadline = App::deadline();
     let keys = &app.config.keys;
     let run = app.chance.run_id(app.now());
     for _ in 0..TRIES {
         let (entry, _) = app.read_store(deadline, app.store.get(&keys.job(name))).await?;
         let entry = entry.ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
+        precondition.check(name, entry.mod_revision)?;
         let stored = StoredJob::decode(name.as_str(), &entry.value)
             .map_err(|error| ApiError::BrokenJob { name: name.to_string(), error })?;
         let now = app.now();

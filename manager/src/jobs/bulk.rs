@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Expect, Saved, save_by};
-use crate::{problem::ApiError, state::App};
+use crate::{precondition::Precondition, problem::ApiError, state::App};
 
 /// More jobs in one request are refused: it has to be answered within seconds.
 pub(crate) const MOST_JOBS: usize = 5_000;
@@ -82,7 +82,7 @@ async fn save_one(deadline: Instant, app: &App, job: Value, expect: &Expect) -> 
     if Instant::now() >= deadline {
         return Err(StoreError::Unavailable("the jobs before it took the request's time".into()).into());
     }
-    save_by(deadline, app, &job.name, expect, |_| Ok(job.clone())).await
+    save_by(deadline, app, &job.name, (expect, &Precondition::default()), |_| Ok(job.clone())).await
 }
 
 fn twice(name: &str) -> ApiError {

@@ -15,7 +15,7 @@ use common::{
 use tokio::time::Instant;
 
 use super::{Current, TRIES, is_held, passed};
-use crate::{cache::Place, problem::ApiError, state::App};
+use crate::{cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
 /// What was deleted.
 #[derive(Debug)]
@@ -35,9 +35,14 @@ struct Lost {
 }
 
 /// Deletes a job; `None`: there was none. A failure is told as it is as long as no answer was lost.
-pub(crate) async fn delete(app: &App, name: &JobName, by: &str) -> Result<Option<Deleted>, ApiError> {
+pub(crate) async fn delete(
+    app: &App,
+    name: &JobName,
+    by: &str,
+    precondition: &Precondition,
+) -> Result<Option<Deleted>, ApiError> {
     let mut uncertain = Vec::new();
-    match try_to_delete(app, name, &mut uncertain).await {
+    match try_to_delete(app, name, precondition, &mut uncertain).await {
         Ok(deleted) => {
             if deleted.is_some() {
                 tracing::info!(job = %name, by, "deleted");
@@ -55,6 +60,7 @@ pub(crate) async fn delete(app: &App, name: &JobName, by: &str) -> Result<Option
 async fn try_to_delete(
     app: &App,
     name: &JobName,
+    precondition: &Precondition,
     uncertain: &mut Vec<Lost>,
 ) -> Result<Option<Deleted>, ApiError> {
     let deadline = App::deadline();
@@ -76,6 +82,7 @@ async fn try_to_delete(
         if let Some(lost) = uncertain.pop_if(|lost| matches!(lost.error, StoreError::Full(_))) {
             return Err(lost.error.into());
         }
+        precondition.check(name, entry.mod_revision)?;
         let deleted = Deleted { previous: StoredJob::decode(name.as_str(), &entry.value).ok() };
         match remove(app, name, &current, deadline).await {
             Ok(true) => return Ok(Some(deleted)),

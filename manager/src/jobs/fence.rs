@@ -10,7 +10,7 @@ use common::{
 use tokio::time::Instant;
 
 use super::{Current, TRIES};
-use crate::{cache::Place, problem::ApiError, state::App};
+use crate::{cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
 /// A fence so far ahead of now is no claim made a little early.
 const AHEAD_SECONDS: i64 = 5;
@@ -21,7 +21,12 @@ pub(crate) fn is_ahead(fence: Fence, now: chrono::DateTime<chrono::Utc>) -> bool
 }
 
 /// Moves a job's fence to now if it is ahead of that; a lock that is held is left to its holder.
-pub(crate) async fn reset(app: &App, name: &JobName, by: &str) -> Result<(), ApiError> {
+pub(crate) async fn reset(
+    app: &App,
+    name: &JobName,
+    by: &str,
+    precondition: &Precondition,
+) -> Result<(), ApiError> {
     let deadline = App::deadline();
     let key = app.config.keys.lock(name);
     for _ in 0..TRIES {
@@ -29,6 +34,7 @@ pub(crate) async fn reset(app: &App, name: &JobName, by: &str) -> Result<(), Api
         if current.job.is_none() {
             return Err(ApiError::NoSuchJob(name.to_string()));
         }
+        precondition.check(name, current.job_revision())?;
         let Some(entry) = &current.lock else { return Ok(()) };
         let free = match Lock::decode(&entry.value) {
             Ok(Lock::Held(held)) => return Err(ApiError::LockHeld { name: name.clone(), run: held.run }),

@@ -5,7 +5,7 @@ use std::{str::FromStr, sync::Arc};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use common::{
@@ -23,6 +23,7 @@ use crate::{
     input::{Body, BulkBody, Named, NoParams, Params},
     jobs::{self, Expect, Paused, Saved},
     kills,
+    precondition::{NoPrecondition, Precondition},
     problem::ApiError,
     queue,
     state::App,
@@ -132,10 +133,11 @@ async fn shown(app: &App, name: &JobName) -> Result<Response, ApiError> {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     _: NoParams,
+    precondition: Precondition,
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let job = Job::from_value(body)?;
-    let saved = jobs::save(&app, &job.name, &Expect::Absent, |_| Ok(job.clone())).await?;
+    let saved = jobs::save(&app, &job.name, (&Expect::Absent, &precondition), |_| Ok(job.clone())).await?;
     let location = format!("/api/v1/jobs/{}", encoded(job.name.as_str()));
     let mut response = saved_view(&app, &saved);
     if let Ok(location) = location.parse() {
@@ -170,6 +172,7 @@ struct SaveResult {
 pub(crate) async fn save_all(
     State(app): State<Arc<App>>,
     mut params: Params,
+    _: NoPrecondition,
     BulkBody(body): BulkBody,
 ) -> Result<Json<SaveReport>, ApiError> {
     let expect =
@@ -223,7 +226,7 @@ pub(crate) async fn replace(
     State(app): State<Arc<App>>,
     _: NoParams,
     Named(name): Named<JobName>,
-    headers: HeaderMap,
+    precondition: Precondition,
     Body(mut body): Body,
 ) -> Result<Response, ApiError> {
     if let Value::Object(fields) = &mut body {
@@ -235,10 +238,7 @@ pub(crate) async fn replace(
         }
     }
     let job = Job::from_value(body)?;
-    let expect = headers.get(header::IF_MATCH).map_or(Expect::Any, |given| {
-        Expect::Revision(String::from_utf8_lossy(given.as_bytes()).into_owned())
-    });
-    let saved = jobs::save(&app, &name, &expect, |_| Ok(job.clone())).await?;
+    let saved = jobs::save(&app, &name, (&Expect::Any, &precondition), |_| Ok(job.clone())).await?;
     Ok(saved_view(&app, &saved))
 }
 
@@ -246,9 +246,10 @@ pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     _: NoParams,
     By(by): By,
+    precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<StatusCode, ApiError> {
-    match jobs::delete(&app, &name, &by).await? {
+    match jobs::delete(&app, &name, &by, &precondition).await? {
         Some(_) => Ok(StatusCode::NO_CONTENT),
         None => Err(ApiError::NoSuchJob(name.to_string())),
     }
@@ -257,21 +258,28 @@ pub(crate) async fn delete(
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     _: NoParams,
+    precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &name, Paused::Yes).await
+    set_paused(&app, &name, Paused::Yes, &precondition).await
 }
 
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
     _: NoParams,
+    precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &name, Paused::No).await
+    set_paused(&app, &name, Paused::No, &precondition).await
 }
 
-async fn set_paused(app: &App, name: &JobName, paused: Paused) -> Result<Response, ApiError> {
-    let saved = jobs::set_paused(app, name, paused).await?;
+async fn set_paused(
+    app: &App,
+    name: &JobName,
+    paused: Paused,
+    precondition: &Precondition,
+) -> Result<Response, ApiError> {
+    let saved = jobs::set_paused(app, name, paused, precondition).await?;
     Ok(saved_view(app, &saved))
 }
 
@@ -279,9 +287,10 @@ pub(crate) async fn reset_fence(
     State(app): State<Arc<App>>,
     _: NoParams,
     By(by): By,
+    precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    jobs::fence::reset(&app, &name, &by).await?;
+    jobs::fence::reset(&app, &name, &by, &precondition).await?;
     shown(&app, &name).await
 }
 
@@ -289,9 +298,10 @@ pub(crate) async fn run(
     State(app): State<Arc<App>>,
     _: NoParams,
     By(by): By,
+    precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<(StatusCode, Json<RunRequested>), ApiError> {
-    let run = queue::run_now(&app, &name, &by).await?;
+    let run = queue::run_now(&app, &name, &by, &precondition).await?;
     Ok((StatusCode::ACCEPTED, Json(RunRequested { run: run.to_string() })))
 }
 
@@ -299,9 +309,10 @@ pub(crate) async fn kill(
     State(app): State<Arc<App>>,
     _: NoParams,
     By(by): By,
+    precondition: Precondition,
     Named(job): Named<JobName>,
 ) -> Result<(StatusCode, Json<KillRequested>), ApiError> {
-    let runs = kills::kill_job(&app, &job, &by).await?;
+    let runs = kills::kill_job(&app, &job, &by, &precondition).await?;
     Ok((StatusCode::ACCEPTED, Json(KillRequested { job, runs })))
 }
 

@@ -13,6 +13,7 @@ use super::By;
 use crate::{
     input::{Named, NoParams, Params},
     kills,
+    precondition::NoPrecondition,
     problem::ApiError,
     runs::{self, RunFilter, lateness as latenesses, output as outputs},
     state::App,
@@ -86,6 +87,7 @@ pub(crate) async fn output(
 pub(crate) async fn kill(
     State(app): State<Arc<App>>,
     _: NoParams,
+    _: NoPrecondition,
     By(by): By,
     Named(run): Named<RunId>,
 ) -> Result<(StatusCode, Json<RunRequested>), ApiError> {

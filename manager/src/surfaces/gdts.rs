@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use crate::{
     jobs::{self, Expect},
     kills,
+    precondition::Precondition,
     problem::ApiError,
     routes::By,
     state::App,
@@ -153,7 +154,7 @@ async fn posted_job(request: Request) -> Result<(JobName, Map<String, Value>), A
 
 async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let (name, given) = posted_job(request).await?;
-    let saved = jobs::save(app, &name, &Expect::Any, |previous| {
+    let saved = jobs::save(app, &name, (&Expect::Any, &Precondition::default()), |previous| {
         translate::job(&given, previous).map_err(|error: JobError| error.into())
     })
     .await?;
@@ -166,7 +167,9 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Req
 
 async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
-    let Some(deleted) = jobs::delete(app, &name, by).await? else { return Ok(None) };
+    let Some(deleted) = jobs::delete(app, &name, by, &Precondition::default()).await? else {
+        return Ok(None);
+    };
     // What was no job can only be named.
     let unreadable = GdtsJob { name: name.to_string(), command: String::new(), cron_expr: String::new() };
     Ok(Some(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job))))
@@ -178,7 +181,7 @@ pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Reque
 
 async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> {
     let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
-    match kills::kill_job(app, &name, by).await {
+    match kills::kill_job(app, &name, by, &Precondition::default()).await {
         Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(()),
         Err(error) => Err(error),
     }

@@ -201,7 +201,8 @@ async fn a_replacement_of_another_revision_is_refused() {
     let body = second.to_string();
     for (given, status) in [
         (first["status"]["revision"].to_string(), 412),
-        ("rubbish".to_owned(), 412),
+        ("rubbish".to_owned(), 400),
+        ("\"rubbish\"".to_owned(), 412),
         (format!("\"{}\"", second["status"]["revision"]), 200),
         ("*".to_owned(), 200),
     ] {

@@ -7,6 +7,7 @@ mod guard;
 mod jobs;
 mod lost_answers;
 mod page;
+mod preconditions;
 mod restore;
 mod runs;
 mod serving;
