@@ -15,6 +15,10 @@ use crate::{
     tick::{Fence, TICK_TEXT_BYTES, Tick},
 };
 
+mod command;
+
+pub use command::ClaimedCommand;
+
 /// What stands under `locks/<job>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lock {
@@ -80,9 +84,31 @@ pub struct Held {
     /// Ticks that this claim leaves behind, missed while nobody could claim, and not queued either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Stretch>,
+    /// The revision of the claim, once this was written anew: by a skip, or by a manager that moved the fence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_revision: Option<Revision>,
+    /// What executes, for people: the job may be another one by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<ClaimedCommand>,
 }
 
 impl Held {
+    /// The revision at which the run was claimed, when this was found at `seen`.
+    pub fn claimed_at(&self, seen: Revision) -> Revision {
+        self.claim_revision.unwrap_or(seen)
+    }
+
+    /// This, found at `seen`, with another fence: whose run it is, and since when, stays.
+    #[must_use]
+    pub fn at_fence(self, fence: Fence, seen: Revision) -> Self {
+        Self { fence, claim_revision: Some(self.claimed_at(seen)), ..self }
+    }
+
+    /// The command that executes, of a job whose command is `now`.
+    pub fn command(&self, now: &str) -> String {
+        self.command.as_ref().map_or_else(|| now.to_owned(), |claimed| claimed.shown(now))
+    }
+
     /// True when nothing executes: the lock is held only until the missed ticks are on record.
     pub fn is_without_run(&self) -> bool {
         self.cause == Cause::CatchUp && self.tick.is_none()
@@ -172,10 +198,10 @@ impl Lock {
 }
 
 impl Held {
-    /// The fencing token of this claim, which was written at `revision`. Grows across the cluster, also when the store
-    /// is restored; to be compared with revisions it is not.
-    pub fn token(&self, revision: Revision) -> i64 {
-        self.epoch.token(revision)
+    /// The fencing token of this claim, which was found at `seen`. Grows across the cluster, also when the store is
+    /// restored; to be compared with revisions it is not.
+    pub fn token(&self, seen: Revision) -> i64 {
+        self.epoch.token(self.claimed_at(seen))
     }
 
     /// The stored bytes of a record under `runs/`.
@@ -216,7 +242,27 @@ mod tests {
             skipped: 0,
             last_skip: None,
             missed: None,
+            claim_revision: None,
+            command: Some(ClaimedCommand::of(&"backup \"everything\" ".repeat(1000))),
         }
+    }
+
+    #[test]
+    fn a_claim_that_is_written_anew_is_the_same_claim() {
+        let before = held();
+        let moved = before.clone().at_fence("2026-11-22T01:02:04Z".parse().unwrap(), 9);
+        let again = moved.clone().at_fence("2026-11-22T01:02:05Z".parse().unwrap(), 12);
+        assert_eq!((before.token(9), moved.token(12), again.token(15)), (9, 9, 9));
+        assert_eq!(again.fence.to_string(), "2026-11-22T01:02:05Z");
+        assert_eq!(Held { fence: before.fence, claim_revision: None, ..again }, before);
+    }
+
+    #[test]
+    fn a_value_of_an_earlier_version_is_read() {
+        let text = r#"{"job":"a","fence":"2026-11-22T01:02:03Z","run":"01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b",
+            "attempt":1,"cause":"manual","worker":"w1","session":7,"claimed":"2026-11-22T01:02:03Z"}"#;
+        let held = Held::decode(text.as_bytes()).unwrap();
+        assert_eq!((held.token(9), held.command("date").as_str()), (9, "date"));
     }
 
     #[test]

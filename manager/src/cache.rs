@@ -67,7 +67,7 @@ pub(crate) struct CachedLock {
 #[derive(Clone, Debug)]
 pub(crate) struct HeldRun {
     pub(crate) held: Arc<Held>,
-    /// The fencing token; 0 when the record was rewritten since, and it can no longer be told.
+    /// The fencing token; 0 when an earlier version wrote the record anew, so that it can no longer be told.
     pub(crate) token: i64,
 }
 

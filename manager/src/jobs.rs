@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{
     id::JobName,
     job::{Job, JobError, MAX_JOB_BYTES, StoredJob, fence_at_save},
-    lock::{Free, Held, Lock, Stretch},
+    lock::{Free, Lock, Stretch},
     queue::Passed,
     store::{Compare, Entry, Op, Revision, StoreError, Txn, TxnOutcome},
     tick::Fence,
@@ -359,7 +359,10 @@ fn lock_after(
     match Lock::decode(&entry.value) {
         Ok(_) if !from_now => Ok(None),
         Ok(Lock::Free(free)) => Ok(Some(Lock::Free(Free { fence: free.fence.max(now), ..free }))),
-        Ok(Lock::Held(held)) => Ok(Some(Lock::Held(Held { fence: held.fence.max(now), ..held }))),
+        Ok(Lock::Held(held)) => {
+            let fence = held.fence.max(now);
+            Ok(Some(Lock::Held(held.at_fence(fence, entry.mod_revision))))
+        }
         Err(_) if is_held(entry) => Err(ApiError::UnknownHeldLock(name.clone())),
         // Rubbish keeps the job from running; it holds no fence that could be lost.
         Err(_) => Ok(Some(Lock::new(now))),

@@ -8,7 +8,7 @@
 use chrono::{DateTime, Utc};
 use common::{
     epoch::{Epoch, Raised},
-    lock::{Free, Held, Lock},
+    lock::{Free, Lock},
     store::{Compare, Entry, Op, OpOutcome, Revision, Store, StoreError, Txn, key::Keys, list_all},
     tick::Fence,
     worker::Registration,
@@ -100,7 +100,7 @@ impl Move {
             lock if lock.fence() >= to => return None,
             Lock::Free(free) => Lock::Free(Free { fence: to, ..free }),
             // Its run is still its holder's; who frees it leaves the fence behind.
-            Lock::Held(held) => Lock::Held(Held { fence: to, ..held }),
+            Lock::Held(held) => Lock::Held(held.at_fence(to, entry.mod_revision)),
         };
         Some(Self { entry: entry.clone(), lock })
     }

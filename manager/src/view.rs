@@ -124,7 +124,7 @@ impl<'a> Viewer<'a> {
         String::new()
     }
 
-    /// A run that has not ended; `command` is its job's.
+    /// A run that has not ended; `command` is its job's as it is now, and what it will run if it waits.
     pub(crate) fn active(&self, active: &Active, command: &str) -> RunView {
         let mut view = RunView {
             run: active.run().to_string(),
@@ -159,6 +159,7 @@ impl<'a> Viewer<'a> {
                 view.tick = held.tick.map(|tick| tick.to_string());
                 view.worker = held.worker.to_string();
                 view.fence = run.token;
+                view.command = held.command(command);
                 view.claimed = Some(instant(held.claimed));
                 view.started = started(active, self.now).map(instant);
             }

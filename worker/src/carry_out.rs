@@ -33,7 +33,8 @@ impl Desk {
         slot: Slot,
     ) {
         let now = self.clock.now();
-        let revision = here.revision;
+        // Where the claim's answer was lost, it may have been found after a manager had moved its fence.
+        let revision = here.held.claimed_at(here.revision);
         let due = match here.held.cause {
             Cause::Schedule | Cause::CatchUp | Cause::Queued => {
                 here.held.tick.map_or(here.held.claimed, |tick| tick.instant())
@@ -42,7 +43,7 @@ impl Desk {
         };
         let claimed = Claimed {
             planned: planned.clone(),
-            revision: here.revision,
+            revision,
             due,
             scheduled: here.held.claimed,
             answered: now,
@@ -63,7 +64,7 @@ impl Desk {
         self.spool.keep(LogEntry::Run(Box::new(record))).await;
         output.discard_spill();
         if planned.job.overlap == Overlap::Allow {
-            self.end_beside(&claimed.held, revision, retry).await;
+            self.end_beside(&claimed.held, here.revision, retry).await;
         } else {
             self.end_held(&post, claimed, &last, &retry).await;
         }
@@ -97,7 +98,9 @@ impl Desk {
                             self.won(&planned, post, &mut holding, *here, ended.slot);
                             break;
                         }
-                        Outcome::Lost(found) => *holding = found.and_then(|found| Holding::still(run, found)),
+                        Outcome::Lost(found) => {
+                            *holding = found.and_then(|found| Holding::still(run, *found));
+                        }
                     }
                 }
                 // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
@@ -128,7 +131,11 @@ impl Desk {
             return None;
         }
         let in_order = next.previous <= ended.fence && ended.fence < next.tick;
-        let may = in_order && !planned.paused && self.load.may_claim() && !self.closing.is_cancelled();
+        let may = in_order
+            && !planned.paused
+            && self.has_labels_of(&planned.job)
+            && self.load.may_claim()
+            && !self.closing.is_cancelled();
         may.then(|| (planned.clone(), self.held(&planned, next.tick, &session), session))
     }
 
@@ -243,10 +250,11 @@ impl Desk {
         }
     }
 
-    /// The queue entry that repeats a lost run, of an at-least-once job and unless somebody wanted its end. `seen` is the
-    /// revision at which it was found.
+    /// The queue entry that repeats a lost run, of an at-least-once job and unless somebody wanted its end since its
+    /// claim. `seen` is the revision at which it was found.
     fn attempt_after_loss(&self, job: &Job, held: &Held, seen: Revision) -> Option<Op> {
-        if job.delivery != Delivery::AtLeastOnce || self.kills.of(&held.job, &held.run, seen).is_some() {
+        let claimed = held.claimed_at(seen);
+        if job.delivery != Delivery::AtLeastOnce || self.kills.of(&held.job, &held.run, claimed).is_some() {
             return None;
         }
         let only = reboot::bound(job, held.cause, &held.worker, self.clock.now());
@@ -311,7 +319,7 @@ impl Desk {
         let now = self.clock.now();
         RunRecord {
             job_name: held.job.clone(),
-            command: job.map_or_else(String::new, |job| job.driver.text()),
+            command: held.command(&job.map_or_else(String::new, |job| job.driver.text())),
             err: "lost: its worker is gone".to_owned(),
             output: String::new(),
             plan_time: held.tick.map_or(claimed, common::tick::Tick::millis),

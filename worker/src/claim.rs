@@ -63,7 +63,7 @@ pub enum Outcome {
     /// It is ours, and says this: what was sent, or what a manager has made of it since, who may have moved its fence.
     Won(Box<Holding>),
     /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode.
-    Lost(Option<Seen>),
+    Lost(Option<Box<Seen>>),
 }
 
 /// Claims a tick: the definition is the one gone by, the fence is at or behind the previous tick, before this one.
@@ -168,7 +168,7 @@ pub fn outcome(txn: &TxnOutcome, claim: &Held, session: &Session) -> Outcome {
     }
     match read(0).and_then(seen) {
         Some(Seen { lock: Lock::Held(held), revision }) if mine(&held) => won(held, revision),
-        seen => Outcome::Lost(seen),
+        seen => Outcome::Lost(seen.map(Box::new)),
     }
 }
 

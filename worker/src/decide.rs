@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     job::Overlap,
-    lock::{Held, Lock},
+    lock::{ClaimedCommand, Held, Lock},
     queue::Wanted,
     run::Cause,
     store::{Compare, Op, Txn},
@@ -111,6 +111,10 @@ impl Desk {
                 return self.meet_own_run(&planned, due, post, here).await;
             }
         }
+        // Edited since this worker was ranked: the tick is those workers' that may run it.
+        if !self.has_labels_of(&planned.job) {
+            return Step::Decided;
+        }
         if !self.load.may_claim() {
             return Step::Later;
         }
@@ -169,7 +173,7 @@ impl Desk {
         // Ticks before this one that nobody has decided, as after a take-over, do not wait: one does.
         let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
         let found = Found::by(planned, &here.held, before);
-        let held = found.in_lock(&here.held, tick);
+        let held = found.in_lock(here, tick);
         let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
         let with = Lock::Held(held.clone());
         let keys = &self.config.keys;
@@ -197,7 +201,7 @@ impl Desk {
 
     /// Moves the fence of a lock that this process holds, and keeps the record.
     async fn skip(&self, planned: &Planned, tick: Tick, here: &mut Holding, then: Vec<Op>) -> Step {
-        let held = Found::by(planned, &here.held, tick).in_lock(&here.held, tick);
+        let held = Found::by(planned, &here.held, tick).in_lock(here, tick);
         let with = Lock::Held(held.clone());
         let keys = &self.config.keys;
         let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, then);
@@ -263,7 +267,7 @@ impl Desk {
                 self.create_lock(planned).await;
                 Step::Later
             }
-            Outcome::Lost(Some(seen)) => self.lost(&due, planned, post, holding, session, seen, slot).await,
+            Outcome::Lost(Some(seen)) => self.lost(&due, planned, post, holding, session, *seen, slot).await,
         }
     }
 
@@ -302,6 +306,8 @@ impl Desk {
             skipped: 0,
             last_skip: None,
             missed: None,
+            claim_revision: None,
+            command: Some(ClaimedCommand::of(&planned.job.driver.text())),
         }
     }
 

@@ -14,6 +14,7 @@ use common::{
     chance::Chance,
     clock::Clock,
     id::{JobName, RunId},
+    job::Job,
     lock::Held,
     queue::Wanted,
     store::{Revision, Store},
@@ -210,6 +211,11 @@ impl Desk {
     /// The job as it stands.
     pub fn planned(&self, job: &JobName) -> Option<Arc<Planned>> {
         self.agenda.lock().unwrap_or_else(PoisonError::into_inner).get(job.as_str()).cloned()
+    }
+
+    /// True when this worker may run the job, by the definition that would run: it may have been ranked by an older one.
+    pub fn has_labels_of(&self, job: &Job) -> bool {
+        job.placement.allows(&self.config.labels)
     }
 
     /// The session, if it may be trusted now.

@@ -165,6 +165,8 @@ mod tests {
             skipped: 0,
             last_skip: None,
             missed: None,
+            claim_revision: None,
+            command: None,
         };
         let planned =
             Arc::new(Planned { job: Arc::new(job), revision: 1, created: 1, schedule: None, paused: false });

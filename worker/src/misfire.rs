@@ -53,15 +53,14 @@ impl Found {
     }
 
     /// The lock that names them, its fence at `fence`. What it named before is on record: this process holds it.
-    pub(crate) fn in_lock(&self, here: &Held, fence: Tick) -> Held {
+    pub(crate) fn in_lock(&self, Holding { held: here, revision }: &Holding, fence: Tick) -> Held {
         let count =
             self.skipped.as_ref().map_or(0, |skipped| u32::try_from(skipped.count).unwrap_or(u32::MAX));
         Held {
-            fence,
             skipped: here.skipped.saturating_add(count),
             last_skip: self.skipped.clone().or_else(|| here.last_skip.clone()),
             missed: self.missed.clone().or_else(|| here.missed.clone()),
-            ..here.clone()
+            ..here.clone().at_fence(fence, *revision)
         }
     }
 }
@@ -284,6 +283,8 @@ mod tests {
             skipped: 3,
             last_skip: None,
             missed: None,
+            claim_revision: None,
+            command: None,
         }
     }
 
@@ -294,10 +295,12 @@ mod tests {
     #[test]
     fn ticks_that_were_due_before_the_run_was_claimed_are_missed_and_the_others_skipped() {
         let planned = every_second();
-        let retried = Found::by(&planned, &held(0, 8_100), tick(9)).in_lock(&held(0, 8_100), tick(9));
+        let here = Holding { held: held(0, 8_100), revision: 42 };
+        let retried = Found::by(&planned, &here.held, tick(9)).in_lock(&here, tick(9));
         assert_eq!(ends(retried.missed.as_ref()), Some((tick(1), tick(7), 7)));
         assert_eq!(ends(retried.last_skip.as_ref()), Some((tick(8), tick(9), 2)), "8 was just overtaken");
         assert_eq!((retried.fence, retried.skipped), (tick(9), 5));
+        assert_eq!((retried.claim_revision, retried.token(43)), (Some(42), 42), "its token stays");
         let late = Found::by(&planned, &held(0, 8_100), tick(5));
         assert_eq!((ends(late.missed.as_ref()), late.skipped), (Some((tick(1), tick(5), 5)), None));
         let long = Found::by(&planned, &held(6, 990), tick(7));

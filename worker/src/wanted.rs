@@ -10,8 +10,8 @@ use std::{
 
 use common::{
     id::JobName,
-    job::{Overlap, Placement, StoredJob},
-    lock::{Free, Held, Lock},
+    job::{Job, Overlap, Placement, StoredJob},
+    lock::{ClaimedCommand, Free, Held, Lock},
     placement::RANKS,
     queue::Wanted,
     run::RunState,
@@ -69,12 +69,12 @@ impl Desk {
                 None => ranked,
             };
             let is_killed = wanted.killed.is_some() || self.kills.of(&wanted.job, &wanted.run, at).is_some();
-            // A kill is anybody's who hears of it, whether it may claim or not: after those who rank.
-            let Some(rank) = rank.or(is_killed.then_some(RANKS)) else { continue };
             // What is not to start any more does not wait for its time, also where somebody waits for that already.
             let is_over = is_killed
                 || planned.as_ref().is_none_or(|planned| planned.created > at)
                 || wanted.deadline.is_some_and(|deadline| deadline < now);
+            // What is over is anybody's who hears of it, whether it may claim or not: after those who rank.
+            let Some(rank) = rank.or(is_over.then_some(RANKS)) else { continue };
             let waits = planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow)
                 && wanted.worker.is_none()
                 && wanted.not_before.unwrap_or(wanted.since) <= now;
@@ -152,8 +152,8 @@ impl Desk {
             return Step::Again;
         }
         if wanted.deadline.is_some_and(|deadline| deadline < self.clock.now()) {
-            let reason = "it could not start before its deadline";
-            self.withdraw(&wanted, &key, revision, RunState::Expired, reason, &planned.job.driver.text())
+            let reason = self.why_expired(&wanted, &planned.job);
+            self.withdraw(&wanted, &key, revision, RunState::Expired, &reason, &planned.job.driver.text())
                 .await;
             return Step::Again;
         }
@@ -164,12 +164,35 @@ impl Desk {
         if wanted.not_before.is_some_and(|not_before| self.clock.now() < not_before) {
             return Step::Again;
         }
+        // Edited since this worker was ranked; bound to it, it waits for its labels until its deadline.
+        if !self.has_labels_of(&planned.job) {
+            return Step::Again;
+        }
         let post = self.post(&wanted.job);
         if post.holding.lock().await.is_some() || !self.load.may_claim() {
             return Step::Again;
         }
         let Some(slot) = self.slot().await else { return Step::Again };
         self.start_wanted(&wanted, &key, revision, &planned, &post, slot).await
+    }
+
+    /// Why a wanted run was not claimed before its deadline, as far as can be told now.
+    fn why_expired(&self, wanted: &Wanted, job: &Job) -> String {
+        let mut reason = "it could not start before its deadline".to_owned();
+        let labels = job.placement.require.join(", ");
+        match &wanted.worker {
+            Some(only) if *only == self.config.id && !self.has_labels_of(job) => {
+                reason += &format!(
+                    ": it was for worker {only}, which lacks labels that its job requires: {labels}"
+                );
+            }
+            Some(only) => reason += &format!(": it was for worker {only} alone"),
+            None if self.registry.view().candidates.none_fits(&job.placement) && !labels.is_empty() => {
+                reason += &format!(": no ready worker has the labels that its job requires: {labels}");
+            }
+            None => {}
+        }
+        reason
     }
 
     /// Why no run of a job can start that this worker does not know, as the store has it; none: it may be known soon.
@@ -223,6 +246,8 @@ impl Desk {
             skipped: 0,
             last_skip: None,
             missed: None,
+            claim_revision: None,
+            command: Some(ClaimedCommand::of(&planned.job.driver.text())),
         };
         let Some(txn) = self.take(key, revision, &held, seen, free, planned) else { return Step::Again };
         let beside = planned.job.overlap == Overlap::Allow;

@@ -13,6 +13,8 @@ mod guard;
 mod kill;
 #[path = "processes/life.rs"]
 mod life;
+#[path = "processes/placement.rs"]
+mod placement;
 #[path = "processes/reboot.rs"]
 mod reboot;
 #[path = "processes/retry.rs"]

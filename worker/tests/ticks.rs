@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use common::{
-    job::{Delivery, MisfirePolicy, Overlap, Trigger},
+    job::{Command, Delivery, Exec, MisfirePolicy, Overlap, Trigger},
     lock::Lock,
     run::RunState,
     runlog::TickOutcome,
@@ -16,6 +16,10 @@ use common::{
 use tokio::time::timeout;
 
 use support::{Bench, job, job_of, run_of};
+
+fn command(word: &str) -> Command {
+    Command::Exec(Exec { argv: vec![word.to_owned()], ..Exec::default() })
+}
 
 #[tokio::test]
 async fn a_claim_is_sent_ahead_and_its_run_starts_at_its_instant() {
@@ -352,4 +356,79 @@ async fn a_next_attempt_waits_for_its_time_also_where_the_one_before_it_is_still
     bench.move_to(10.0).await;
     let second = bench.started().await;
     assert_eq!((run_of(&second), second.spec.attempt), (run, 2));
+}
+
+#[tokio::test]
+async fn a_waiting_run_is_placed_by_the_definition_that_would_run() {
+    let mut bench = Bench::start().await;
+    let mut asked = job("a");
+    asked.trigger = Trigger::Manual;
+    bench.put(&asked, bench.instant(0.0)).await;
+    let run = bench.want("a", 10.0).await;
+    bench.until_awaited(10.0, 10.0).await;
+    let mut elsewhere = asked.clone();
+    elsewhere.placement.require = vec!["gpu".to_owned()];
+    bench.edit(&elsewhere).await;
+    bench.until_heard().await;
+    bench.move_to(10.0).await;
+    // One wanted behind it, of a job that may run here, starts: it had its chance.
+    bench.until_heard().await;
+    bench.edit(&asked).await;
+    assert_eq!(run_of(&bench.started().await), run, "allowed here again, it starts");
+}
+
+#[tokio::test]
+async fn a_tick_that_waits_for_a_run_is_placed_by_the_definition_that_would_run() {
+    let mut bench = Bench::start().await;
+    bench.save(&job("a")).await;
+    bench.move_to(1.0).await;
+    let first = bench.started().await;
+    bench.move_to(1.999_7).await;
+    bench.until_awaited(2.0, 2.0).await;
+    let mut elsewhere = job("a");
+    elsewhere.placement.require = vec!["gpu".to_owned()];
+    bench.edit(&elsewhere).await;
+    bench.until_heard().await;
+    first.end();
+    bench.until_free_at("a", bench.tick(1)).await;
+    bench.move_to(2.0).await;
+    bench.until_heard().await;
+    bench.until_free_at("a", bench.tick(1)).await;
+}
+
+#[tokio::test]
+async fn a_run_keeps_its_token_and_its_command_while_its_job_is_edited_and_ticks_are_skipped() {
+    let mut bench = Bench::start().await;
+    let mut first = job("a");
+    first.driver = command("first");
+    bench.save(&first).await;
+    bench.move_to(1.0).await;
+    let run = bench.started().await;
+    let mut second = job("a");
+    second.driver = command("second");
+    bench.edit(&second).await;
+    bench.move_to(2.0).await;
+    bench.until_ticks("a").await;
+    let held = bench.until_held("a").await;
+    let seen = bench.lock_revision("a").await;
+    assert_eq!((held.fence, held.skipped), (bench.tick(2), 1));
+    assert!(seen > run.spec.fence);
+    assert_eq!((held.token(seen), held.command("second").as_str()), (run.spec.fence, "first"));
+}
+
+#[tokio::test]
+async fn a_lost_run_that_was_killed_before_its_lock_was_written_anew_is_not_repeated() {
+    let mut bench = Bench::start().await;
+    let mut again = job("a");
+    again.delivery = Delivery::AtLeastOnce;
+    again.trigger = Trigger::Manual;
+    bench.put(&again, bench.instant(0.0)).await;
+    bench.until_heard().await;
+    bench.leave_killed_run_of_a_dead_worker("a").await;
+    // The full pass comes with a change of the workers.
+    bench.register("another").await;
+    let record = bench.until_ended("a").await;
+    assert_eq!(record.state, RunState::Lost);
+    bench.until_free_at("a", bench.tick(0)).await;
+    assert_eq!(bench.queued().await, []);
 }

@@ -67,8 +67,9 @@ fn lock(entry: &Entry) -> CachedLock {
             CachedLock { fence: Some(free.fence), last: free.last, ..CachedLock::default() }
         }
         Ok(Lock::Held(held)) => {
-            // A skip rewrites the record, and with it the revision that was the token.
-            let token = if held.skipped == 0 { held.token(entry.mod_revision) } else { 0 };
+            // A skip by a worker of an earlier version left no trace of the revision that was the token.
+            let is_known = held.claim_revision.is_some() || held.skipped == 0;
+            let token = if is_known { held.token(entry.mod_revision) } else { 0 };
             let fence = Some(held.fence);
             let held = Some(HeldRun { held: Arc::new(held), token });
             CachedLock { fence, held, ..CachedLock::default() }

@@ -8,7 +8,7 @@
 use common::{
     id::JobName,
     job::{StoredJob, fence_at_save},
-    lock::{Held, Lock},
+    lock::Lock,
     store::{Compare, Op, Revision, StoreError, Txn},
     tick::Fence,
 };
@@ -123,7 +123,8 @@ fn lock_op(app: &App, name: &JobName, current: &Current, now: Fence) -> Option<O
     let (key, entry) = (app.config.keys.lock(name), current.lock.as_ref()?);
     match Lock::decode(&entry.value) {
         Ok(Lock::Held(held)) => {
-            let moved = Lock::Held(Held { fence: held.fence.max(now), ..held });
+            let fence = held.fence.max(now);
+            let moved = Lock::Held(held.at_fence(fence, entry.mod_revision));
             Some(Op::Put(key, moved.encode(), entry.lease))
         }
         Err(_) if is_held(entry) => None,

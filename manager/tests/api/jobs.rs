@@ -70,8 +70,10 @@ async fn a_held_lock_keeps_its_holder_and_no_fence_goes_back() {
     bench.save("a").await;
     let holder = held("a", RUN, "2026-11-22T12:00:00Z");
     bench.put(bench.keys.locks.key("a"), Lock::Held(holder.clone()).encode()).await;
+    let claimed = bench.lock("a").await.unwrap().1;
     let body = r#"{"trigger": {"cron": ["*/2 * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
     assert_eq!(bench.send_json("PUT", "/api/v1/jobs/a", body).await.status, 200);
+    let holder = holder.clone().at_fence(holder.fence, claimed);
     assert_eq!(bench.lock("a").await.unwrap().0, Lock::Held(holder.clone()));
 
     bench.clock.advance(Duration::from_secs(3 * 3600));

@@ -35,6 +35,7 @@ async fn every_fence_is_moved_to_now_and_none_back_and_then_the_epoch_is_raised(
     let here = Held { session, ..held("here", RUN, BEFORE) };
     bench.put(bench.keys.locks.key("here"), Lock::Held(here.clone()).encode()).await;
     bench.put(bench.keys.locks.key("gone"), Lock::Held(held("gone", RUN, BEFORE)).encode()).await;
+    let claimed = bench.lock("here").await.unwrap().1;
     let now = NOW.parse().unwrap();
 
     let done = after_restore(&*bench.store, &bench.keys, now).await.unwrap();
@@ -51,8 +52,8 @@ async fn every_fence_is_moved_to_now_and_none_back_and_then_the_epoch_is_raised(
         assert_eq!(Lock::decode(&entry.value).unwrap().fence(), expected, "{}", entry.key);
     }
     // Whoever holds one goes on holding it.
-    let fence = NOW.parse().unwrap();
-    assert_eq!(bench.lock("here").await.unwrap().0, Lock::Held(Held { fence, ..here }));
+    let moved = here.at_fence(NOW.parse().unwrap(), claimed);
+    assert_eq!(bench.lock("here").await.unwrap().0, Lock::Held(moved));
 
     let again = after_restore(&*bench.store, &bench.keys, now).await.unwrap();
     assert_eq!((again.locks, again.moved), (254, 0));

@@ -2,7 +2,7 @@
 
 use common::{
     live::LiveOutput,
-    lock::Lock,
+    lock::{ClaimedCommand, Held, Lock},
     queue::{Kill, Wanted},
     run::{Cause, RunState},
     runlog::{Author, LogEntry, Piece, RunLog as _, RunRecord, Stream},
@@ -74,6 +74,44 @@ async fn a_wanted_run_is_queued_and_shown() {
 
 fn bench_now() -> chrono::DateTime<chrono::Utc> {
     NOW.parse().expect("an instant")
+}
+
+#[tokio::test]
+async fn a_run_that_executes_is_shown_as_it_was_claimed_whatever_becomes_of_its_job() {
+    let bench = Bench::start().await;
+    let body = |command: &str, minute: &str| {
+        let command = json!({"shell": {"command": command}});
+        json!({"trigger": {"cron": [format!("{minute} * * * *")]}, "driver": command}).to_string()
+    };
+    let script = "echo a long script; ".repeat(100);
+    let begins = format!("{}…", &script[..160]);
+    for (name, first, second) in [("a", "first", "second"), ("b", script.as_str(), "second")] {
+        let path = format!("/api/v1/jobs/{name}");
+        let saved = bench.send_json("PUT", &path, &body(first, "1")).await;
+        assert_eq!(saved.status, 201, "{saved:?}");
+        let run = run_id(first.len() as u8);
+        let command = Some(ClaimedCommand::of(first));
+        let claim = Held { command, ..held(name, &run, "2026-11-22T10:00:00Z") };
+        bench.put(bench.keys.locks.key(name), Lock::Held(claim).encode()).await;
+        let fence = bench.lock(name).await.unwrap().1;
+        let shown = |view: serde_json::Value| (view["command"].clone(), view["fence"].clone());
+        let of_run = format!("/api/v1/runs/{run}");
+        bench.until(&of_run, |answer| answer.status == 200).await;
+        for change in ["pause", "resume"] {
+            assert_eq!(bench.post(&format!("{path}/{change}")).await.status, 200);
+            assert_eq!(shown(bench.get(&of_run).await.json()), (json!(first), json!(fence)), "{change}");
+        }
+        assert_eq!(bench.send_json("PUT", &path, &body(second, "*/2")).await.status, 200);
+        assert!(bench.lock(name).await.unwrap().1 > fence, "its fence has moved");
+        let wanted = if first == script { &begins } else { first };
+        assert_eq!(shown(bench.get(&of_run).await.json()), (json!(wanted), json!(fence)));
+        let running = bench.get(&path).await.json()["status"]["running"][0].clone();
+        assert_eq!(shown(running), (json!(wanted), json!(fence)));
+        // What is yet to be claimed will run what stands.
+        let queued = bench.post(&format!("{path}/run")).await.json()["run"].as_str().unwrap().to_owned();
+        let queued = bench.get(&format!("/api/v1/runs/{queued}")).await.json();
+        assert_eq!(shown(queued), (json!(second), json!(0)));
+    }
 }
 
 #[tokio::test]

@@ -515,5 +515,7 @@ pub(crate) fn held(job: &str, run: &str, fence: &str) -> Held {
         skipped: 0,
         last_skip: None,
         missed: None,
+        claim_revision: None,
+        command: None,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use common::{
     job::{Delivery, Overlap},
     run::{Cause, RunState},
-    runlog::{Author, TickOutcome},
+    runlog::TickOutcome,
     tick::Tick,
 };
 
@@ -387,11 +387,9 @@ impl Found<'_> {
     }
 }
 
-/// Whether a run's own record tells another story than the run. Who finds it lost knows the lock as it is then: with a
-/// newer token, if ticks were skipped meanwhile.
+/// Whether a run's own record tells another story than the run.
 fn differs(line: &Line, row: &RunRow) -> bool {
-    let same_fence = row.by == Author::Caretaker || row.fence == line.fence;
-    !same_fence || row.worker != line.worker || row.tick != line.tick
+    row.fence != line.fence || row.worker != line.worker || row.tick != line.tick
 }
 
 fn starts<'a>(job: &JobFacts<'a>) -> impl Iterator<Item = &'a Line> {

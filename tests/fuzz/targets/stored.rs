@@ -32,7 +32,8 @@ fuzz_target!(|bytes: &[u8]| {
         compares_as_the_protocol_says(&lock, &written);
     }
     if let Ok(held) = Held::decode(bytes) {
-        assert!(held.token(7) < held.token(8), "tokens grow with the revision");
+        let grows = held.token(7) < held.token(8);
+        assert_eq!(grows, held.claim_revision.is_none(), "tokens grow with the revision of the claim");
     }
     if let Ok(registration) = Registration::decode(bytes) {
         // Its last digits may be lost, and nobody ranks by them.

@@ -134,6 +134,8 @@ pub fn claimed(worker: usize, of: Rev, fence: N, run: RunId, tick_n: Option<N>, 
         skipped: 0,
         last_skip: None,
         missed: None,
+        claim_revision: None,
+        command: None,
     }
 }
 

@@ -159,7 +159,19 @@ impl Bench {
             skipped: 0,
             last_skip: None,
             missed: None,
+            claim_revision: None,
+            command: None,
         }
+    }
+
+    /// The lock of a job that there is, held for a lost run that was killed before the lock was written anew.
+    pub(crate) async fn leave_killed_run_of_a_dead_worker(&self, job: &str) {
+        let put = Op::Put(self.keys.lock(&name(job)), b"~ ".to_vec(), None);
+        let claimed = self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("claim").revision;
+        self.kill(job).await;
+        let held = self.held(job).at_fence(self.tick(0), claimed);
+        let put = Op::Put(self.keys.lock(&held.job), Lock::Held(held).encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a lock");
     }
 
     /// A record of a run beside the lock in the worker's own name, of a claim that it has given up.
@@ -272,6 +284,31 @@ impl Bench {
     pub(crate) async fn delete(&self, name: &str) {
         let delete = vec![Op::Delete(self.keys.job(&self::name(name)))];
         self.store.txn(Txn::when(Vec::new(), delete)).await.expect("delete a job");
+    }
+
+    /// The revision at which the job's lock stands.
+    pub(crate) async fn lock_revision(&self, job: &str) -> i64 {
+        let (entry, _) = self.store.get(&self.keys.lock(&name(job))).await.expect("read a lock");
+        entry.expect("there is a lock").mod_revision
+    }
+
+    /// Saves what has changed of a job, and leaves its lock alone.
+    pub(crate) async fn edit(&self, job: &Job) {
+        let definition = StoredJob::new(job.clone(), self.clock.now()).encode();
+        let put = vec![Op::Put(self.keys.job(&job.name), definition, None)];
+        self.store.txn(Txn::when(Vec::new(), put)).await.expect("save a job");
+    }
+
+    /// Waits until the worker has heard of all that was saved up to now: the next run that starts is one that is saved
+    /// and wanted only now.
+    pub(crate) async fn until_heard(&mut self) {
+        let mut other = job("other");
+        other.trigger = Trigger::Manual;
+        self.put(&other, start()).await;
+        self.want_another("other").await;
+        let started = self.started().await;
+        assert_eq!(job_of(&started), "other", "another run started");
+        started.end();
     }
 
     /// Waits until the worker waits for an instant between these, in seconds behind the start.

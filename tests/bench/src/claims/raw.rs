@@ -107,6 +107,8 @@ fn held(name: &str, tick: Tick, session: i64) -> anyhow::Result<Held> {
         skipped: 0,
         last_skip: None,
         missed: None,
+        claim_revision: None,
+        command: None,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Each fault is planted in a world where all is well, and has to be found: it, and nothing else.
 
-use common::lock::Lock;
+use common::{lock::Lock, runlog::Author};
 
 use super::*;
 
