@@ -7,6 +7,7 @@ pub mod clock;
 pub mod crontab;
 pub mod epoch;
 pub mod id;
+mod instant;
 pub mod job;
 pub mod live;
 pub mod lock;

@@ -45,6 +45,7 @@ pub struct LastRun {
     /// How it ended.
     pub state: RunState,
     /// When.
+    #[serde(with = "crate::instant::millis")]
     pub ended: DateTime<Utc>,
     /// Who ran it.
     pub worker: WorkerId,

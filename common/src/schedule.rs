@@ -120,7 +120,7 @@ impl Schedule {
 
     /// Fires at `anchor` (less its fraction of a second) and whenever another `period` has passed since.
     pub fn every(period: Duration, anchor: DateTime<Utc>) -> Result<Schedule, ScheduleError> {
-        let text = humantime::format_duration(period).to_string();
+        let text = crate::span::Span(period).in_words();
         let period = parser::period_seconds(&text, period)
             .map_err(|fault| ScheduleError::new(0, 1, &format!("@every {text}"), fault))?;
         Ok(Schedule::of(Part::Every { anchor: anchor.timestamp(), period }))

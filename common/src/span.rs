@@ -10,9 +10,9 @@ pub struct Span(pub Duration);
 
 /// Why a text is no duration or size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{got:?} is no {what}; right is, for example, {example}")]
+#[error("{got:?} {problem}; right is, for example, {example}")]
 pub struct SpanError {
-    what: &'static str,
+    problem: &'static str,
     got: String,
     example: &'static str,
 }
@@ -37,22 +37,49 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, SpanError> {
-        humantime::parse_duration(text.trim())
-            .ok()
-            .filter(|duration| *duration <= LONGEST)
-            .map(Self)
-            .ok_or_else(|| SpanError {
-                what: "duration",
-                got: text.chars().take(80).collect(),
-                example: "\"90s\", \"1h30m\" or \"250ms\"",
-            })
+        let refused = |problem| SpanError {
+            problem,
+            got: text.chars().take(80).collect(),
+            example: "\"90s\", \"1h30m\", \"30d\" or \"250ms\"",
+        };
+        if names_calendar_unit(text) {
+            return Err(refused("names months or years, which have no fixed length (\"m\" is minutes)"));
+        }
+        Self::of_any_unit(text).ok_or_else(|| refused("is no duration"))
     }
+}
+
+impl Span {
+    /// As [`FromStr`], with months of 30.44 and years of 365.25 days, as earlier versions read and wrote them.
+    pub(crate) fn of_any_unit(text: &str) -> Option<Self> {
+        humantime::parse_duration(text.trim()).ok().filter(|duration| *duration <= LONGEST).map(Self)
+    }
+
+    /// With a blank between its parts: `1h 30m`.
+    pub fn in_words(self) -> String {
+        const DAY: u64 = 86_400;
+        let days = self.0.as_secs() / DAY;
+        let rest = self.0 - Duration::from_secs(days * DAY);
+        let rest_text = || humantime::format_duration(rest).to_string();
+        match (days, rest.is_zero()) {
+            (0, _) => rest_text(),
+            (1, true) => "1day".to_owned(),
+            (_, true) => format!("{days}days"),
+            (1, false) => format!("1day {}", rest_text()),
+            (_, false) => format!("{days}days {}", rest_text()),
+        }
+    }
+}
+
+/// True for a text with a unit whose length depends on the date. The names are humantime's.
+pub(crate) fn names_calendar_unit(text: &str) -> bool {
+    text.split(|c: char| !c.is_alphabetic())
+        .any(|unit| ["M", "month", "months", "y", "yr", "yrs", "year", "years"].contains(&unit))
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = humantime::format_duration(self.0).to_string();
-        f.write_str(&text.replace(' ', ""))
+        f.write_str(&self.in_words().replace(' ', ""))
     }
 }
 
@@ -90,7 +117,7 @@ impl FromStr for ByteSize {
             .and_then(|(number, factor)| number.checked_mul(factor))
             .map(Self)
             .ok_or_else(|| SpanError {
-                what: "size",
+                problem: "is no size",
                 got: text.chars().take(80).collect(),
                 example: "\"1MiB\" or \"64KiB\"",
             })
@@ -141,6 +168,21 @@ mod tests {
             assert_eq!((size.0, size.to_string().as_str()), (bytes, text));
         }
         assert_eq!("5 mb".parse::<ByteSize>().unwrap(), ByteSize(5_000_000));
+    }
+
+    #[test]
+    fn what_has_no_fixed_length_is_no_duration() {
+        for bad in ["1M", "1 month", "2months", "1y", "1 year", "3years", "1h 1M", "1M1s", "1yr"] {
+            let error = bad.parse::<Span>().unwrap_err().to_string();
+            assert!(error.contains("no fixed length") && error.contains("\"m\" is minutes"), "{error}");
+        }
+        for (text, printed) in [("30d", "30days"), ("9w", "63days"), ("400days", "400days"), ("24h", "1day")]
+        {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string(), printed);
+            assert_eq!(span.to_string().parse::<Span>().unwrap(), span);
+        }
+        assert_eq!(Span::seconds(40 * 86_400 + 3_661).to_string(), "40days1h1m1s");
     }
 
     #[test]

@@ -46,8 +46,10 @@ pub struct Registration {
     #[serde(default)]
     pub version: String,
     /// When it started.
+    #[serde(with = "crate::instant::millis")]
     pub started: DateTime<Utc>,
     /// Its clock when it wrote this.
+    #[serde(with = "crate::instant::millis")]
     pub clock: DateTime<Utc>,
 }
 

@@ -44,7 +44,8 @@ impl Hosts<'_> {
         let mut given = headers.get_all(header::HOST).iter();
         let host = match (given.next(), given.next()) {
             (Some(host), None) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
-            (None, _) => return Err(ApiError::Misdirected(String::new())),
+            // HTTP/2 names the host as a part of the target.
+            (None, _) => uri.authority().map_or_else(String::new, ToString::to_string),
             (Some(_), Some(_)) => return Err(ApiError::Misdirected("two Host headers".to_owned())),
         };
         // A request line may carry an authority of its own, which then counts beside the header.
@@ -195,6 +196,10 @@ mod tests {
             assert_eq!(check("127.0.0.1:1", &allowed, Method::GET, &[("host", host)]), status, "{host}");
         }
         assert_eq!(check("127.0.0.1:1", &[], Method::GET, &[]), 421);
+        // HTTP/2 has it in the target.
+        for (target, status) in [("http://localhost:1/x", 200), ("http://evil.example:1/x", 421)] {
+            assert_eq!(check_at(target, "127.0.0.1:1", &[], Method::GET, &[]), status, "{target}");
+        }
         let two = [("host", "localhost"), ("host", "evil.example")];
         assert_eq!(check("127.0.0.1:1", &[], Method::GET, &two), 421);
     }

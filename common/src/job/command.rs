@@ -21,12 +21,12 @@ pub enum Command {
 
 /// A text for a shell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with a command")]
+#[serde(from = "read::Shell")]
 pub struct Shell {
     /// The text, given to the shell with `-c`.
     pub command: String,
     /// The shell's absolute path; none: the worker's (`/bin/sh`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<String>,
     /// What it finds around it.
     #[serde(flatten)]
@@ -35,7 +35,7 @@ pub struct Shell {
 
 /// A program and its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with argv")]
+#[serde(from = "read::Exec")]
 pub struct Exec {
     /// The program (an absolute path, or a name looked up in the worker's PATH) and its arguments.
     pub argv: Vec<String>,
@@ -45,24 +45,72 @@ pub struct Exec {
 }
 
 /// What a process finds around it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Environment {
     /// Variables beside the worker's own and the `QUORATE_…` ones.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// Working directory: an absolute path, or `~` and paths below it for the home of the account that it runs as;
     /// none: the worker's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
     /// The user to run as, by name; none: the worker's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// Permissions that the files it makes do not get, in octal digits; none: 022, as under cron.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub umask: Option<String>,
     /// Text for its standard input; none: nothing to read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stdin: Option<String>,
+}
+
+/// As they are read: flat, since what is flattened by the library loses the names of its fields in errors.
+mod read {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+
+    use super::Environment;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, expecting = "an object with a command")]
+    pub(super) struct Shell {
+        command: String,
+        shell: Option<String>,
+        #[serde(default)]
+        env: BTreeMap<String, String>,
+        dir: Option<String>,
+        user: Option<String>,
+        umask: Option<String>,
+        stdin: Option<String>,
+    }
+
+    impl From<Shell> for super::Shell {
+        fn from(read: Shell) -> Self {
+            let Shell { command, shell, env, dir, user, umask, stdin } = read;
+            Self { command, shell, environment: Environment { env, dir, user, umask, stdin } }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, expecting = "an object with argv")]
+    pub(super) struct Exec {
+        argv: Vec<String>,
+        #[serde(default)]
+        env: BTreeMap<String, String>,
+        dir: Option<String>,
+        user: Option<String>,
+        umask: Option<String>,
+        stdin: Option<String>,
+    }
+
+    impl From<Exec> for super::Exec {
+        fn from(read: Exec) -> Self {
+            let Exec { argv, env, dir, user, umask, stdin } = read;
+            Self { argv, environment: Environment { env, dir, user, umask, stdin } }
+        }
+    }
 }
 
 impl Command {
@@ -140,8 +188,8 @@ impl Environment {
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) {
                 errors.push(FieldError::new(
-                    format!("{path}.env"),
-                    name,
+                    format!("{path}.env.{}", name.replace('\0', "\\0")),
+                    name.replace('\0', "\\0"),
                     "is no name of a variable",
                     "{\"LEVEL\": \"9\"}",
                 ));

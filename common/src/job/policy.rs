@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FieldError, MAX_OUTPUT};
-use crate::span::{ByteSize, Span};
+use super::{FieldError, MAX_OUTPUT, error::RIGHT_IS};
+use crate::span::{ByteSize, Span, names_calendar_unit};
 
 /// What to do at a tick that finds the job running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,14 +69,22 @@ impl<'de> Deserialize<'de> for Misfire {
         struct Fields {
             #[serde(default)]
             policy: MisfirePolicy,
-            limit: Option<u32>,
+            limit: Option<Limit>,
             deadline: Option<Span>,
         }
-        let fields = Fields::deserialize(deserializer)?;
-        let limit = fields.limit.unwrap_or(DEFAULT_MISFIRE_LIMIT);
-        if !(1..=MAX_MISFIRE_LIMIT).contains(&limit) {
-            return Err(serde::de::Error::custom(format!("limit {limit} is not 1 to {MAX_MISFIRE_LIMIT}")));
+        /// A type of its own, so that an error names its field.
+        struct Limit(u32);
+        impl<'de> Deserialize<'de> for Limit {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let limit = u32::deserialize(deserializer)?;
+                if (1..=MAX_MISFIRE_LIMIT).contains(&limit) {
+                    return Ok(Self(limit));
+                }
+                Err(serde::de::Error::custom(format!("{limit} is not 1 to {MAX_MISFIRE_LIMIT}{RIGHT_IS}10")))
+            }
         }
+        let fields = Fields::deserialize(deserializer)?;
+        let limit = fields.limit.map_or(DEFAULT_MISFIRE_LIMIT, |Limit(limit)| limit);
         Ok(Self {
             policy: fields.policy,
             limit,
@@ -120,6 +128,15 @@ impl Retry {
                 "3",
             ));
         }
+        // Not when it is read: a stored job that has such a one runs.
+        for (n, code) in self.on.iter().enumerate().filter(|(_, code)| !(1..=255).contains(*code)) {
+            errors.push(FieldError::new(
+                format!("retry.on[{n}]"),
+                code,
+                "is no exit code of a run that failed: these are 1 to 255",
+                "[1, 75]",
+            ));
+        }
     }
 }
 
@@ -142,7 +159,14 @@ impl FromStr for Backoff {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refused = || format!("{text:?} is no backoff; right is, for example, \"10s..5m\" or \"30s\"");
+        let refused = || {
+            let why = if names_calendar_unit(text) {
+                "names months or years, which have no fixed length (\"m\" is minutes)"
+            } else {
+                "is no backoff"
+            };
+            format!("{text:?} {why}{RIGHT_IS}\"10s..5m\" or \"30s\"")
+        };
         let (first, most) = text.split_once("..").unwrap_or((text, text));
         let first = first.parse::<Span>().map_err(|_| refused())?.0;
         let most = most.parse::<Span>().map_err(|_| refused())?.0;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use serde_path_to_error::{Path, Segment};
 
 use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob, error::RIGHT_IS};
+use crate::span::{Span, names_calendar_unit};
 
 const EXAMPLE: &str =
     r#"{"name": "hello", "trigger": {"cron": ["* * * * *"]}, "driver": {"shell": {"command": "date"}}}"#;
@@ -50,8 +51,29 @@ fn refused(path: &Path, job: &Value, text: &str) -> FieldError {
     FieldError::new(field, given, problem, example)
 }
 
-/// A correct value of a field, by the first part of its path.
+/// A correct value of a field: of this one, else by the first part of its path.
 fn example(field: &str) -> &'static str {
+    let (path, last) = field.rsplit_once('.').unwrap_or(("", field));
+    match (path, last) {
+        ("trigger", "zone") => return "\"Europe/Berlin\"",
+        ("trigger", "every") | ("misfire", "deadline") => return "\"90s\"",
+        ("trigger", "at" | "anchor") => return "\"2026-12-24T18:00:00Z\"",
+        ("trigger", "manual") => return "true",
+        ("driver.shell", "command") => return "\"backup --full\"",
+        ("driver.shell", "shell") => return "\"/bin/bash\"",
+        ("driver.shell" | "driver.exec", "env") => return "{\"LEVEL\": \"9\"}",
+        ("driver.shell.env" | "driver.exec.env", _) => return "\"9\"",
+        ("driver.shell" | "driver.exec", "dir") => return "\"/srv/backup\"",
+        ("driver.shell" | "driver.exec", "user") => return "\"backup\"",
+        ("driver.shell" | "driver.exec", "umask") => return "\"022\"",
+        ("driver.shell" | "driver.exec", "stdin") => return "\"a line\\n\"",
+        ("driver.exec", "argv") => return "[\"/bin/true\"]",
+        ("misfire", "limit") => return "10",
+        ("retry", "attempts") => return "3",
+        ("retry", "backoff") => return "\"10s..5m\"",
+        ("retry", on) if on.starts_with("on") => return "[1, 75]",
+        _ => {}
+    }
     match field.split(['.', '[']).next().unwrap_or_default() {
         "name" => "\"nightly-backup\"",
         "labels" => "{\"team\": \"ops\"}",
@@ -96,6 +118,32 @@ fn translate_gdts(fields: &mut Map<String, Value>) -> Result<(), JobError> {
     Ok(())
 }
 
+/// Earlier versions took and wrote spans with months and years: a stored one is as long as it was then.
+fn fix_spans(job: &mut Value) {
+    const FIELDS: [&str; 6] =
+        ["/timeout", "/output_timeout", "/grace", "/misfire/deadline", "/trigger/every", "/retry/backoff"];
+    let fixed = |text: &str| Some(Span::of_any_unit(text)?.to_string());
+    for field in FIELDS {
+        let Some(Value::String(text)) = job.pointer_mut(field) else { continue };
+        if names_calendar_unit(text) {
+            let parts: Option<Vec<String>> = text.split("..").map(fixed).collect();
+            *text = parts.map_or_else(|| text.clone(), |parts| parts.join(".."));
+        }
+    }
+    let expressions = match job.pointer_mut("/trigger/cron") {
+        Some(Value::Array(many)) => many.iter_mut().collect(),
+        Some(one) => vec![one],
+        None => Vec::new(),
+    };
+    for expression in expressions {
+        let Value::String(text) = expression else { continue };
+        let span = text.trim_start().strip_prefix("@every").filter(|span| names_calendar_unit(span));
+        if let Some(span) = span.and_then(fixed) {
+            *text = format!("@every {span}");
+        }
+    }
+}
+
 pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         FieldError::new("", String::from_utf8_lossy(bytes), format!("is no JSON: {error}"), EXAMPLE)
@@ -112,7 +160,9 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 )
                 .into());
             }
-            let job = Job::from_value(fields.remove("job").unwrap_or_default())?;
+            let mut job = fields.remove("job").unwrap_or_default();
+            fix_spans(&mut job);
+            let job = Job::from_value(job)?;
             // What is wrong with them is no reason not to run the job.
             let pauses = fields.remove("pauses").and_then(|pauses| serde_json::from_value(pauses).ok());
             let instant =
@@ -127,9 +177,12 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 pauses: pauses.unwrap_or_default(),
             }
         }
-        bare => StoredJob {
+        mut bare => StoredJob {
             v: 1,
-            job: Job::from_value(bare)?,
+            job: Job::from_value({
+                fix_spans(&mut bare);
+                bare
+            })?,
             paused: false,
             created: None,
             saved: None,

@@ -1,6 +1,6 @@
 use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -81,7 +81,7 @@ fn what_was_given_and_what_is_right_are_told_once() {
         (json!({"name": long}), r#"xxxx" is longer than 200 bytes; right is, for example, "nightly-backup""#),
         (
             json!({"grace": "\" 5"}),
-            r#"grace: "\" 5" is no duration; right is, for example, "90s", "1h30m" or "250ms""#,
+            r#"grace: "\" 5" is no duration; right is, for example, "90s", "1h30m", "30d" or "250ms""#,
         ),
         (
             json!({"retry": {"backoff": "5"}}),
@@ -220,5 +220,116 @@ fn a_umask_is_octal_text_and_a_bad_one_is_named() {
         let errors = with(bad).unwrap_err().errors;
         assert_eq!(errors.len(), 1, "{bad}");
         assert_eq!((&*errors[0].field, &*errors[0].got), ("driver.shell.umask", bad));
+    }
+}
+
+/// A whole job with one field changed; of a path such as `trigger.zone`.
+fn changed(base: &Value, path: &str, value: Value) -> Value {
+    let mut job = base.clone();
+    let mut place = &mut job;
+    for part in path.split('.') {
+        place = place.as_object_mut().unwrap().entry(part).or_insert_with(|| json!({}));
+    }
+    *place = value;
+    job
+}
+
+#[test]
+fn a_wrong_value_is_told_at_its_own_field_and_with_a_right_one() {
+    let shell = full();
+    let mut exec = full();
+    exec["driver"] = json!({"exec": {"argv": ["/bin/true"]}});
+    let every = changed(&shell, "trigger", json!({"every": "90s"}));
+    let at = changed(&shell, "trigger", json!({"at": "2031-12-24T18:00:00Z"}));
+    let manual = changed(&shell, "trigger", json!({"manual": true}));
+    let wrong = [
+        (&shell, "name", json!(1), "name"),
+        (&shell, "description", json!(1), "description"),
+        (&shell, "labels", json!([]), "labels"),
+        (&shell, "labels.team", json!(1), "labels.team"),
+        (&shell, "trigger", json!("daily"), "trigger"),
+        (&shell, "trigger.cron", json!(1), "trigger.cron"),
+        (&shell, "trigger.cron", json!(["@daily", 1]), "trigger.cron[1]"),
+        (&shell, "trigger.cron", json!(["@daily", "61 * * * *"]), "trigger.cron[1]"),
+        (&shell, "trigger.zone", json!("Europe/Berlni"), "trigger.zone"),
+        (&shell, "trigger.zone", json!(1), "trigger.zone"),
+        (&shell, "trigger.anchor", json!("noon"), "trigger.anchor"),
+        (&every, "trigger.every", json!("soon"), "trigger.every"),
+        (&every, "trigger.every", json!("1M"), "trigger.every"),
+        (&every, "trigger.every", json!(90), "trigger.every"),
+        (&at, "trigger.at", json!("noon"), "trigger.at"),
+        (&manual, "trigger.manual", json!("yes"), "trigger.manual"),
+        (&shell, "driver.shell.command", json!(1), "driver.shell.command"),
+        (&shell, "driver.shell.command", json!(" "), "driver.shell.command"),
+        (&shell, "driver.shell.shell", json!(1), "driver.shell.shell"),
+        (&shell, "driver.shell.shell", json!("bash"), "driver.shell.shell"),
+        (&shell, "driver.shell.colour", json!(1), "driver.shell.colour"),
+        (&exec, "driver.exec.argv", json!("true"), "driver.exec.argv"),
+        (&exec, "driver.exec.argv", json!(["true", 1]), "driver.exec.argv[1]"),
+        (&exec, "driver.exec.colour", json!(1), "driver.exec.colour"),
+        (&shell, "overlap", json!("sometimes"), "overlap"),
+        (&shell, "misfire.policy", json!("some"), "misfire.policy"),
+        (&shell, "misfire.limit", json!(99), "misfire.limit"),
+        (&shell, "misfire.limit", json!(-1), "misfire.limit"),
+        (&shell, "misfire.deadline", json!("1 year"), "misfire.deadline"),
+        (&shell, "timeout", json!("1 month"), "timeout"),
+        (&shell, "output_timeout", json!("1y"), "output_timeout"),
+        (&shell, "grace", json!("later"), "grace"),
+        (&shell, "retry.attempts", json!(0), "retry.attempts"),
+        (&shell, "retry.backoff", json!("5m..10s"), "retry.backoff"),
+        (&shell, "retry.backoff", json!("10s..1M"), "retry.backoff"),
+        (&shell, "retry.on", json!([1, -1]), "retry.on[1]"),
+        (&shell, "retry.on", json!([256]), "retry.on[0]"),
+        (&shell, "retry.on", json!([0]), "retry.on[0]"),
+        (&shell, "retry.on", json!(["1"]), "retry.on[0]"),
+        (&shell, "delivery", json!("thrice"), "delivery"),
+        (&shell, "on_lease_loss", json!("panic"), "on_lease_loss"),
+        (&shell, "placement.policy", json!("best"), "placement.policy"),
+        (&shell, "placement.require", json!(["a", ""]), "placement.require[1]"),
+        (&shell, "output.limit", json!("1TiB"), "output.limit"),
+        (&shell, "output.limit", json!("much"), "output.limit"),
+    ];
+    let around = [
+        ("env", json!([]), "env"),
+        ("env.LEVEL", json!(9), "env.LEVEL"),
+        ("env.A=B", json!("9"), "env.A=B"),
+        ("dir", json!("relative"), "dir"),
+        ("dir", json!(1), "dir"),
+        ("user", json!(1), "user"),
+        ("user", json!(""), "user"),
+        ("umask", json!(22), "umask"),
+        ("umask", json!("9"), "umask"),
+        ("stdin", json!(1), "stdin"),
+    ];
+    let around = [("shell", &shell), ("exec", &exec)].into_iter().flat_map(|(driver, base)| {
+        around.clone().map(|(path, value, field)| {
+            (base, format!("driver.{driver}.{path}"), value, format!("driver.{driver}.{field}"))
+        })
+    });
+    let wrong =
+        wrong.into_iter().map(|(base, path, value, field)| (base, path.to_owned(), value, field.to_owned()));
+    for (base, path, value, field) in wrong.chain(around) {
+        let job = Job::from_value(changed(base, &path, value.clone()));
+        let error = job.and_then(|job| job.check(now())).expect_err(&format!("{path}: {value} is taken"));
+        assert_eq!(error.errors[0].field, field, "{path}: {value}: {error}");
+        assert!(!error.errors[0].example.is_empty(), "{path}: {value}: {error}");
+    }
+}
+
+#[test]
+fn a_stored_job_with_spans_or_exit_codes_that_are_no_longer_taken_goes_on() {
+    let mut job = full();
+    job["trigger"] = json!({"cron": ["@every 1M", "0 3 * * *"], "zone": "UTC"});
+    job["timeout"] = json!("1month 2days");
+    job["retry"] = json!({"attempts": 2, "backoff": "10s..1M", "on": [-1, 256, 3]});
+    for stored in [json!({"v": 1, "job": job}), job] {
+        let stored = StoredJob::decode("nightly-backup", stored.to_string().as_bytes()).unwrap();
+        let month = 2_630_016;
+        assert_eq!(stored.job.timeout, Some(Span::seconds(month + 2 * 86_400)));
+        assert_eq!(stored.job.retry.backoff.most.as_secs(), month);
+        assert!(stored.job.schedule().is_ok(), "{:?}", stored.job.trigger);
+        // What it is written as is read again.
+        let again = StoredJob::decode("nightly-backup", &stored.encode()).unwrap();
+        assert_eq!(again.job, stored.job);
     }
 }

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
 
 use super::{FieldError, JobError};
 use crate::{
@@ -41,7 +44,7 @@ pub enum Trigger {
 #[serde(deny_unknown_fields, expecting = "an object")]
 struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    cron: Option<OneOrMany>,
+    cron: Option<Expressions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     every: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,16 +52,56 @@ struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     manual: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<String>,
+    zone: Option<Zone>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     anchor: Option<DateTime<Utc>>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "is neither an expression nor a list of them")]
-enum OneOrMany {
-    Many(Vec<String>),
-    One(String),
+/// A time zone by its name. A type of its own, so that an error names its field.
+#[derive(Clone, Copy, Debug)]
+struct Zone(Tz);
+
+impl Serialize for Zone {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        schedule::parse_zone(&name).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// One expression, or a list of them.
+#[derive(Clone, Debug, Serialize)]
+struct Expressions(Vec<String>);
+
+impl<'de> Deserialize<'de> for Expressions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Expressions;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an expression or a list of them")
+            }
+
+            fn visit_str<E>(self, one: &str) -> Result<Expressions, E> {
+                Ok(Expressions(vec![one.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Expressions, A::Error> {
+                let mut many = Vec::new();
+                while let Some(expression) = list.next_element()? {
+                    many.push(expression);
+                }
+                Ok(Expressions(many))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
 }
 
 const FORMS: &str = "a trigger is exactly one of {\"cron\": [\"30 2 * * *\"]}, {\"every\": \"90s\"}, {\"at\": \"2026-12-24T18:00:00Z\"} \
@@ -68,21 +111,12 @@ impl TryFrom<Fields> for Trigger {
     type Error = String;
 
     fn try_from(fields: Fields) -> Result<Self, String> {
-        let zone = fields
-            .zone
-            .as_deref()
-            .map(schedule::parse_zone)
-            .transpose()
-            .map_err(|error| error.to_string())?;
+        let zone = fields.zone.map(|Zone(zone)| zone);
         let refuse = |field: &str, given: bool| {
             if given { Err(format!("{field} does not go with this trigger; {FORMS}")) } else { Ok(()) }
         };
         match (fields.cron, fields.every, fields.at, fields.manual) {
-            (Some(expressions), None, None, None) => {
-                let expressions = match expressions {
-                    OneOrMany::Many(many) => many,
-                    OneOrMany::One(one) => vec![one],
-                };
+            (Some(Expressions(expressions)), None, None, None) => {
                 Ok(Self::Cron { expressions, zone, anchor: fields.anchor })
             }
             (None, Some(period), None, None) => {
@@ -108,12 +142,9 @@ impl From<Trigger> for Fields {
     fn from(trigger: Trigger) -> Self {
         let none = Self::default();
         match trigger {
-            Trigger::Cron { expressions, zone, anchor } => Self {
-                cron: Some(OneOrMany::Many(expressions)),
-                zone: zone.map(|zone| zone.name().to_owned()),
-                anchor,
-                ..none
-            },
+            Trigger::Cron { expressions, zone, anchor } => {
+                Self { cron: Some(Expressions(expressions)), zone: zone.map(Zone), anchor, ..none }
+            }
             Trigger::Every { period, anchor } => Self { every: Some(period), anchor, ..none },
             Trigger::At(at) => Self { at: Some(at), ..none },
             Trigger::Manual => Self { manual: Some(true), ..none },

@@ -65,6 +65,10 @@ fn parse_macro(text: &str) -> Result<Parsed, Fault> {
     let (name, argument) = text.split_once(|c: char| c.is_ascii_whitespace()).unwrap_or((text, ""));
     if name == "@every" {
         let argument = argument.trim_ascii();
+        if crate::span::names_calendar_unit(argument) {
+            let problem = "names months or years, which have no fixed length (\"m\" is minutes)";
+            return Err(Fault::of_period(argument, problem));
+        }
         let period = humantime::parse_duration(argument)
             .map_err(|_| Fault::of_period(argument, "does not name a span of time"))?;
         return period_seconds(argument, period).map(Parsed::Every);

@@ -41,7 +41,7 @@ async fn a_bad_job_is_refused_at_its_field() {
         ),
         (
             format!(r#"{{"name": "a", "trigger": {{"cron": ["@daily"], "zone": "Mars"}}, {shell}}}"#),
-            "trigger",
+            "trigger.zone",
         ),
         (format!(r#"{{"name": "a", {daily}, "driver": {{"exec": {{"argv": []}}}}}}"#), "driver.exec.argv"),
     ];
