@@ -17,8 +17,8 @@ use crate::{
 pub use command::{Command, Environment, Exec, Shell};
 pub use error::{FieldError, JobError, MOST_PROBLEMS};
 pub use policy::{
-    Backoff, Delivery, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement, PlacementPolicy,
-    Retry,
+    Backoff, Delivery, Keep, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement,
+    PlacementPolicy, Retry,
 };
 pub use shared::SharedSchedules;
 pub use stored::{Pause, StoredJob};

@@ -4,7 +4,11 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::{id::RunId, runlog::Piece, worker::Registration};
+use crate::{
+    id::RunId,
+    runlog::{Gap, Piece},
+    worker::Registration,
+};
 
 /// The output of a running attempt so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,9 @@ pub struct LiveOutput {
     pub next: u64,
     /// Bytes thrown away at the limit so far.
     pub truncated: u64,
+    /// Where bytes behind the asked offset are missing in `output`, and how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
 }
 
 /// Why live output cannot be had.

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{id::RunId, run::RunState, store::StoreError};
 
-pub use record::{Author, Piece, RunRecord, Stream, TickOutcome, TickRecord};
+pub use record::{Author, Gap, Piece, RunRecord, Stream, TickOutcome, TickRecord};
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    api::RunView,
+    api::{OutputView, RunView},
     clock::{Clock as _, SystemClock},
     job::{Delivery, Job},
     run::RunState,
@@ -167,6 +167,7 @@ async fn print_output(
 ) -> anyhow::Result<()> {
     let wait = if until == Until::Complete { WAIT } else { Duration::ZERO };
     let mut from = 0;
+    let mut has_gap = false;
     loop {
         let asked =
             until_recorded(RECORDED_WITHIN, async || client.output(run, attempt, from, wait).await).await;
@@ -193,11 +194,12 @@ async fn print_output(
             tokio::time::sleep(POLL).await;
             continue;
         }
-        output.bytes(view.output.as_bytes())?;
+        print_part(&view, output)?;
         output.flush()?;
+        has_gap |= view.gap.is_some();
         let came = view.next > from;
         from = view.next.max(from);
-        if view.complete && view.truncated > 0 {
+        if view.complete && view.truncated > 0 && !has_gap {
             eprintln!("({} bytes more were thrown away at the output's limit)", view.truncated);
         }
         if view.complete || (until == Until::Now && !came) {
@@ -208,6 +210,17 @@ async fn print_output(
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+/// Prints output, with a line of its own that tells what is missing where it is.
+fn print_part(view: &OutputView, output: &mut Output) -> anyhow::Result<()> {
+    let Some(gap) = view.gap else { return output.bytes(view.output.as_bytes()) };
+    let at = usize::try_from(gap.at).unwrap_or(usize::MAX).min(view.output.len());
+    let (before, behind) = view.output.as_bytes().split_at(at);
+    output.bytes(before)?;
+    let line_end = if before.is_empty() || before.ends_with(b"\n") { "" } else { "\n" };
+    output.bytes(format!("{line_end}{}\n", gap.line()).as_bytes())?;
+    output.bytes(behind)
 }
 
 /// Asks for a run that was there: when it has ended and its record is on its way, nobody knows it for a moment.

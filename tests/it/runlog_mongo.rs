@@ -58,6 +58,7 @@ fn run(job: &str, n: u8) -> RunRecord {
         exit_code: Some(0),
         signal: None,
         truncated: 0,
+        gap: None,
         pieces: vec![Piece(1, Stream::Out, 6)],
         // In the next century: the server goes by its own clock.
         expires: NOON * 3,

@@ -95,11 +95,26 @@ async fn a_long_run_is_followed_and_killed_from_the_page() -> Result<()> {
     browser.click("[data-job=long] [data-test=run-now]").await?;
     browser.click("[data-job=long] [data-test=running]").await?;
     browser.text("[data-test=output]", |text| text.contains("begun")).await?;
+    browser.count("[data-test=output-gap]", |count| count == 0).await?;
     browser.click("[data-test=kill-run]").await?;
     browser.text("#confirm-title", |text| text.contains("Kill")).await?;
     browser.click("[data-test=confirm-yes]").await?;
     browser.text("[data-test=state]", |text| text == "killed").await?;
     browser.screenshot("killed").await
+}
+
+#[tokio::test]
+async fn the_page_shows_where_a_long_output_is_cut_and_how_it_ended() -> Result<()> {
+    let (_dev, browser) = jobs(1300, 800).await?;
+    let command = "echo begun; yes noise | head -c 1100000; sleep 1; echo 'error: no such table' >&2; exit 9";
+    make_job(&browser, "noisy", command, "0 0 1 1 *").await?;
+    browser.click("[data-job=noisy] [data-test=run-now]").await?;
+    browser.text("[data-job=noisy] [data-test=last]", |text| text == "failed").await?;
+    browser.click("[data-job=noisy] [data-test=last]").await?;
+    browser.text("[data-test=output]", |text| text.starts_with("begun\nnoise")).await?;
+    browser.text("[data-test=output-gap]", |text| text.ends_with("bytes are left out here")).await?;
+    browser.text("[data-test=output] [data-stream=err]", |text| text.contains("no such table")).await?;
+    browser.screenshot("gap").await
 }
 
 #[tokio::test]

@@ -116,6 +116,8 @@ const misfire = [["latest", "Run the newest once"], ["all", "Run all of them"], 
 const delivery = [["at-most-once", "At most once: leave it"], ["at-least-once", "At least once: run it again elsewhere"]];
 const leaseLoss = [["kill", "Kill it before another may start"], ["keep", "Keep it: two may run side by side"]];
 
+const keep = [["both", "Its beginning and its end"], ["tail", "Its end"], ["head", "Its beginning"]];
+
 export const MORE = [
   ["description", "Description", "input", asText, "", { placeholder: "full backup of db3" }],
   ["timeout", "Time limit of a run", "input", asText, "", { placeholder: "none; for example 2h" }],
@@ -134,6 +136,7 @@ export const MORE = [
   ["driver.dir", "Working directory", "input", asText, "", { placeholder: "the worker's; for example /srv/backup" }],
   ["driver.shell", "Shell", "input", asText, "", { placeholder: "/bin/sh" }],
   ["output.limit", "Keep of the output at most", "input", asText, "", { placeholder: "1MiB" }],
+  ["output.keep", "Of a longer output", keep],
   ["placement.require", "Only on workers with the labels", "input", asWords, "", { placeholder: "disk=ssd, gpu" }],
   ["driver.env", "Environment", "area", asPairs, "One NAME=value a line.", { rows: 3, placeholder: "LEVEL=9", class: "mono", spellcheck: "false" }],
   ["labels", "Labels", "area", asPairs, "One name=value a line.", { rows: 3, placeholder: "team=ops", class: "mono", spellcheck: "false" }],

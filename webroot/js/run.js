@@ -62,11 +62,13 @@ class Output {
     this.pre.replaceChildren();
   }
 
-  add({ output, pieces, next, attempt, truncated, complete }) {
+  add({ output, pieces, next, attempt, truncated, gap, complete }) {
     const bottom = this.pre.scrollHeight - this.pre.scrollTop - this.pre.clientHeight < 24;
     const bytes = new TextEncoder().encode(output);
     let done = 0;
     for (const [, stream, length] of pieces) {
+      // What is missing ends where a piece does.
+      if (gap && done === gap.at) this.missing(gap.bytes);
       this.write(stream, bytes.subarray(done, done + length));
       done += length;
     }
@@ -75,10 +77,16 @@ class Output {
     this.attempt = attempt;
     if (bottom) this.pre.scrollTop = this.pre.scrollHeight;
     const said = this.wanted ? [`Of attempt ${attempt}.`] : [];
-    if (truncated > 0) said.push(`${truncated.toLocaleString()} bytes beyond the job's limit were thrown away.`);
+    if (truncated > 0) said.push(`${truncated.toLocaleString()} bytes beyond the job's limit are left out.`);
     if (!complete) said.push("Followed while it executes.");
     else if (this.pre.childElementCount === 0) said.push("It printed nothing.");
     setText(this.note, said.join(" "));
+  }
+
+  missing(bytes) {
+    this.last = null;
+    this.decoders = { out: new TextDecoder(), err: new TextDecoder() };
+    this.pre.append(el("span", { class: "gap", "data-test": "output-gap", text: `${bytes.toLocaleString()} bytes are left out here` }));
   }
 
   write(stream, bytes) {

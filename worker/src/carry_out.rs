@@ -339,6 +339,7 @@ impl Desk {
             exit_code: None,
             signal: None,
             truncated: 0,
+            gap: None,
             pieces: Vec::new(),
             expires: self.expires(now),
         }

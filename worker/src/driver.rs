@@ -10,8 +10,9 @@
 //! nothing of it is left. While `/proc` does not answer a kill reaches the group alone, whose end is then the run's.
 //!
 //! **What a normal end leaves alone.** A command may start something in the background and end; as under cron,
-//! that goes on, but what it prints is not kept from a second after the command's end on. It still dies with its
-//! worker: the guard finds it by its session.
+//! that goes on, but what it prints is not kept from a second after the command's end on, which the record says. The
+//! pipes are read on until it ends, so that printing does not kill it. It still dies with its worker: the guard finds
+//! it by its session.
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 

@@ -70,6 +70,7 @@ fn record(job: &Job, held: &Held, revision: Revision, times: [DateTime<Utc>; 3])
         exit_code: None,
         signal: None,
         truncated: 0,
+        gap: None,
         pieces: Vec::new(),
         expires: 0,
     }
@@ -119,6 +120,7 @@ fn read(path: &Path, retention: Duration) -> io::Result<RunRecord> {
         output: output.text,
         pieces: output.pieces,
         truncated: output.truncated,
+        gap: output.gap,
         ..head
     })
 }
@@ -134,7 +136,7 @@ mod tests {
     use std::{fs, sync::Arc};
 
     use common::{
-        job::{Command, Job, Shell, Trigger},
+        job::{Command, Job, OutputLimit, Shell, Trigger},
         lock::Held,
         run::Cause,
         runlog::Stream,
@@ -178,7 +180,7 @@ mod tests {
     async fn leave(dir: &Path, run: &str) -> PathBuf {
         let to = spill_to(dir, &claimed(run).await);
         let path = to.path.clone();
-        let output = Output::new(1000, Instant::now(), Some(to));
+        let output = Output::new(OutputLimit::of(1000), Instant::now(), Some(to));
         output.append(Stream::Out, b"half of it ");
         output.append(Stream::Err, b"oops");
         output.spill_now();

@@ -2,24 +2,28 @@
 //! the run has lasted a while, so that it outlives a `kill -9` of the worker.
 //!
 //! Text is made of the bytes as they come: what is no UTF-8 becomes U+FFFD, a character that arrives in two reads
-//! stays whole. So offsets mean the same in a live view, in the record and on disk, and memory is bounded by the
-//! limit whatever a run prints.
+//! stays whole. So offsets mean the same in a live view, in the record and on disk. Memory is bounded by the limit
+//! whatever a run prints: of a longer output the first part, the last one or both are kept, as its job says.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use common::{
     id::RunId,
+    job::OutputLimit,
     live::LiveOutput,
-    runlog::{Piece, Stream},
+    runlog::{Gap, Piece, Stream},
 };
 use tokio::time::Instant;
 
 use spill::Spill;
-use text::Text;
+use text::{Rest, Text};
 
 mod spill;
 mod text;
@@ -28,7 +32,7 @@ mod text;
 pub const SPILL_AFTER: Duration = Duration::from_secs(1);
 
 /// …or has printed so much. Most runs do neither and never touch the disk.
-pub const SPILL_BYTES: usize = 64 << 10;
+pub const SPILL_BYTES: u64 = 64 << 10;
 
 /// The output of one attempt while it executes.
 #[derive(Debug)]
@@ -36,6 +40,7 @@ pub struct Output {
     made: Instant,
     begun: OnceLock<Instant>,
     state: Mutex<State>,
+    ends_early: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -75,6 +80,8 @@ pub struct Collected {
     pub pieces: Vec<Piece>,
     /// Bytes thrown away at the limit. From [`Output::recover`] it may be too small by half.
     pub truncated: u64,
+    /// Where in the text they are missing; none: behind it.
+    pub gap: Option<u64>,
 }
 
 /// Output from an offset on.
@@ -88,22 +95,35 @@ pub struct Snapshot {
     pub next: u64,
     /// Bytes thrown away at the limit so far.
     pub truncated: u64,
+    /// Where in the text bytes are missing, and how many.
+    pub gap: Option<Gap>,
+}
+
+impl Collected {
+    /// All of a text that gets no longer.
+    fn of(text: &mut Text) -> Self {
+        text.finish();
+        let truncated = text.truncated();
+        let Rest { text, pieces, gap } = text.since(0);
+        Self { text, pieces, truncated, gap: gap.map(|gap| gap.at) }
+    }
 }
 
 impl Snapshot {
     /// The wire form.
     pub fn live(self, attempt: u32) -> LiveOutput {
-        let Self { text, pieces, next, truncated } = self;
-        LiveOutput { attempt, output: text, pieces, next, truncated }
+        let Self { text, pieces, next, truncated, gap } = self;
+        LiveOutput { attempt, output: text, pieces, next, truncated, gap }
     }
 }
 
 impl Output {
-    /// Keeps `limit` bytes of text. `started` is when it was made ready to start, see [`Output::begin`]; `spill` is where a copy goes.
-    pub fn new(limit: u64, started: Instant, spill: Option<SpillTo>) -> Arc<Self> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let state = State { text: Text::new(limit), last: started, spill: spill.map(Spill::new) };
-        Arc::new(Self { made: started, begun: OnceLock::new(), state: Mutex::new(state) })
+    /// Keeps so much of the text. `started` is when it was made ready to start, see [`Output::begin`]; `spill` is where a copy goes.
+    pub fn new(kept: OutputLimit, started: Instant, spill: Option<SpillTo>) -> Arc<Self> {
+        let limit = usize::try_from(kept.limit.0).unwrap_or(usize::MAX);
+        let state = State { text: Text::new(limit, kept.keep), last: started, spill: spill.map(Spill::new) };
+        let (begun, ends_early) = (OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Self { made: started, begun, state: Mutex::new(state), ends_early })
     }
 
     /// The run starts now: it was made before, and has waited for its instant and for its turn.
@@ -128,7 +148,7 @@ impl Output {
         let mut state = self.lock();
         state.last = now;
         state.text.append(u32::try_from(lasted.as_millis()).unwrap_or(u32::MAX), stream, bytes);
-        let long = lasted >= SPILL_AFTER || state.text.len() > SPILL_BYTES;
+        let long = lasted >= SPILL_AFTER || state.text.end() > SPILL_BYTES;
         let write = long && state.begin_spill();
         drop(state);
         if write {
@@ -144,12 +164,12 @@ impl Output {
         }
     }
 
-    /// The output from byte `from` of the text on; an offset behind the end gives nothing.
+    /// The output from byte `from` of the text on; an offset behind the end gives nothing. Offsets count what is
+    /// missing in the middle, so that a reader who keeps up reads all of it.
     pub fn snapshot(&self, from: u64) -> Snapshot {
         let state = self.lock();
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let (text, pieces) = state.text.since(from);
-        Snapshot { text, pieces, next: state.text.len() as u64, truncated: state.text.truncated() }
+        let Rest { text, pieces, gap } = state.text.since(from);
+        Snapshot { text, pieces, next: state.text.end(), truncated: state.text.truncated(), gap }
     }
 
     /// When the run started, or was made ready to.
@@ -165,6 +185,16 @@ impl Output {
     /// Bytes printed so far, those thrown away included.
     pub fn total(&self) -> u64 {
         self.lock().text.total()
+    }
+
+    /// Says that the run has left processes behind that may print more, which is not kept.
+    pub fn ends_early(&self) {
+        self.ends_early.store(true, Ordering::Relaxed);
+    }
+
+    /// True: see [`Output::ends_early`].
+    pub fn has_ended_early(&self) -> bool {
+        self.ends_early.load(Ordering::Relaxed)
     }
 
     /// Resolves when nothing was printed for `span`. Cancel safe.
@@ -184,9 +214,7 @@ impl Output {
     /// The whole output, for the record. To be asked when nothing is appended any more.
     pub fn finish(&self) -> Collected {
         let mut state = self.lock();
-        state.text.finish();
-        let (text, pieces) = state.text.since(0);
-        Collected { text, pieces, truncated: state.text.truncated() }
+        Collected::of(&mut state.text)
     }
 
     /// Removes the copy on disk: the record is safe elsewhere.

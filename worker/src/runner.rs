@@ -136,7 +136,7 @@ impl Runner {
             grace: job.grace.0,
             why: Mutex::default(),
             stop: watch::Sender::new(None),
-            output: Output::new(job.output.limit.0, Instant::now(), Some(spill)),
+            output: Output::new(job.output, Instant::now(), Some(spill)),
         });
         self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run, active.clone());
         let mut stopped = active.stop.subscribe();
@@ -195,8 +195,11 @@ impl Runner {
     fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
         let job = &claimed.planned.job;
         let why = active.why().or_else(|| self.is_guards_work(&end, active).then_some(Stop::LeaseLost));
-        let (state, err, reason) = judge(&end, why);
-        let Collected { text, pieces, truncated } = active.output.finish();
+        let (state, err, mut reason) = judge(&end, why);
+        if reason.is_empty() && active.output.has_ended_early() {
+            LEFT_BEHIND.clone_into(&mut reason);
+        }
+        let Collected { text, pieces, truncated, gap } = active.output.finish();
         let millis = |at: DateTime<Utc>| at.timestamp_millis();
         let plan = millis(claimed.due);
         let schedule = millis(claimed.scheduled).max(plan);
@@ -229,6 +232,7 @@ impl Runner {
             exit_code,
             signal,
             truncated,
+            gap,
             pieces,
             expires: ended.saturating_add(i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX)),
         }
@@ -284,6 +288,10 @@ impl Runner {
         Ok(active.output.snapshot(from).live(active.held.attempt))
     }
 }
+
+/// Why an output may lack what its job's processes print.
+const LEFT_BEHIND: &str =
+    "its command has ended, but left processes behind that go on; what they print after it is not kept";
 
 enum End {
     Exited(Exit),

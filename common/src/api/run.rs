@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::List;
 use crate::{
     run::{Cause, RunState},
-    runlog::{Piece, RunRecord},
+    runlog::{Gap, Piece, RunRecord},
 };
 
 /// A run's newest attempt, without its output. Instants are RFC 3339 in UTC with milliseconds, null when unknown.
@@ -103,6 +103,9 @@ pub struct OutputView {
     pub next: u64,
     /// Bytes thrown away at the limit.
     pub truncated: u64,
+    /// Where bytes behind the asked offset are missing in `output`, and how many. They count in `next`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC; `None` for an instant that no calendar has.

@@ -264,19 +264,39 @@ pub enum PlacementPolicy {
 
 /// What becomes of a run's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct OutputLimit {
     /// So much of it is kept; the rest is read, counted and thrown away.
     pub limit: ByteSize,
+    /// Which part of a longer one.
+    pub keep: Keep,
+}
+
+/// Which part is kept of an output that is longer than its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The first one.
+    Head,
+    /// The last one, which ends with the error as a rule.
+    Tail,
+    /// The first half and the last one: how it began, and how it ended.
+    #[default]
+    Both,
 }
 
 impl Default for OutputLimit {
     fn default() -> Self {
-        Self { limit: ByteSize(1 << 20) }
+        Self { limit: ByteSize(1 << 20), keep: Keep::default() }
     }
 }
 
 impl OutputLimit {
+    /// So many bytes, the first and the last ones.
+    pub fn of(bytes: u64) -> Self {
+        Self { limit: ByteSize(bytes), keep: Keep::default() }
+    }
+
     pub(super) fn check(self, errors: &mut Vec<FieldError>) {
         if self.limit > MAX_OUTPUT {
             errors.push(FieldError::new(

@@ -69,6 +69,8 @@ fn example(field: &str) -> &'static str {
         ("driver.shell" | "driver.exec", "stdin") => return "\"a line\\n\"",
         ("driver.exec", "argv") => return "[\"/bin/true\"]",
         ("misfire", "limit") => return "10",
+        ("output", "limit") => return "\"1MiB\"",
+        ("output", "keep") => return "\"head\", \"tail\" or \"both\"",
         ("retry", "attempts") => return "3",
         ("retry", "backoff") => return "\"10s..5m\"",
         ("retry", on) if on.starts_with("on") => return "[1, 75]",

@@ -12,7 +12,7 @@ fn full() -> serde_json::Value {
         "driver": {"shell": {"command": "backup --full", "user": "backup", "env": {"LEVEL": "9"}}},
         "overlap": "skip", "misfire": {"policy": "latest", "deadline": "1h"}, "timeout": "2h",
         "retry": {"attempts": 3, "backoff": "10s..5m"}, "delivery": "at-most-once", "on_lease_loss": "kill",
-        "placement": {"policy": "hash", "require": ["disk=ssd"]}, "output": {"limit": "1MiB"}
+        "placement": {"policy": "hash", "require": ["disk=ssd"]}, "output": {"limit": "1MiB", "keep": "tail"}
     })
 }
 
@@ -242,53 +242,65 @@ fn a_wrong_value_is_told_at_its_own_field_and_with_a_right_one() {
     let every = changed(&shell, "trigger", json!({"every": "90s"}));
     let at = changed(&shell, "trigger", json!({"at": "2031-12-24T18:00:00Z"}));
     let manual = changed(&shell, "trigger", json!({"manual": true}));
-    let wrong = [
-        (&shell, "name", json!(1), "name"),
-        (&shell, "description", json!(1), "description"),
-        (&shell, "labels", json!([]), "labels"),
-        (&shell, "labels.team", json!(1), "labels.team"),
-        (&shell, "trigger", json!("daily"), "trigger"),
-        (&shell, "trigger.cron", json!(1), "trigger.cron"),
-        (&shell, "trigger.cron", json!(["@daily", 1]), "trigger.cron[1]"),
-        (&shell, "trigger.cron", json!(["@daily", "61 * * * *"]), "trigger.cron[1]"),
-        (&shell, "trigger.zone", json!("Europe/Berlni"), "trigger.zone"),
-        (&shell, "trigger.zone", json!(1), "trigger.zone"),
-        (&shell, "trigger.anchor", json!("noon"), "trigger.anchor"),
-        (&every, "trigger.every", json!("soon"), "trigger.every"),
-        (&every, "trigger.every", json!("1M"), "trigger.every"),
-        (&every, "trigger.every", json!(90), "trigger.every"),
-        (&at, "trigger.at", json!("noon"), "trigger.at"),
-        (&manual, "trigger.manual", json!("yes"), "trigger.manual"),
-        (&shell, "driver.shell.command", json!(1), "driver.shell.command"),
-        (&shell, "driver.shell.command", json!(" "), "driver.shell.command"),
-        (&shell, "driver.shell.shell", json!(1), "driver.shell.shell"),
-        (&shell, "driver.shell.shell", json!("bash"), "driver.shell.shell"),
-        (&shell, "driver.shell.colour", json!(1), "driver.shell.colour"),
-        (&exec, "driver.exec.argv", json!("true"), "driver.exec.argv"),
-        (&exec, "driver.exec.argv", json!(["true", 1]), "driver.exec.argv[1]"),
-        (&exec, "driver.exec.colour", json!(1), "driver.exec.colour"),
-        (&shell, "overlap", json!("sometimes"), "overlap"),
-        (&shell, "misfire.policy", json!("some"), "misfire.policy"),
-        (&shell, "misfire.limit", json!(99), "misfire.limit"),
-        (&shell, "misfire.limit", json!(-1), "misfire.limit"),
-        (&shell, "misfire.deadline", json!("1 year"), "misfire.deadline"),
-        (&shell, "timeout", json!("1 month"), "timeout"),
-        (&shell, "output_timeout", json!("1y"), "output_timeout"),
-        (&shell, "grace", json!("later"), "grace"),
-        (&shell, "retry.attempts", json!(0), "retry.attempts"),
-        (&shell, "retry.backoff", json!("5m..10s"), "retry.backoff"),
-        (&shell, "retry.backoff", json!("10s..1M"), "retry.backoff"),
-        (&shell, "retry.on", json!([1, -1]), "retry.on[1]"),
-        (&shell, "retry.on", json!([256]), "retry.on[0]"),
-        (&shell, "retry.on", json!([0]), "retry.on[0]"),
-        (&shell, "retry.on", json!(["1"]), "retry.on[0]"),
-        (&shell, "delivery", json!("thrice"), "delivery"),
-        (&shell, "on_lease_loss", json!("panic"), "on_lease_loss"),
-        (&shell, "placement.policy", json!("best"), "placement.policy"),
-        (&shell, "placement.require", json!(["a", ""]), "placement.require[1]"),
-        (&shell, "output.limit", json!("1TiB"), "output.limit"),
-        (&shell, "output.limit", json!("much"), "output.limit"),
-    ];
+    told_at_their_fields(
+        [
+            (&shell, "name", json!(1), "name"),
+            (&shell, "description", json!(1), "description"),
+            (&shell, "labels", json!([]), "labels"),
+            (&shell, "labels.team", json!(1), "labels.team"),
+            (&shell, "trigger", json!("daily"), "trigger"),
+            (&shell, "trigger.cron", json!(1), "trigger.cron"),
+            (&shell, "trigger.cron", json!(["@daily", 1]), "trigger.cron[1]"),
+            (&shell, "trigger.cron", json!(["@daily", "61 * * * *"]), "trigger.cron[1]"),
+            (&shell, "trigger.zone", json!("Europe/Berlni"), "trigger.zone"),
+            (&shell, "trigger.zone", json!(1), "trigger.zone"),
+            (&shell, "trigger.anchor", json!("noon"), "trigger.anchor"),
+            (&every, "trigger.every", json!("soon"), "trigger.every"),
+            (&every, "trigger.every", json!("1M"), "trigger.every"),
+            (&every, "trigger.every", json!(90), "trigger.every"),
+            (&at, "trigger.at", json!("noon"), "trigger.at"),
+            (&manual, "trigger.manual", json!("yes"), "trigger.manual"),
+            (&shell, "driver.shell.command", json!(1), "driver.shell.command"),
+            (&shell, "driver.shell.command", json!(" "), "driver.shell.command"),
+            (&shell, "driver.shell.shell", json!(1), "driver.shell.shell"),
+            (&shell, "driver.shell.shell", json!("bash"), "driver.shell.shell"),
+            (&shell, "driver.shell.colour", json!(1), "driver.shell.colour"),
+            (&exec, "driver.exec.argv", json!("true"), "driver.exec.argv"),
+            (&exec, "driver.exec.argv", json!(["true", 1]), "driver.exec.argv[1]"),
+            (&exec, "driver.exec.colour", json!(1), "driver.exec.colour"),
+            (&shell, "overlap", json!("sometimes"), "overlap"),
+            (&shell, "misfire.policy", json!("some"), "misfire.policy"),
+            (&shell, "misfire.limit", json!(99), "misfire.limit"),
+            (&shell, "misfire.limit", json!(-1), "misfire.limit"),
+            (&shell, "misfire.deadline", json!("1 year"), "misfire.deadline"),
+            (&shell, "timeout", json!("1 month"), "timeout"),
+            (&shell, "output_timeout", json!("1y"), "output_timeout"),
+            (&shell, "grace", json!("later"), "grace"),
+            (&shell, "retry.attempts", json!(0), "retry.attempts"),
+            (&shell, "retry.backoff", json!("5m..10s"), "retry.backoff"),
+            (&shell, "retry.backoff", json!("10s..1M"), "retry.backoff"),
+            (&shell, "retry.on", json!([1, -1]), "retry.on[1]"),
+            (&shell, "retry.on", json!([256]), "retry.on[0]"),
+            (&shell, "retry.on", json!([0]), "retry.on[0]"),
+            (&shell, "retry.on", json!(["1"]), "retry.on[0]"),
+            (&shell, "delivery", json!("thrice"), "delivery"),
+            (&shell, "on_lease_loss", json!("panic"), "on_lease_loss"),
+            (&shell, "placement.policy", json!("best"), "placement.policy"),
+            (&shell, "placement.require", json!(["a", ""]), "placement.require[1]"),
+            (&shell, "output.limit", json!("1TiB"), "output.limit"),
+            (&shell, "output.limit", json!("much"), "output.limit"),
+            (&shell, "output.keep", json!("middle"), "output.keep"),
+        ]
+        .into_iter()
+        .map(|(base, path, value, field)| (base, path.to_owned(), value, field.to_owned())),
+    );
+}
+
+#[test]
+fn a_wrong_value_around_a_process_is_told_at_its_own_field() {
+    let shell = full();
+    let mut exec = full();
+    exec["driver"] = json!({"exec": {"argv": ["/bin/true"]}});
     let around = [
         ("env", json!([]), "env"),
         ("env.LEVEL", json!(9), "env.LEVEL"),
@@ -301,14 +313,16 @@ fn a_wrong_value_is_told_at_its_own_field_and_with_a_right_one() {
         ("umask", json!("9"), "umask"),
         ("stdin", json!(1), "stdin"),
     ];
-    let around = [("shell", &shell), ("exec", &exec)].into_iter().flat_map(|(driver, base)| {
+    told_at_their_fields([("shell", &shell), ("exec", &exec)].into_iter().flat_map(|(driver, base)| {
         around.clone().map(|(path, value, field)| {
             (base, format!("driver.{driver}.{path}"), value, format!("driver.{driver}.{field}"))
         })
-    });
-    let wrong =
-        wrong.into_iter().map(|(base, path, value, field)| (base, path.to_owned(), value, field.to_owned()));
-    for (base, path, value, field) in wrong.chain(around) {
+    }));
+}
+
+/// A job, where in it a value is to be changed, to which one, and the field that the error has to name.
+fn told_at_their_fields<'a>(wrong: impl IntoIterator<Item = (&'a Value, String, Value, String)>) {
+    for (base, path, value, field) in wrong {
         let job = Job::from_value(changed(base, &path, value.clone()));
         let error = job.and_then(|job| job.check(now())).expect_err(&format!("{path}: {value} is taken"));
         assert_eq!(error.errors[0].field, field, "{path}: {value}: {error}");

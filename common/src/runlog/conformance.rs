@@ -124,6 +124,7 @@ fn record(name: &str, n: u32) -> RunRecord {
         exit_code: Some(0),
         signal: None,
         truncated: 0,
+        gap: None,
         pieces: vec![Piece(3, Stream::Out, 6), Piece(4, Stream::Err, 5)],
         expires: FAR,
     }

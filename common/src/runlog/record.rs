@@ -38,6 +38,22 @@ pub enum Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Piece(pub u32, pub Stream, pub u32);
 
+/// Where bytes of an output are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// In front of this byte of the output that comes with it.
+    pub at: u64,
+    /// So many.
+    pub bytes: u64,
+}
+
+impl Gap {
+    /// The line that stands for what is missing where only text can tell it.
+    pub fn line(self) -> String {
+        format!("[... {} bytes of output are left out here ...]", self.bytes)
+    }
+}
+
 /// One attempt of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,6 +105,9 @@ pub struct RunRecord {
     /// Bytes of output that were thrown away at the limit; 0: none.
     #[serde(default)]
     pub truncated: u64,
+    /// Where in the output they are missing; none: behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<u64>,
     /// How the output came.
     #[serde(default)]
     pub pieces: Vec<Piece>,
@@ -101,6 +120,31 @@ impl RunRecord {
     /// The record's id: `<run>/<attempt>`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.run, self.attempt)
+    }
+
+    /// Where bytes of the output are missing, if any are.
+    pub fn gap(&self) -> Option<Gap> {
+        let end = self.output.len() as u64;
+        let gap = Gap { at: self.gap.unwrap_or(end).min(end), bytes: self.truncated };
+        (gap.bytes > 0).then_some(gap)
+    }
+
+    /// The output, with a line of its own that tells what is missing where it is.
+    pub fn told_output(mut self) -> String {
+        if let Some(gap) = self.gap() {
+            let mut at = usize::try_from(gap.at).unwrap_or(self.output.len());
+            while !self.output.is_char_boundary(at) {
+                at -= 1;
+            }
+            let behind = self.output.split_off(at);
+            if !self.output.is_empty() && !self.output.ends_with('\n') {
+                self.output.push('\n');
+            }
+            self.output.push_str(&gap.line());
+            self.output.push('\n');
+            self.output.push_str(&behind);
+        }
+        self.output
     }
 }
 

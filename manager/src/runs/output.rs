@@ -6,7 +6,7 @@ use common::{
     api::OutputView,
     id::RunId,
     live::LiveError,
-    runlog::{Piece, RunLogError, RunRecord},
+    runlog::{Gap, Piece, RunLogError, RunRecord},
 };
 use tokio::time::timeout;
 
@@ -77,6 +77,7 @@ async fn live(app: &App, run: &HeldRun, from: u64) -> Result<Option<OutputView>,
             pieces: live.pieces,
             next: live.next,
             truncated: live.truncated,
+            gap: live.gap,
         })),
         Ok(Err(LiveError::NotRunning)) => Ok(None),
         Ok(Err(error)) => Err(error.into()),
@@ -88,20 +89,29 @@ fn nothing_yet(attempt: u32, from: u64) -> OutputView {
     OutputView { attempt, next: from, ..OutputView::default() }
 }
 
+/// Offsets count what is missing in the middle, as they did while the run executed.
 fn finished(record: &RunRecord, from: u64) -> OutputView {
     let total = record.output.len();
-    let mut start = usize::try_from(from).unwrap_or(total).min(total);
+    let middle = record.gap().filter(|_| record.gap.is_some());
+    let missing = middle.map_or(0, |gap| gap.bytes.saturating_sub(from.saturating_sub(gap.at)));
+    let kept_before = middle.map_or(from, |gap| match from.checked_sub(gap.at) {
+        None => from,
+        Some(behind) => gap.at + behind.saturating_sub(gap.bytes),
+    });
+    let mut start = usize::try_from(kept_before).unwrap_or(total).min(total);
     // An offset inside a character was counted in bytes that this record replaced.
     while !record.output.is_char_boundary(start) {
         start += 1;
     }
+    let at = middle.map_or(0, |gap| gap.at.saturating_sub(start as u64));
     OutputView {
         attempt: record.attempt,
         complete: true,
         output: record.output[start..].to_owned(),
         pieces: pieces_behind(&record.pieces, start as u64),
-        next: total as u64,
+        next: total as u64 + middle.map_or(0, |gap| gap.bytes),
         truncated: record.truncated,
+        gap: (missing > 0).then_some(Gap { at, bytes: missing }),
     }
 }
 
@@ -125,6 +135,44 @@ mod tests {
     use common::runlog::Stream;
 
     use super::*;
+
+    /// Of 20 bytes, those from 4 to 14 are gone.
+    fn record() -> RunRecord {
+        serde_json::from_value(serde_json::json!({
+            "jobName": "a", "command": "a", "err": "", "output": "0123efghij", "planTime": 0, "scheduleTime": 0,
+            "startTime": 0, "endTime": 0, "run": "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b", "attempt": 1,
+            "state": "succeeded", "reason": "", "by": "worker", "trigger": "manual", "worker": "w", "fence": 1,
+            "claimTime": 0, "truncated": 10, "gap": 4, "pieces": [[0, "out", 4], [9, "err", 6]]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn offsets_in_a_record_count_what_is_missing_in_its_middle() {
+        for (from, output, gap) in [
+            (0, "0123efghij", Some((4, 10))),
+            (3, "3efghij", Some((1, 10))),
+            (4, "efghij", Some((0, 10))),
+            (9, "efghij", Some((0, 5))),
+            (14, "efghij", None),
+            (15, "fghij", None),
+            (20, "", None),
+            (99, "", None),
+        ] {
+            let view = finished(&record(), from);
+            assert_eq!((view.output.as_str(), view.next), (output, 20), "{from}");
+            assert_eq!(view.gap, gap.map(|(at, bytes)| Gap { at, bytes }), "{from}");
+            let sum: u32 = view.pieces.iter().map(|piece| piece.2).sum();
+            assert_eq!(sum as usize, output.len(), "{from}");
+        }
+        let told = "0123\n[... 10 bytes of output are left out here ...]\nefghij";
+        assert_eq!(record().told_output(), told);
+        let of_old = RunRecord { gap: None, ..record() };
+        let view = finished(&of_old, 4);
+        assert_eq!((view.output.as_str(), view.next, view.gap), ("efghij", 10, None));
+        let told = "0123efghij\n[... 10 bytes of output are left out here ...]\n";
+        assert_eq!(of_old.told_output(), told);
+    }
 
     #[test]
     fn the_pieces_behind_an_offset_add_up_to_the_rest() {

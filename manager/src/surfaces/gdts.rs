@@ -76,13 +76,13 @@ impl From<RunRecord> for GdtsLog {
     fn from(record: RunRecord) -> Self {
         Self {
             job_name: record.job_name.to_string(),
-            command: record.command,
-            err: record.err,
-            output: record.output,
+            command: record.command.clone(),
+            err: record.err.clone(),
             plan_time: record.plan_time,
             schedule_time: record.schedule_time,
             start_time: record.start_time,
             end_time: record.end_time,
+            output: record.told_output(),
         }
     }
 }

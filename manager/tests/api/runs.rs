@@ -37,6 +37,7 @@ pub(crate) fn record(job: &str, run: &str, planned: &str, state: RunState) -> Ru
         exit_code: Some(i32::from(state != RunState::Succeeded)),
         signal: None,
         truncated: 0,
+        gap: None,
         pieces: vec![Piece(3, Stream::Out, 7), Piece(9, Stream::Err, 7)],
         expires: planned + 30 * 86_400_000,
     }

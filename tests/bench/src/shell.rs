@@ -4,7 +4,7 @@ use std::{process::Stdio, sync::Arc, time::Duration};
 
 use common::{
     id::RunId,
-    job::{Job, MAX_OUTPUT},
+    job::{Job, MAX_OUTPUT, OutputLimit},
     tick::Tick,
 };
 use futures::{StreamExt, stream};
@@ -119,7 +119,7 @@ async fn run_one(spy: Arc<Spy>, job: Arc<Job>) -> anyhow::Result<()> {
         fence: 1,
         worker: "bench".parse()?,
     };
-    let output = Output::new(MAX_OUTPUT.0, Instant::now(), None);
+    let output = Output::new(OutputLimit::of(MAX_OUTPUT.0), Instant::now(), None);
     let (_stop, never) = watch::channel(None);
     let running = spy.start(&spec, output).await?;
     anyhow::ensure!(running.wait(never).await == Exit::Code(0), "true failed");

@@ -125,6 +125,7 @@ fn entry(n: usize) -> anyhow::Result<LogEntry> {
         exit_code: Some(0),
         signal: None,
         truncated: 0,
+        gap: None,
         pieces: vec![Piece(5, Stream::Out, OUTPUT_BYTES as u32)],
         expires: at + 86_400_000,
     })))

@@ -43,6 +43,11 @@ impl Capture {
         self.pipes.iter().any(Option::is_some)
     }
 
+    /// Takes what can still come, if anything can.
+    pub(super) fn take_open(&mut self) -> Option<Self> {
+        self.is_open().then(|| Self { pipes: std::mem::take(&mut self.pipes), last: self.last })
+    }
+
     /// Waits until something comes or a stream ends, and takes it. False when both have ended. Cancel safe.
     pub(super) async fn turn(&mut self, output: &Arc<Output>) -> bool {
         if !self.is_open() {
@@ -50,8 +55,21 @@ impl Capture {
         }
         let stream = poll_fn(|context| self.poll_ready(context)).await;
         self.last = stream;
+        if stream == Stream::Err {
+            // What waits on standard output was printed before the error as a rule: it fills its pipe, an error does not.
+            self.read(Stream::Out, output);
+        }
         self.read(stream, output);
         self.is_open()
+    }
+
+    /// Reads on until both streams have ended, and throws away what comes: who still prints must not die of it.
+    pub(super) async fn drain(mut self) {
+        while self.is_open() {
+            let stream = poll_fn(|context| self.poll_ready(context)).await;
+            self.last = stream;
+            self.read_to(stream, |_| {});
+        }
     }
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<Stream> {
@@ -71,12 +89,16 @@ impl Capture {
     }
 
     fn read(&mut self, stream: Stream, output: &Arc<Output>) {
+        self.read_to(stream, |bytes| output.append(stream, bytes));
+    }
+
+    fn read_to(&mut self, stream: Stream, mut take: impl FnMut(&[u8])) {
         let pipe = &mut self.pipes[stream as usize];
         let Some(receiver) = pipe else { return };
         let read = BUFFER.with_borrow_mut(|buffer| {
             let read = receiver.try_read(buffer);
             if let Ok(count) = read {
-                output.append(stream, &buffer[..count]);
+                take(&buffer[..count]);
             }
             read
         });

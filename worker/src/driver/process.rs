@@ -186,8 +186,12 @@ impl Running for Process {
         self.done = true;
         self.group_is_gone();
         let Self { capture, output, .. } = &mut *self;
-        // Too late is not an error: somebody in the background holds the pipe.
         let _ = timeout(LINGER, async { while capture.turn(output).await {} }).await;
+        if let Some(capture) = capture.take_open() {
+            // Somebody in the background holds the pipe, and would die of printing if nobody read it.
+            output.ends_early();
+            tokio::spawn(capture.drain());
+        }
         exit
     }
 }
@@ -220,6 +224,7 @@ fn exit(status: std::io::Result<ExitStatus>) -> Exit {
 mod tests {
     use std::sync::{Mutex, mpsc};
 
+    use common::job::OutputLimit;
     use tokio::{process::Command, sync::watch, time::Instant};
 
     use super::*;
@@ -234,7 +239,7 @@ mod tests {
         command.args(["-c", text]).stdin(std::process::Stdio::null()).stdout(out).stderr(err);
         let child = command.process_group(0).spawn().unwrap();
         let group = Pid::from_raw(child.id().unwrap().try_into().unwrap());
-        let output = Output::new(1000, Instant::now(), None);
+        let output = Output::new(OutputLimit::of(1000), Instant::now(), None);
         let (guard, trees) = (GuardHandle::absent(), Arc::new(trees(group)));
         let process = Process::new(child, capture, run(), Arc::clone(&output), guard, &trees);
         (Box::new(process), group, output)

@@ -2,10 +2,17 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use common::runlog::Stream::{Err as StdErr, Out as StdOut};
+use common::{
+    job::Keep,
+    runlog::Stream::{Err as StdErr, Out as StdOut},
+};
 
 fn output(limit: u64) -> Arc<Output> {
-    Output::new(limit, Instant::now(), None)
+    keeping(Keep::Both, limit)
+}
+
+fn keeping(keep: Keep, limit: u64) -> Arc<Output> {
+    Output::new(OutputLimit { keep, ..OutputLimit::of(limit) }, Instant::now(), None)
 }
 
 fn lengths(pieces: &[Piece]) -> Vec<(Stream, u32)> {
@@ -35,13 +42,66 @@ fn a_character_without_its_end_is_replaced_at_the_end() {
 
 #[test]
 fn the_limit_cuts_between_characters_and_counts_the_rest() {
-    let output = output(4);
+    let output = keeping(Keep::Head, 4);
     output.append(StdOut, "ab€c".as_bytes());
     output.append(StdErr, b"d\xff");
     let collected = output.finish();
     assert_eq!((collected.text.as_str(), collected.truncated), ("ab", 6));
     assert_eq!(output.total(), 8);
     assert_eq!(lengths(&collected.pieces), [(StdOut, 2)]);
+}
+
+#[test]
+fn of_a_long_output_the_end_is_kept_and_what_is_missing_is_told() {
+    let lines: String = (0..100_000).map(|n| format!("line {n}\n")).collect();
+    for (keep, limit) in [(Keep::Tail, 1_000), (Keep::Both, 1_000), (Keep::Both, 100_001), (Keep::Both, 1)] {
+        let output = keeping(keep, limit);
+        output.append(StdOut, lines.as_bytes());
+        output.append(StdErr, b"error: no such table\n");
+        let whole = format!("{lines}error: no such table\n");
+        let collected = output.finish();
+        let at = usize::try_from(collected.gap.unwrap()).unwrap();
+        let (first, last) = collected.text.split_at(at);
+        let half = usize::try_from(limit).unwrap() / 2;
+        assert_eq!(first.len(), if keep == Keep::Tail { 0 } else { half });
+        assert_eq!(collected.text.len() as u64, limit);
+        assert!(whole.starts_with(first) && whole.ends_with(last));
+        assert_eq!(collected.truncated, whole.len() as u64 - limit);
+        let sum: usize = collected.pieces.iter().map(|piece| piece.2 as usize).sum();
+        assert_eq!(sum, collected.text.len());
+        assert_eq!(collected.pieces.last().unwrap().1, StdErr);
+    }
+}
+
+#[test]
+fn who_follows_a_long_output_reads_all_of_it_and_who_comes_late_is_told_what_is_missing() {
+    let output = keeping(Keep::Both, 200_000);
+    let (mut read, mut from) = (String::new(), 0);
+    let mut whole = String::new();
+    for n in 0..20_000 {
+        let line = format!("line {n} of a long output\n");
+        output.append(StdOut, line.as_bytes());
+        whole.push_str(&line);
+        if n % 100 == 0 {
+            let part = output.snapshot(from);
+            assert_eq!(part.gap, None);
+            read.push_str(&part.text);
+            from = part.next;
+        }
+    }
+    read.push_str(&output.snapshot(from).text);
+    assert!(read == whole, "a follower that kept up has read something else");
+
+    let late = output.snapshot(150_000);
+    let Gap { at, bytes } = late.gap.unwrap();
+    assert_eq!((at, late.next), (0, whole.len() as u64));
+    assert_eq!(late.text, whole[150_000 + usize::try_from(bytes).unwrap()..]);
+    let early = output.snapshot(50_000);
+    let Gap { at, bytes } = early.gap.unwrap();
+    let (at, bytes) = (usize::try_from(at).unwrap(), usize::try_from(bytes).unwrap());
+    assert_eq!(early.text[..at], whole[50_000..100_000]);
+    assert_eq!(early.text[at..], whole[100_000 + bytes..]);
+    assert_eq!(bytes as u64, early.truncated);
 }
 
 #[test]
@@ -68,12 +128,12 @@ fn a_snapshot_goes_on_where_the_last_one_ended() {
 
 #[test]
 fn many_pieces_become_coarser_before_streams_are_mixed() {
-    let mut text = Text::new(1 << 20);
+    let mut text = Text::new(1 << 20, Keep::Head);
     for second in 0..10_000 {
         text.append(second * 1000, if second % 50 == 0 { StdErr } else { StdOut }, b"x");
     }
-    let (_, pieces) = text.since(0);
-    assert!((1000..4096).contains(&pieces.len()), "{}", pieces.len());
+    let Rest { pieces, .. } = text.since(0);
+    assert!((1000..2048).contains(&pieces.len()), "{}", pieces.len());
     let errors: u32 = pieces.iter().filter(|piece| piece.1 == StdErr).map(|piece| piece.2).sum();
     assert_eq!(errors, 200);
     assert!(pieces.is_sorted_by_key(|piece| piece.0));
@@ -81,12 +141,12 @@ fn many_pieces_become_coarser_before_streams_are_mixed() {
 
 #[test]
 fn streams_that_alternate_for_ever_stay_bounded() {
-    let mut text = Text::new(1 << 20);
+    let mut text = Text::new(1 << 20, Keep::Head);
     for n in 0..100_000 {
         text.append(n, if n % 2 == 0 { StdOut } else { StdErr }, b"x");
     }
-    let (text, pieces) = text.since(0);
-    assert!(pieces.len() <= 4096);
+    let Rest { text, pieces, .. } = text.since(0);
+    assert!(pieces.len() <= 2048);
     assert_eq!(pieces.iter().map(|piece| piece.2 as usize).sum::<usize>(), text.len());
 }
 
@@ -104,10 +164,14 @@ async fn silence_is_counted_from_the_last_output() {
 }
 
 fn spilled(limit: u64, dir: &TempDir) -> (Arc<Output>, PathBuf) {
+    spilled_keeping(Keep::Both, limit, dir)
+}
+
+fn spilled_keeping(keep: Keep, limit: u64, dir: &TempDir) -> (Arc<Output>, PathBuf) {
     let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
     let path = Output::spill_path(&dir.path().join("output"), &run, 2);
     let to = SpillTo { path: path.clone(), head: Box::new(|| b"head".to_vec()) };
-    (Output::new(limit, Instant::now(), Some(to)), path)
+    (Output::new(OutputLimit { keep, ..OutputLimit::of(limit) }, Instant::now(), Some(to)), path)
 }
 
 #[test]
@@ -143,7 +207,7 @@ fn spill(dir: &TempDir) -> (Spill, PathBuf) {
 fn of_two_that_would_copy_only_one_writes() {
     let dir = TempDir::new().unwrap();
     let (mut spill, path) = spill(&dir);
-    let mut text = Text::new(1000);
+    let mut text = Text::new(1000, Keep::Both);
     text.append(1, StdOut, b"one ");
     assert!(spill.begin(&text));
     text.append(2, StdErr, b"two ");
@@ -163,7 +227,7 @@ fn of_two_that_would_copy_only_one_writes() {
 #[test]
 fn nothing_is_created_after_a_discard() {
     let dir = TempDir::new().unwrap();
-    let mut text = Text::new(1000);
+    let mut text = Text::new(1000, Keep::Both);
     text.append(1, StdOut, b"one");
 
     let (mut early, path) = spill(&dir);
@@ -185,7 +249,7 @@ fn nothing_is_created_after_a_discard() {
 #[test]
 fn a_big_output_is_copied_at_once_and_within_the_limit() {
     let dir = TempDir::new().unwrap();
-    let (output, path) = spilled(100_000, &dir);
+    let (output, path) = spilled_keeping(Keep::Head, 100_000, &dir);
     for _ in 0..100 {
         output.append(StdOut, &[b'x'; 40_000]);
     }
@@ -194,6 +258,39 @@ fn a_big_output_is_copied_at_once_and_within_the_limit() {
     assert_eq!((copy.text, copy.pieces), (collected.text, collected.pieces));
     assert!(copy.truncated >= collected.truncated / 2 && copy.truncated <= collected.truncated);
     assert!(std::fs::metadata(&path).unwrap().len() < 101_000);
+}
+
+#[test]
+fn the_copy_of_a_long_output_has_its_end_and_stays_small() {
+    for keep in [Keep::Tail, Keep::Both] {
+        let dir = TempDir::new().unwrap();
+        let (output, path) = spilled_keeping(keep, 100_000, &dir);
+        let mut largest = 0;
+        for n in 0..50_000 {
+            output.append(if n % 7 == 0 { StdErr } else { StdOut }, format!("line {n} of it\n").as_bytes());
+            if n % 1000 == 0 {
+                largest = largest.max(std::fs::metadata(&path).map_or(0, |copy| copy.len()));
+            }
+        }
+        let collected = output.finish();
+        let Recovered { head, output: copy } = Output::recover(&path).unwrap();
+        assert_eq!(head, b"head");
+        assert!(copy.text == collected.text, "the copy has another text");
+        assert_eq!((copy.gap, copy.truncated), (collected.gap, collected.truncated));
+        assert!(largest > 100_000 && largest < 1_000_000, "{largest}");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_copy_that_was_to_take_anothers_place_is_removed() {
+    let dir = TempDir::new().unwrap();
+    let (output, path) = spilled(1000, &dir);
+    output.append(StdOut, b"one");
+    output.spill_now();
+    std::fs::copy(&path, path.with_extension("output.new")).unwrap();
+    assert_eq!(Output::runs_with_spill(path.parent().unwrap()).unwrap().len(), 1);
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
 }
 
 #[test]
@@ -223,8 +320,11 @@ fn a_disk_that_refuses_does_not_hurt_the_run() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("full");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    let output =
-        Output::new(1000, Instant::now(), Some(SpillTo { path: path.clone(), head: Box::new(Vec::new) }));
+    let output = Output::new(
+        OutputLimit::of(1000),
+        Instant::now(),
+        Some(SpillTo { path: path.clone(), head: Box::new(Vec::new) }),
+    );
     output.append(StdOut, b"one ");
     output.spill_now();
     output.append(StdOut, b"two");
@@ -248,8 +348,9 @@ proptest! {
     fn any_bytes_in_any_reads_give_bounded_text_in_whole_pieces(
         reads in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..20)), 0..50),
         limit in 0_u64..200,
+        keep in prop::sample::select(vec![Keep::Head, Keep::Tail, Keep::Both]),
     ) {
-        let output = output(limit);
+        let output = keeping(keep, limit);
         for (err, bytes) in &reads {
             output.append(if *err { StdErr } else { StdOut }, bytes);
         }

@@ -1,62 +1,90 @@
 //! Bytes of two streams as one bounded text and the pieces it came in.
 
-use common::runlog::{Piece, Stream};
+use common::{
+    job::Keep,
+    runlog::{Gap, Piece, Stream},
+};
 
-/// What one stream prints within this many milliseconds is one piece.
-const PIECE_MILLIS: u32 = 10;
+use part::Part;
 
-/// More pieces are not told apart, for a record has to stay small. Then that time is doubled until half as many
-/// are left; where the streams alternate so often that no time helps, the last piece takes what follows of both.
-const MAX_PIECES: usize = 4096;
+mod part;
 
 const REPLACEMENT: &str = "\u{FFFD}";
 
-/// Text up to a limit, and what became of the rest.
+/// Text up to a limit: its first part, its last part, and how much between them is gone.
+///
+/// Offsets count the text as it came, with what is gone: so they mean the same before and after something goes.
 #[derive(Debug)]
 pub(super) struct Text {
-    limit: usize,
-    text: String,
-    pieces: Vec<Piece>,
+    keep: Keep,
+    head: Part,
+    /// The newest text behind the head.
+    tail: Part,
+    /// So much text between head and tail is gone.
+    gone: u64,
     /// The begin of a character whose end has not come yet, per stream; and when it came.
     open: [Vec<u8>; 2],
     millis: u32,
     total: u64,
-    truncated: u64,
-    /// The limit was met: nothing more is kept, also not what would just fit.
+    /// Bytes behind a head that has no tail: they are not even made text of.
+    unread: u64,
+    /// The head is full: nothing more goes there, also not what would just fit.
     full: bool,
-    /// What a stream prints within so many milliseconds is one piece.
-    gap: u32,
-    /// The last piece takes everything.
-    coarse: bool,
+}
+
+/// A text from an offset on.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) text: String,
+    pub(super) pieces: Vec<Piece>,
+    /// Where in it something is missing.
+    pub(super) gap: Option<Gap>,
 }
 
 impl Text {
     /// Keeps `limit` bytes, but never more than a piece can count.
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, keep: Keep) -> Self {
+        let limit = limit.min(u32::MAX as usize);
+        let head = match keep {
+            Keep::Head => limit,
+            Keep::Tail => 0,
+            Keep::Both => limit / 2,
+        };
         Self {
-            limit: limit.min(u32::MAX as usize),
-            text: String::new(),
-            pieces: Vec::new(),
+            keep,
+            head: Part::new(head),
+            tail: Part::new(limit - head),
+            gone: 0,
             open: [Vec::new(), Vec::new()],
             millis: 0,
             total: 0,
-            truncated: 0,
+            unread: 0,
             full: false,
-            gap: PIECE_MILLIS,
-            coarse: false,
         }
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.text.len()
+    pub(super) const fn keep(&self) -> Keep {
+        self.keep
     }
 
+    /// So much is kept at most.
+    pub(super) const fn limit(&self) -> usize {
+        self.head.limit() + self.tail.limit()
+    }
+
+    /// So much text has come: the offset behind it.
+    pub(super) const fn end(&self) -> u64 {
+        self.head.len() as u64 + self.gone + self.tail.len() as u64
+    }
+
+    /// Raw bytes that came.
     pub(super) const fn total(&self) -> u64 {
         self.total
     }
 
+    /// Bytes that are gone.
     pub(super) const fn truncated(&self) -> u64 {
-        self.truncated
+        self.gone + self.unread
     }
 
     pub(super) fn append(&mut self, millis: u32, stream: Stream, bytes: &[u8]) {
@@ -71,7 +99,13 @@ impl Text {
         }
     }
 
-    /// Characters that never got their end become U+FFFD.
+    /// What follows comes so many bytes later: the tail so far lies before them, and is gone as well.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.full = true;
+        self.gone += bytes + self.tail.clear();
+    }
+
+    /// Characters that never got their end become U+FFFD, and the tail gets no longer than it may be.
     pub(super) fn finish(&mut self) {
         for stream in [Stream::Out, Stream::Err] {
             let open = std::mem::take(&mut self.open[stream as usize]);
@@ -79,33 +113,25 @@ impl Text {
                 self.push(stream, REPLACEMENT, open.len());
             }
         }
+        self.gone += self.tail.trim();
     }
 
     /// Text and pieces from an offset on; one inside a character counts from the character's begin.
-    pub(super) fn since(&self, from: usize) -> (String, Vec<Piece>) {
-        let mut from = from.min(self.text.len());
-        while !self.text.is_char_boundary(from) {
-            from -= 1;
-        }
-        let mut pieces = Vec::new();
-        let mut end = self.text.len();
-        // From the end, as a follower asks for the last few again and again.
-        for &Piece(millis, stream, bytes) in self.pieces.iter().rev() {
-            if end <= from {
-                break;
-            }
-            let start = end - bytes as usize;
-            // No piece is longer than its own `u32`.
-            pieces.push(Piece(millis, stream, bytes.min((end - from) as u32)));
-            end = start;
-        }
-        pieces.reverse();
-        (self.text[from..].to_owned(), pieces)
+    pub(super) fn since(&self, from: u64) -> Rest {
+        let head = self.head.len() as u64;
+        let tail = head + self.gone;
+        let (mut text, mut pieces) = self.head.since(from);
+        let at = text.len() as u64;
+        let missing = tail.saturating_sub(from.max(head));
+        let (last, mut its_pieces) = self.tail.since(from.saturating_sub(tail));
+        text.push_str(&last);
+        pieces.append(&mut its_pieces);
+        Rest { text, pieces, gap: (missing > 0).then_some(Gap { at, bytes: missing }) }
     }
 
     fn decode(&mut self, stream: Stream, bytes: &[u8]) {
-        if self.full {
-            self.truncated += bytes.len() as u64;
+        if self.full && self.tail.limit() == 0 {
+            self.unread += bytes.len() as u64;
             return;
         }
         let mut chunks = bytes.utf8_chunks().peekable();
@@ -117,7 +143,7 @@ impl Text {
             }
             let unfinished =
                 chunks.peek().is_none() && str::from_utf8(invalid).is_err_and(|e| e.error_len().is_none());
-            if unfinished && !self.full {
+            if unfinished && !(self.full && self.tail.limit() == 0) {
                 self.open[stream as usize] = invalid.to_vec();
             } else {
                 self.push(stream, REPLACEMENT, invalid.len());
@@ -127,53 +153,23 @@ impl Text {
 
     /// Keeps what fits of `text`, which `raw` bytes stand for.
     fn push(&mut self, stream: Stream, text: &str, raw: usize) {
-        if text.is_empty() {
-            return;
-        }
-        let mut fits = if self.full { 0 } else { text.len().min(self.limit - self.text.len()) };
+        let mut fits = if self.full { 0 } else { text.len().min(self.head.limit() - self.head.len()) };
         while !text.is_char_boundary(fits) {
             fits -= 1;
         }
-        if fits < text.len() {
-            self.full = true;
+        self.head.push(self.millis, stream, &text[..fits]);
+        if fits == text.len() {
+            return;
+        }
+        self.full = true;
+        if self.tail.limit() == 0 {
             // A replacement stands for other bytes than its own and fits whole or not at all.
-            self.truncated += raw.saturating_sub(fits) as u64;
-        }
-        if fits > 0 {
-            self.text.push_str(&text[..fits]);
-            self.note(stream, fits);
-        }
-    }
-
-    fn note(&mut self, stream: Stream, bytes: usize) {
-        // The whole text is no longer than a `u32` can say.
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let (gap, coarse) = (self.gap, self.coarse);
-        if let Some(last) = self.pieces.last_mut() {
-            let near = last.1 == stream && self.millis.saturating_sub(last.0) < gap;
-            if coarse || near {
-                last.2 = last.2.saturating_add(bytes);
-                return;
+            self.unread += raw.saturating_sub(fits) as u64;
+        } else {
+            self.tail.push(self.millis, stream, &text[fits..]);
+            if self.tail.is_overfull() {
+                self.gone += self.tail.trim();
             }
         }
-        self.pieces.push(Piece(self.millis, stream, bytes));
-        if self.pieces.len() == MAX_PIECES {
-            self.thin_out();
-        }
-    }
-
-    fn thin_out(&mut self) {
-        while self.pieces.len() > MAX_PIECES / 2 && self.gap < u32::MAX {
-            self.gap = self.gap.saturating_mul(2);
-            let gap = self.gap;
-            self.pieces.dedup_by(|next, kept| {
-                let near = next.1 == kept.1 && next.0.saturating_sub(kept.0) < gap;
-                if near {
-                    kept.2 = kept.2.saturating_add(next.2);
-                }
-                near
-            });
-        }
-        self.coarse = self.pieces.len() > MAX_PIECES / 2;
     }
 }

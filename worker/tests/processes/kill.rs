@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use common::job::OutputLimit;
 use tokio::sync::watch;
 use worker::{
     driver::Exit,
@@ -115,7 +116,7 @@ async fn the_children_of_a_leader_that_obeys_get_their_grace() {
 async fn a_stop_that_came_before_the_wait_counts() {
     let bench = Bench::new();
     let spec = spec(exec(&["sleep", "600"]));
-    let output = Output::new(100, tokio::time::Instant::now(), None);
+    let output = Output::new(OutputLimit::of(100), tokio::time::Instant::now(), None);
     let running = bench.drivers.of(&spec.job.driver).start(&spec, output).await.unwrap();
     let (_stop, signal) = watch::channel(Some(LONG));
     assert_eq!(running.wait(signal).await, Exit::Signal(15));

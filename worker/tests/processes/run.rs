@@ -66,6 +66,39 @@ async fn a_hundred_megabytes_are_counted_and_cut_at_the_limit() {
 }
 
 #[tokio::test]
+async fn the_error_at_the_end_of_a_long_output_is_kept() {
+    let noise = "head -c 1100000 /dev/zero | tr '\\0' x; echo; echo 'error: no such table' >&2; exit 9";
+    let started = Bench::new().start(shell(&format!("echo begins; {noise}"))).await.unwrap();
+    let (exit, collected) = started.end().await;
+    assert_eq!(exit, Exit::Code(9));
+    let (first, last) = collected.text.split_at(usize::try_from(collected.gap.unwrap()).unwrap());
+    // Which of two streams has printed last, nobody can tell.
+    assert!(first.starts_with("begins\nxxx") && last.contains("error: no such table\n"));
+    let came = "begins\n\nerror: no such table\n".len() as u64 + 1_100_000;
+    assert_eq!(collected.truncated, came - collected.text.len() as u64);
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_in_the_background_goes_on_printing_and_the_run_says_that_it_is_not_kept() {
+    let bench = Bench::new();
+    let done = bench.dir.path().join("done");
+    let late = "sleep 2; echo late; head -c 300000 /dev/zero; echo late >&2; echo late";
+    let text = format!("({late} && touch {}) & echo now", done.display());
+    let started = bench.start(shell(&text)).await.unwrap();
+    let output = started.output.clone();
+    let (exit, collected) = started.end().await;
+    assert_eq!((exit, collected.text.as_str()), (Exit::Code(0), "now\n"));
+    assert!(output.has_ended_early() && !done.exists());
+    until("it has printed to its end", || done.exists(), |done| *done).await;
+
+    let started = bench.start(shell("(sleep 0.1; echo soon) & echo now")).await.unwrap();
+    let output = started.output.clone();
+    let (exit, collected) = started.end().await;
+    assert_eq!((exit, collected.text.as_str()), (Exit::Code(0), "now\nsoon\n"));
+    assert!(!output.has_ended_early());
+}
+
+#[tokio::test]
 async fn bytes_that_are_no_text_are_replaced() {
     let (_, output) = Bench::new().shell("printf 'a\\377\\376b\\303'").await;
     assert_eq!(output.text, "a\u{FFFD}\u{FFFD}b\u{FFFD}");
@@ -195,8 +228,9 @@ async fn another_user_is_asked_for_in_vain_or_obeyed() {
 }
 
 /// What a process can see of itself, a line each.
+// Not through a pipe: its ends are the shell's for a moment.
 const SEEN: &str = "pwd; umask; env | grep -E '^(HOME|USER|LOGNAME|SHELL|PATH)=' | sort; \
-    ls /proc/$$/fd | tr '\\n' ' '; echo; \
+    ls -m -w 0 /proc/$$/fd; \
     grep -E '^Sig(Blk|Ign)' /proc/self/status | tr -s '\\t ' ' '; readlink /proc/$$/fd/0";
 
 /// The numbers of the handles that this process hands on: 0 to 2, and what whoever started it left open for all.
@@ -211,9 +245,9 @@ fn handed_on() -> String {
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let handed_on = paths.filter(|path| is_handed_on(path) == Some(true));
     let mut numbers: Vec<_> =
-        handed_on.filter_map(|path| Some(format!("{} ", path.file_name()?.to_str()?))).collect();
+        handed_on.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect();
     numbers.sort();
-    numbers.concat()
+    numbers.join(", ")
 }
 
 #[tokio::test]

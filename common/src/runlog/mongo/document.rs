@@ -4,7 +4,7 @@
 //! `expires` as a date. Read, what GDTS never wrote is filled in, text that is no UTF-8 is mended, and a document
 //! beyond that is an error of its own.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use mongodb::bson::{
     self, Bson, DateTime, RawDocument, RawDocumentBuf, Utf8Lossy, cstr, deserialize_from_slice,
@@ -40,8 +40,8 @@ pub(super) struct Unreadable {
     problem: String,
 }
 
-/// A run as a document. One that MongoDB would refuse for its size loses the end of its output, and says so in
-/// `truncated`.
+/// A run as a document. One that MongoDB would refuse for its size loses the end of its output, or more where something
+/// is missing already, and says so in `truncated`.
 pub(super) fn of_run(record: &RunRecord) -> Result<RawDocumentBuf, bson::error::Error> {
     of_run_within(MAX_DOCUMENT_BYTES, record)
 }
@@ -93,26 +93,36 @@ fn cut_to(limit: usize, mut record: RunRecord) -> RunRecord {
     }
     let rest =
         record.command.len() + record.err.len() + record.reason.len() + record.pieces.len() * PIECE_BYTES;
-    let mut room = limit.saturating_sub(rest + FIXED_BYTES);
-    if record.output.len() > room {
-        while !record.output.is_char_boundary(room) {
-            room -= 1;
+    let room = limit.saturating_sub(rest + FIXED_BYTES);
+    let length = record.output.len();
+    if length > room {
+        // Behind what is missing already, or the end.
+        let gap = record.gap.map(|gap| usize::try_from(gap).unwrap_or(length).min(room));
+        let mut start = gap.unwrap_or(room);
+        while !record.output.is_char_boundary(start) {
+            start -= 1;
         }
-        record.truncated += (record.output.len() - room) as u64;
-        record.output.truncate(room);
-        cut_pieces(&mut record.pieces, room);
+        let mut end = gap.map_or(length, |gap| gap + (length - room));
+        while !record.output.is_char_boundary(end) {
+            end += 1;
+        }
+        record.truncated += (end - start) as u64;
+        record.gap = gap.map(|_| start as u64);
+        record.output.drain(start..end);
+        cut_pieces(&mut record.pieces, start..end);
     }
     record
 }
 
-/// Cuts pieces to those of an output of `length` bytes.
-fn cut_pieces(pieces: &mut Vec<Piece>, length: usize) {
-    let mut left = length;
+/// Takes these bytes of an output out of its pieces.
+fn cut_pieces(pieces: &mut Vec<Piece>, cut: Range<usize>) {
+    let mut end = 0;
     pieces.retain_mut(|piece| {
-        let taken = left.min(piece.2 as usize);
-        left -= taken;
-        piece.2 = u32::try_from(taken).unwrap_or(u32::MAX);
-        taken > 0
+        let start = end;
+        end += piece.2 as usize;
+        let taken = cut.end.min(end).saturating_sub(cut.start.max(start));
+        piece.2 -= u32::try_from(taken).unwrap_or(piece.2);
+        piece.2 > 0
     });
 }
 
@@ -154,6 +164,7 @@ struct StoredRun {
     signal: Option<i32>,
     #[serde(default)]
     truncated: u64,
+    gap: Option<u64>,
     #[serde(default)]
     pieces: Vec<Piece>,
     #[serde(default, deserialize_with = "optional_millis")]
@@ -197,6 +208,7 @@ pub(super) fn read_run(document: &RawDocument) -> Result<RunRecord, Unreadable> 
         exit_code: stored.exit_code,
         signal: stored.signal,
         truncated: stored.truncated,
+        gap: stored.gap,
         pieces: stored.pieces,
         expires: stored.expires.unwrap_or_default(),
     })

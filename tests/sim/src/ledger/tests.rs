@@ -133,6 +133,7 @@ fn record(run: &Started, state: RunState) -> RunRecord {
         exit_code: None,
         signal: None,
         truncated: 0,
+        gap: None,
         pieces: Vec::new(),
         expires: 0,
     }

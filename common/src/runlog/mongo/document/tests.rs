@@ -26,6 +26,7 @@ fn run() -> RunRecord {
         exit_code: Some(1),
         signal: None,
         truncated: 5_000_000_000,
+        gap: Some(4),
         pieces: vec![Piece(0, Stream::Out, 4), Piece(17, Stream::Err, 4)],
         expires: 1_797_902_524_000,
     }
@@ -122,6 +123,7 @@ fn an_output_beyond_what_mongodb_takes_is_cut_and_says_so() {
     let record = RunRecord {
         output: "é".repeat(length / 2),
         truncated: 7,
+        gap: None,
         pieces: vec![
             Piece(0, Stream::Out, 1_001),
             Piece(1, Stream::Err, 598_000),
@@ -136,6 +138,25 @@ fn an_output_beyond_what_mongodb_takes_is_cut_and_says_so() {
     assert_eq!(read.truncated, 7 + (length - read.output.len()) as u64);
     assert_eq!(read.pieces.iter().map(|piece| piece.2 as usize).sum::<usize>(), read.output.len());
     assert_eq!(read.pieces.len(), 2);
+}
+
+#[test]
+fn an_output_whose_middle_is_missing_loses_more_of_it_and_keeps_its_end() {
+    let output = format!("{}{}end", "é".repeat(150_000), "x".repeat(300_000));
+    let record = RunRecord {
+        output: output.clone(),
+        truncated: 7,
+        gap: Some(300_000),
+        pieces: vec![Piece(0, Stream::Out, 300_000), Piece(1, Stream::Err, 300_003)],
+        ..run()
+    };
+    let document = of_run_within(LIMIT, &record).unwrap();
+    assert!(document.as_bytes().len() <= LIMIT);
+    let read = read_run(&document).unwrap();
+    assert!(read.output.len() > LIMIT - 2 * FIXED_BYTES && read.output.ends_with("xend"));
+    assert_eq!((read.gap, &read.output[..300_000]), (Some(300_000), &output[..300_000]));
+    assert_eq!(read.truncated, 7 + (output.len() - read.output.len()) as u64);
+    assert_eq!(read.pieces.iter().map(|piece| piece.2 as usize).sum::<usize>(), read.output.len());
 }
 
 #[test]
