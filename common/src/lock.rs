@@ -10,14 +10,16 @@ use crate::{
     epoch::Epoch,
     id::{JobName, RunId, WorkerId},
     run::{Cause, RunState},
-    schedule::Schedule,
+    runlog::TickOutcome,
     store::Revision,
     tick::{Fence, TICK_TEXT_BYTES, Tick},
 };
 
 mod command;
+mod stretch;
 
 pub use command::ClaimedCommand;
+pub use stretch::{Stretch, Why};
 
 /// What stands under `locks/<job>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,12 @@ pub struct LastRun {
     pub ended: DateTime<Utc>,
     /// Who ran it.
     pub worker: WorkerId,
+    /// When it was claimed, by its worker's clock: from then on it stood in the way of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<DateTime<Utc>>,
+    /// When its record was on disk, if that was long after its end: until then it stood in the way as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<DateTime<Utc>>,
 }
 
 /// A held lock, or the record of a run that holds none.
@@ -82,9 +90,12 @@ pub struct Held {
     /// The ticks that were skipped last: whoever takes over keeps their record, should the holder not have done so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_skip: Option<Stretch>,
-    /// Ticks that this claim leaves behind, missed while nobody could claim, and not queued either.
+    /// Ticks that this claim leaves behind: nobody could claim them in time, and they are not queued either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Stretch>,
+    /// More of them, where they were missed for several reasons, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_missed: Vec<Stretch>,
     /// The revision of the claim, once this was written anew: by a skip, or by a manager that moved the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_revision: Option<Revision>,
@@ -110,6 +121,13 @@ impl Held {
         self.command.as_ref().map_or_else(|| now.to_owned(), |claimed| claimed.shown(now))
     }
 
+    /// The ticks that it names and that got no run, what became of them, and why.
+    pub fn without_run(&self) -> impl Iterator<Item = (&Stretch, TickOutcome, &'static str)> {
+        let skipped = self.last_skip.iter().map(|ticks| (ticks, TickOutcome::Skipped));
+        let missed = self.also_missed.iter().chain(&self.missed).map(|ticks| (ticks, TickOutcome::Missed));
+        skipped.chain(missed).map(|(ticks, outcome)| (ticks, outcome, ticks.why.text(outcome)))
+    }
+
     /// True when nothing executes: the lock is held only until the missed ticks are on record.
     pub fn is_without_run(&self) -> bool {
         self.cause == Cause::CatchUp && self.tick.is_none()
@@ -119,30 +137,6 @@ impl Held {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_zero(n: &u32) -> bool {
     *n == 0
-}
-
-/// Ticks that got no run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stretch {
-    /// The first of them.
-    pub from: Tick,
-    /// The last of them.
-    pub to: Tick,
-    /// How many.
-    pub count: u64,
-}
-
-/// More ticks in one stretch are not counted: with several expressions each one has to be visited.
-const MOST_COUNTED: u64 = 10_000_000;
-
-impl Stretch {
-    /// The ticks after `after`, up to and with `until`; `None`: there are none.
-    pub fn of(schedule: &Schedule, after: Tick, until: Tick) -> Option<Self> {
-        let (after, until) = (after.instant(), until.instant());
-        let to = Tick::from_instant(schedule.latest_in(after, until)?);
-        let from = schedule.next_after(after).map_or(to, Tick::from_instant);
-        Some(Self { from, to, count: schedule.count_in(after, until, MOST_COUNTED).max(1) })
-    }
 }
 
 /// A value that is no lock.
@@ -243,6 +237,7 @@ mod tests {
             skipped: 0,
             last_skip: None,
             missed: None,
+            also_missed: Vec::new(),
             claim_revision: None,
             command: Some(ClaimedCommand::of(&"backup \"everything\" ".repeat(1000))),
         }
@@ -274,6 +269,8 @@ mod tests {
             state: RunState::Succeeded,
             ended: DateTime::UNIX_EPOCH,
             worker: held().worker,
+            claimed: Some(DateTime::UNIX_EPOCH),
+            recorded: None,
         };
         let ended = Lock::Free(Free { fence: free.fence(), last: Some(last) });
         for lock in [free, ended, Lock::Held(held())] {

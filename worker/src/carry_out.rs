@@ -23,6 +23,9 @@ use crate::{
     runner::Claimed,
 };
 
+/// What the disk took so long for may have cost a tick.
+const SLOW_DISK: chrono::Duration = chrono::Duration::seconds(1);
+
 impl Desk {
     /// Runs what was claimed and ends its claim. Ends by itself when the run does.
     pub async fn carry_out(
@@ -53,15 +56,19 @@ impl Desk {
         let (record, output) =
             self.runner.execute(&claimed, || self.withdrawn(&claimed.held, claimed.revision)).await;
         post.mark_ended(record.run);
-        let last = LastRun {
+        let ended = self.clock.now();
+        let mut last = LastRun {
             run: record.run,
             state: record.state,
-            ended: self.clock.now(),
+            ended,
             worker: record.worker.clone(),
+            claimed: Some(claimed.held.claimed),
+            recorded: None,
         };
         measure(&record);
         let retry = self.retry_after(&planned.job, &record, revision);
         self.spool.keep(LogEntry::Run(Box::new(record))).await;
+        last.recorded = Some(self.clock.now()).filter(|recorded| *recorded - ended > SLOW_DISK);
         output.discard_spill();
         if planned.job.overlap == Overlap::Allow {
             self.end_beside(&claimed.held, here.revision, retry).await;
@@ -266,7 +273,14 @@ impl Desk {
     async fn keep_lost(&self, job: Option<&Job>, held: &Held, seen: Revision) -> LastRun {
         self.spool.keep(LogEntry::Run(Box::new(self.lost_record(job, held, seen)))).await;
         let ended = self.clock.now();
-        LastRun { run: held.run, state: RunState::Lost, ended, worker: held.worker.clone() }
+        LastRun {
+            run: held.run,
+            state: RunState::Lost,
+            ended,
+            worker: held.worker.clone(),
+            claimed: Some(held.claimed),
+            recorded: None,
+        }
     }
 
     /// True when the store says that the holder's session has ended.

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     job::Overlap,
-    lock::{ClaimedCommand, Held, Lock},
+    lock::{ClaimedCommand, Held, Lock, Why},
     queue::Wanted,
     run::Cause,
     store::{Compare, Op, Txn},
@@ -172,7 +172,7 @@ impl Desk {
         };
         // Ticks before this one that nobody has decided, as after a take-over, do not wait: one does.
         let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
-        let found = Found::by(planned, &here.held, before);
+        let found = Found::by(planned, &here.held, before).because(Why::OneWaits);
         let held = found.in_lock(here, tick);
         let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
         let with = Lock::Held(held.clone());
@@ -201,7 +201,8 @@ impl Desk {
 
     /// Moves the fence of a lock that this process holds, and keeps the record.
     async fn skip(&self, planned: &Planned, tick: Tick, here: &mut Holding, then: Vec<Op>) -> Step {
-        let held = Found::by(planned, &here.held, tick).in_lock(here, tick);
+        let why = if planned.job.overlap == Overlap::QueueOne { Why::OneWaits } else { Why::Usual };
+        let held = Found::by(planned, &here.held, tick).because(why).in_lock(here, tick);
         let with = Lock::Held(held.clone());
         let keys = &self.config.keys;
         let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, then);
@@ -306,6 +307,7 @@ impl Desk {
             skipped: 0,
             last_skip: None,
             missed: None,
+            also_missed: Vec::new(),
             claim_revision: None,
             command: Some(ClaimedCommand::of(&planned.job.driver.text())),
         }

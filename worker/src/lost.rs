@@ -167,6 +167,7 @@ mod tests {
             skipped: 0,
             last_skip: None,
             missed: None,
+            also_missed: Vec::new(),
             claim_revision: None,
             command: None,
         };

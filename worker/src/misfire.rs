@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::{
     id::JobName,
     job::{MisfirePolicy, Overlap},
-    lock::{Free, Held, Lock, Stretch},
+    lock::{Free, Held, Lock, Stretch, Why},
     queue::Wanted,
     run::Cause,
     runlog::{LogEntry, TickOutcome, TickRecord},
@@ -24,6 +24,8 @@ use crate::{
     desk::{Desk, Post},
     load::Slot,
 };
+
+mod why;
 
 /// A run that was claimed so much after a tick was just faster than the tick's own claim.
 const OVERTAKEN: chrono::Duration = chrono::Duration::seconds(1);
@@ -52,6 +54,12 @@ impl Found {
         self.missed.is_some() || self.skipped.is_some()
     }
 
+    /// The skipped ones were for this reason.
+    #[must_use]
+    pub(crate) fn because(self, why: Why) -> Self {
+        Self { skipped: self.skipped.map(|skipped| skipped.because(why)), ..self }
+    }
+
     /// The lock that names them, its fence at `fence`. What it named before is on record: this process holds it.
     pub(crate) fn in_lock(&self, Holding { held: here, revision }: &Holding, fence: Tick) -> Held {
         let count =
@@ -60,6 +68,7 @@ impl Found {
             skipped: here.skipped.saturating_add(count),
             last_skip: self.skipped.clone().or_else(|| here.last_skip.clone()),
             missed: self.missed.clone().or_else(|| here.missed.clone()),
+            also_missed: Vec::new(),
             ..here.clone().at_fence(fence, *revision)
         }
     }
@@ -87,17 +96,11 @@ impl Desk {
         }
         let missed = self.missed_before(planned, free.fence, tick);
         let queued = self.queue_missed(planned, missed.as_ref(), free.fence);
-        let unqueued = |missed: Stretch| {
-            let Some((oldest, _)) = queued.last() else { return Some(missed) };
-            // The newest are queued, so that the others are a stretch of their own.
-            let (schedule, before) =
-                (planned.schedule.as_ref()?, oldest.instant() - chrono::Duration::seconds(1));
-            let to = schedule.latest_in(free.fence.instant(), before).map(Tick::from_instant)?;
-            let count = missed.count.saturating_sub(queued.len() as u64);
-            (count > 0).then_some(Stretch { to, count, ..missed })
-        };
+        // The newest are queued, so that the others are a stretch of their own.
+        let oldest = queued.last().map_or(tick, |(oldest, _)| *oldest);
+        let unqueued = missed.map_or_else(Vec::new, |_| why::missed(planned, &free, before(oldest)));
         let cause = if late > MISSED_AFTER { Cause::CatchUp } else { Cause::Schedule };
-        let held = Held { cause, missed: missed.and_then(unqueued), ..self.held(planned, tick, session) };
+        let held = why::naming(Held { cause, ..self.held(planned, tick, session) }, unqueued);
         let queued = queued.into_iter().map(|(_, put)| put).collect();
         let txn = self.catch_up_txn(planned, &held, free, seen, queued);
         let beside = planned.job.overlap == Overlap::Allow;
@@ -146,9 +149,8 @@ impl Desk {
         session: &Session,
         (free, seen): (Free, Revision),
     ) -> Step {
-        let (from, count) = self.between(planned, free.fence, tick);
-        let missed = Some(Stretch { from, to: tick, count });
-        let held = Held { tick: None, cause: Cause::CatchUp, missed, ..self.held(planned, tick, session) };
+        let held = Held { tick: None, cause: Cause::CatchUp, ..self.held(planned, tick, session) };
+        let held = why::naming(held, why::missed(planned, &free, tick));
         let keys = &self.config.keys;
         let mut txn = claim::replace(keys, &held.job, seen, &Lock::Held(held.clone()), Vec::new());
         txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
@@ -169,15 +171,7 @@ impl Desk {
 
     /// The ticks between the fence and `tick`, both excluded.
     pub(crate) fn missed_before(&self, planned: &Planned, fence: Tick, tick: Tick) -> Option<Stretch> {
-        let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
-        Stretch::of(planned.schedule.as_ref()?, fence, before)
-    }
-
-    /// The first tick behind the fence, and how many there are up to and with `tick`.
-    pub(crate) fn between(&self, planned: &Planned, fence: Tick, tick: Tick) -> (Tick, u64) {
-        let Some(schedule) = &planned.schedule else { return (tick, 1) };
-        let from = schedule.next_after(fence.instant()).map_or(tick, Tick::from_instant).min(tick);
-        (from, schedule.count_in(fence.instant(), tick.instant(), 10_000_000).max(1))
+        Stretch::of(planned.schedule.as_ref()?, fence, before(tick))
     }
 
     /// With misfire policy `all`: queue entries for the newest missed ticks within the deadline, the newest first.
@@ -219,15 +213,8 @@ impl Desk {
 
     /// Keeps on record the ticks that a lock names as skipped or missed. Done twice it is done once.
     pub(crate) async fn keep_ticks_of(&self, held: &Held) {
-        let skipped = held.last_skip.as_ref().map(|stretch| {
-            (stretch, TickOutcome::Skipped, "the run before it still executed (overlap: skip)")
-        });
-        let missed = held
-            .missed
-            .as_ref()
-            .map(|stretch| (stretch, TickOutcome::Missed, "no worker could claim in time"));
-        for (stretch, outcome, reason) in skipped.into_iter().chain(missed) {
-            self.keep_ticks(&held.job, stretch, outcome, reason).await;
+        for (ticks, outcome, reason) in held.without_run() {
+            self.keep_ticks(&held.job, ticks, outcome, reason).await;
         }
     }
 
@@ -245,6 +232,11 @@ impl Desk {
             .increment(ticks.count);
         self.spool.keep(LogEntry::Ticks(record)).await;
     }
+}
+
+/// The second before this one: no tick lies between them.
+fn before(tick: Tick) -> Tick {
+    Tick::from_instant(tick.instant() - chrono::Duration::seconds(1))
 }
 
 #[cfg(test)]
@@ -283,6 +275,7 @@ mod tests {
             skipped: 3,
             last_skip: None,
             missed: None,
+            also_missed: Vec::new(),
             claim_revision: None,
             command: None,
         }

@@ -246,6 +246,7 @@ impl Desk {
             skipped: 0,
             last_skip: None,
             missed: None,
+            also_missed: Vec::new(),
             claim_revision: None,
             command: Some(ClaimedCommand::of(&planned.job.driver.text())),
         };

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use common::{
-    job::{Command, Delivery, Exec, MisfirePolicy, Overlap, Trigger},
+    job::{Command, Delivery, Exec, Job, MisfirePolicy, Overlap, Trigger},
     lock::Lock,
     run::RunState,
     runlog::TickOutcome,
@@ -431,4 +431,85 @@ async fn a_lost_run_that_was_killed_before_its_lock_was_written_anew_is_not_repe
     assert_eq!(record.state, RunState::Lost);
     bench.until_free_at("a", bench.tick(0)).await;
     assert_eq!(bench.queued().await, []);
+}
+
+/// A job that replaces its runs, which do not end when they are told to.
+fn stubborn(name: &str) -> Job {
+    let mut job = job(name);
+    job.overlap = Overlap::Replace;
+    job.labels.insert("stubborn".to_owned(), String::new());
+    job
+}
+
+const REPLACING: &str = "the run before it had been told to end, and did not end in time (overlap: replace)";
+
+#[tokio::test]
+async fn ticks_that_pass_while_one_waits_to_replace_a_run_say_so() {
+    let mut bench = Bench::start().await;
+    bench.save(&stubborn("a")).await;
+    bench.move_to(1.0).await;
+    let mut first = bench.started().await;
+    bench.move_to(2.0).await;
+    first.until_told_to_end().await;
+    bench.move_to(4.0).await;
+    bench.until_heard().await;
+    first.end();
+    assert_eq!(bench.started().await.spec.tick, Some(bench.tick(4)));
+    let missed = bench.until_ticks("a").await;
+    assert_eq!((missed.from, missed.to, missed.count), (bench.tick(2), bench.tick(3), 2));
+    assert_eq!((missed.outcome, missed.reason.as_str()), (TickOutcome::Missed, REPLACING));
+}
+
+#[tokio::test]
+async fn what_catches_up_after_a_long_wait_to_replace_a_run_says_why_the_others_were_missed() {
+    for (policy, last) in [(MisfirePolicy::Latest, 13), (MisfirePolicy::Skip, 23)] {
+        let mut bench = Bench::start().await;
+        let mut slow = stubborn("a");
+        slow.misfire.policy = policy;
+        slow.trigger = Trigger::Every { period: Span::seconds(10), anchor: Some(bench.instant(3.0)) };
+        bench.save_at(&slow, 0.0).await;
+        bench.until_awaited(2.9, 3.0).await;
+        bench.move_to(3.0).await;
+        let mut first = bench.started().await;
+        bench.move_to(13.0).await;
+        first.until_told_to_end().await;
+        bench.move_to(29.0).await;
+        bench.until_heard().await;
+        first.end();
+        let missed = bench.until_ticks("a").await;
+        assert_eq!((missed.from, missed.to), (bench.tick(13), bench.tick(last)), "{policy:?}");
+        assert_eq!((missed.outcome, missed.reason.as_str()), (TickOutcome::Missed, REPLACING), "{policy:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_queue_one_a_tick_that_is_skipped_says_that_another_one_waits() {
+    let mut bench = Bench::start().await;
+    let mut queued = job("a");
+    queued.overlap = Overlap::QueueOne;
+    bench.save(&queued).await;
+    bench.move_to(1.0).await;
+    let _run = bench.started().await;
+    bench.move_to(2.0).await;
+    assert_eq!(bench.until_waiting("a").await, bench.tick(2));
+    bench.move_to(3.0).await;
+    let skipped = bench.until_ticks("a").await;
+    assert_eq!((skipped.from, skipped.outcome), (bench.tick(3), TickOutcome::Skipped));
+    assert_eq!(
+        skipped.reason,
+        "the run before it still executed, and one tick waited already (overlap: queue-one)"
+    );
+}
+
+#[tokio::test]
+async fn ticks_that_a_lost_run_stood_in_the_way_of_say_so() {
+    let mut bench = Bench::start().await;
+    bench.move_to(20.0).await;
+    bench.put(&job("a"), bench.instant(0.0)).await;
+    bench.leave_lock_of_a_dead_worker("a").await;
+    bench.register("another").await;
+    bench.started().await;
+    let missed = bench.until_ticks("a").await;
+    assert_eq!((missed.from, missed.outcome), (bench.tick(1), TickOutcome::Missed));
+    assert_eq!(missed.reason, "the run before it was lost, and nobody could take its lock over in time");
 }

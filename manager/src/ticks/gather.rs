@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use common::{
     id::{JobName, RunId},
     lock::Stretch,
-    runlog::{Outputs, RunQuery, RunRecord, TickOutcome, TickQuery, TickRecord},
+    runlog::{Outputs, RunQuery, RunRecord, TickQuery, TickRecord},
     tick::Tick,
 };
 
@@ -99,7 +99,10 @@ fn known(app: &App, snapshot: Option<&JobSnapshot>, known: Known, now: DateTime<
 
 fn waiting(app: &App, snapshot: &JobSnapshot, now: DateTime<Utc>) -> String {
     let warning = Viewer::new(&app.cache, now).job(snapshot).map(|view| view.status.warning);
-    warning.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "nobody has decided it yet".to_owned())
+    let warning = warning.ok().filter(|text| !text.is_empty());
+    let is_held = snapshot.lock.as_ref().is_some_and(|lock| lock.held.is_some());
+    let why = if is_held { "it waits for the run before it to end" } else { "nobody has decided it yet" };
+    warning.unwrap_or_else(|| why.to_owned())
 }
 
 /// The attempts that have not ended, by their ticks.
@@ -134,13 +137,10 @@ fn active(
 /// What the lock says of ticks without a run.
 fn named_by_lock(snapshot: &JobSnapshot) -> Vec<TickRecord> {
     let Some(run) = snapshot.lock.as_ref().and_then(|lock| lock.held.as_ref()) else { return Vec::new() };
-    let record = |stretch: &Stretch, outcome, reason: &str| {
+    let record = |(stretch, outcome, reason): (&Stretch, _, &str)| {
         TickRecord::of(&run.held.job, stretch, outcome, reason, &run.held.worker)
     };
-    let (skipped, missed) = (run.held.last_skip.iter(), run.held.missed.iter());
-    let skipped = skipped.map(|stretch| record(stretch, TickOutcome::Skipped, "the run before it executes"));
-    let missed = missed.map(|stretch| record(stretch, TickOutcome::Missed, "no worker could claim in time"));
-    skipped.chain(missed).collect()
+    run.held.without_run().map(record).collect()
 }
 
 /// Whether a stretch has a part in that time, as the run log means it.

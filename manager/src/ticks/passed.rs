@@ -130,7 +130,7 @@ mod tests {
         async fn pass_over(&self, job: &str, second: i64) {
             let (job, tick): (JobName, Tick) = (job.parse().unwrap(), Tick::from_instant(at(second)));
             let key = self.keys.passed(&job, tick);
-            let ticks = Stretch { from: tick, to: tick, count: 1 };
+            let ticks = Stretch { from: tick, to: tick, count: 1, why: common::lock::Why::Usual };
             let value = Passed { job, ticks, reason: "a reason".to_owned() }.encode();
             let put = Op::Put(key, value, None);
             assert!(self.store.txn(Txn::when(Vec::new(), vec![put])).await.unwrap().succeeded);

@@ -100,6 +100,8 @@ async fn a_fence_ahead_of_now_is_warned_of_and_can_be_reset() {
         state: RunState::Succeeded,
         ended: bench.clock.now(),
         worker: "w1".parse().unwrap(),
+        claimed: None,
+        recorded: None,
     };
     let ahead = Free { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: Some(last) };
     bench.put(bench.keys.locks.key("a"), Lock::Free(ahead.clone()).encode()).await;

@@ -515,6 +515,7 @@ pub(crate) fn held(job: &str, run: &str, fence: &str) -> Held {
         skipped: 0,
         last_skip: None,
         missed: None,
+        also_missed: Vec::new(),
         claim_revision: None,
         command: None,
     }

@@ -2,7 +2,7 @@
 
 use common::{
     id::JobName,
-    lock::{Lock, Stretch},
+    lock::{Lock, Stretch, Why},
     queue::Passed,
     run::RunState,
     runlog::{LogEntry, RunRecord, TickOutcome, TickRecord},
@@ -39,6 +39,7 @@ fn ticks(from: &str, to: &str, count: u64) -> Stretch {
         from: from.parse().expect("a literal of the test"),
         to: to.parse().expect("a literal of the test"),
         count,
+        why: Why::Usual,
     }
 }
 
@@ -138,7 +139,7 @@ async fn every_tick_is_told_with_what_became_of_it() {
 async fn what_runs_waits_or_is_only_in_the_lock_is_told() {
     let bench = Bench::start().await;
     minutely(&bench).await;
-    let stretch = ticks("2026-11-22T09:57:00Z", "2026-11-22T09:58:00Z", 2);
+    let stretch = ticks("2026-11-22T09:57:00Z", "2026-11-22T09:58:00Z", 2).because(Why::OneWaits);
     let mut lock = held("a", RUN, "2026-11-22T09:56:00Z");
     (lock.fence, lock.last_skip) = (stretch.to, Some(stretch));
     bench.put(bench.keys.locks.key("a"), Lock::Held(lock).encode()).await;
@@ -154,7 +155,12 @@ async fn what_runs_waits_or_is_only_in_the_lock_is_told() {
     ];
     assert_eq!(short(&page), expected);
     assert_eq!(page["items"][1]["reason"], "no worker is there to run it");
+    let skipped = page["items"][3]["reason"].as_str().unwrap();
+    assert!(skipped.ends_with("one tick waited already (overlap: queue-one)"), "{skipped}");
     assert_eq!(page["items"][5]["runs"][0]["run"], RUN);
+    bench.register("w1", "127.0.0.1:1").await;
+    let page = bench.until(path, |page| !page.text.contains("no worker is there")).await.json();
+    assert_eq!(page["items"][1]["reason"], "it waits for the run before it to end");
     let run = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
     assert_eq!(run["started"], run["claimed"], "it was claimed after its instant: {run}");
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use chrono::DateTime;
 use common::{
     id::{JobName, RunId, WorkerId},
-    lock::{Held, LastRun, Lock, Stretch},
+    lock::{Held, LastRun, Lock, Stretch, Why},
     queue::Wanted,
     run::{Cause, RunState},
     store::{Key, Revision, key::Keys},
@@ -134,6 +134,7 @@ pub fn claimed(worker: usize, of: Rev, fence: N, run: RunId, tick_n: Option<N>, 
         skipped: 0,
         last_skip: None,
         missed: None,
+        also_missed: Vec::new(),
         claim_revision: None,
         command: None,
     }
@@ -141,7 +142,12 @@ pub fn claimed(worker: usize, of: Rev, fence: N, run: RunId, tick_n: Option<N>, 
 
 /// Ticks `from..=to`; `None` when there are none.
 pub fn stretch(from: N, to: N) -> Option<Stretch> {
-    (from <= to).then(|| Stretch { from: tick(from), to: tick(to), count: u64::from(to + 1 - from) })
+    (from <= to).then(|| Stretch {
+        from: tick(from),
+        to: tick(to),
+        count: u64::from(to + 1 - from),
+        why: Why::Usual,
+    })
 }
 
 /// How the last run ended: always the same, since no transaction looks at it.
@@ -151,6 +157,8 @@ pub fn last_run() -> LastRun {
         state: RunState::Succeeded,
         ended: tick(0).instant(),
         worker: worker_id(0),
+        claimed: None,
+        recorded: None,
     }
 }
 

@@ -8,7 +8,7 @@ use common::{
     clock::{Clock, ManualClock},
     id::{JobName, RunId},
     job::{Command, Exec, Job, StoredJob, Trigger},
-    lock::{Held, Lock, Stretch},
+    lock::{Held, Lock, Stretch, Why},
     queue::{Kill, Passed, Wanted},
     run::{Cause, RunState},
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
@@ -48,12 +48,19 @@ pub(crate) struct Bench {
 pub(crate) struct Started {
     pub(crate) spec: RunSpec,
     end: oneshot::Sender<()>,
+    told_to_end: oneshot::Receiver<()>,
 }
 
 impl Started {
     /// It exits with 0.
     pub(crate) fn end(self) {
         self.end.send(()).expect("the worker waits for its run");
+    }
+
+    /// Waits until the worker has told it to end.
+    pub(crate) async fn until_told_to_end(&mut self) {
+        let told = tokio::time::timeout(PATIENCE, &mut self.told_to_end).await.expect("it is told to end");
+        told.expect("the worker waits for its run");
     }
 }
 
@@ -159,6 +166,7 @@ impl Bench {
             skipped: 0,
             last_skip: None,
             missed: None,
+            also_missed: Vec::new(),
             claim_revision: None,
             command: None,
         }
@@ -192,7 +200,7 @@ impl Bench {
     pub(crate) async fn name_passed(&self, job: &str, from: i64, to: i64) {
         let (from, to) = (self.tick(from), self.tick(to));
         let count = u64::try_from(to.seconds() - from.seconds() + 1).expect("in order");
-        let ticks = Stretch { from, to, count };
+        let ticks = Stretch { from, to, count, why: Why::Usual };
         let passed = Passed { job: name(job), ticks, reason: "its job was deleted".into() };
         let put = Op::Put(self.keys.passed(&passed.job, to), passed.encode(), None);
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("name ticks");
@@ -490,28 +498,39 @@ fn name(job: &str) -> JobName {
     job.parse().expect("a good name")
 }
 
-/// Says what starts, and leaves the rest to the test.
+/// Says what starts, and leaves the rest to the test. A job that has the label `stubborn` does not end when told.
 struct Scripted(mpsc::UnboundedSender<Started>);
 
-struct Execution(oneshot::Receiver<()>);
+struct Execution {
+    ended: oneshot::Receiver<()>,
+    told_to_end: oneshot::Sender<()>,
+    stubborn: bool,
+}
 
 #[async_trait]
 impl Driver for Scripted {
     async fn start(&self, spec: &RunSpec, _output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
-        let (end, ended) = oneshot::channel();
+        let ((end, ended), (tell, told_to_end)) = (oneshot::channel(), oneshot::channel());
         // A test that has what it wanted no longer listens.
-        let _ = self.0.send(Started { spec: spec.clone(), end });
-        Ok(Box::new(Execution(ended)))
+        let _ = self.0.send(Started { spec: spec.clone(), end, told_to_end });
+        let stubborn = spec.job.labels.contains_key("stubborn");
+        Ok(Box::new(Execution { ended, told_to_end: tell, stubborn }))
     }
 }
 
 #[async_trait]
 impl Running for Execution {
     async fn wait(self: Box<Self>, mut stop: StopSignal) -> Exit {
+        let mut ended = self.ended;
         tokio::select! {
             // A test that drops the run lets it go on.
-            Ok(()) = self.0 => Exit::Code(0),
-            _ = stop.wait_for(Option::is_some) => Exit::Signal(15),
+            Ok(()) = &mut ended => return Exit::Code(0),
+            _ = stop.wait_for(Option::is_some) => {}
         }
+        let _ = self.told_to_end.send(());
+        if self.stubborn && ended.await.is_ok() {
+            return Exit::Code(0);
+        }
+        Exit::Signal(15)
     }
 }

@@ -84,6 +84,8 @@ async fn work(
                 state: RunState::Succeeded,
                 ended: stage::now(),
                 worker: held.worker.clone(),
+                claimed: None,
+                recorded: None,
             };
             claim::finish(&keys, held, seen, Some(last))
         });
@@ -107,6 +109,7 @@ fn held(name: &str, tick: Tick, session: i64) -> anyhow::Result<Held> {
         skipped: 0,
         last_skip: None,
         missed: None,
+        also_missed: Vec::new(),
         claim_revision: None,
         command: None,
     })
