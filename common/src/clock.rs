@@ -17,6 +17,10 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep_until(&self, at: DateTime<Utc>) -> BoxFuture<'static, ()>;
 }
 
+/// Clocks that are right differ by less, and by less than a message takes on a busy machine: an instant of now that is
+/// further ahead was said by a clock that is ahead.
+pub const AHEAD: TimeDelta = TimeDelta::seconds(30);
+
 /// How far one's clock is ahead of the lower median of all, by how far the others' are ahead of it (behind: negative):
 /// of two clocks it is the one ahead that is not believed. Not negative.
 pub fn ahead_of(others: impl Iterator<Item = TimeDelta>) -> TimeDelta {

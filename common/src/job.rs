@@ -20,6 +20,7 @@ pub use policy::{
     Backoff, Delivery, Keep, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement,
     PlacementPolicy, Retry,
 };
+pub use righted::Righted;
 pub use shared::SharedSchedules;
 pub use stored::{Pause, StoredJob};
 pub use trigger::Trigger;
@@ -28,6 +29,7 @@ mod command;
 mod error;
 mod policy;
 mod read;
+mod righted;
 mod shared;
 mod stored;
 mod trigger;

@@ -7,10 +7,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use common::clock::ahead_of;
-
-/// More than a registration takes to get here, also on a busy machine.
-const AHEAD: TimeDelta = TimeDelta::seconds(30);
+use common::clock::{AHEAD, ahead_of};
 
 /// By how much each worker's clock is ahead of ours.
 #[derive(Default)]
@@ -35,6 +32,11 @@ impl Clocks {
     /// By how much ours is ahead of theirs, if that is too much to change schedules by it.
     pub(crate) fn too_far_ahead(&self) -> Option<TimeDelta> {
         Some(ahead_of(self.all().values().copied())).filter(|by| *by > AHEAD)
+    }
+
+    /// By how much ours is behind, if it is too far behind all of theirs to take a fence back by it.
+    pub(crate) fn too_far_behind(&self) -> Option<TimeDelta> {
+        self.all().values().min().copied().filter(|by| *by > AHEAD)
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Box<str>, TimeDelta>> {

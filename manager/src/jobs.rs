@@ -3,12 +3,13 @@
 //! Saving creates the job's lock, at the instant of saving, and a changed trigger, a pause or a resume moves its fence to
 //! now, in the transaction that writes the job: a claim sees both or neither. Ticks that nobody had decided by then are
 //! buried by that, and so the same transaction says which they are, under `passed/`, for a worker to put them on record.
-//! No transaction but that reset writes an
-//! earlier fence, and a held lock is only ever written again under the compare of the revision that was read. A write
+//! No transaction but that reset writes an earlier fence, unless it was put there by a clock that was ahead and
+//! nobody has decided a tick since. A held lock is only ever written again under the compare of the revision that was read. A write
 //! whose answer is lost is read back (`uncertain.rs`), and every write is waited for until this manager's lists show it.
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use common::{
     id::JobName,
     job::{Job, JobError, MAX_JOB_BYTES, StoredJob, fence_at_save},
@@ -55,6 +56,8 @@ pub(crate) struct Saved {
     pub(crate) previous: Option<StoredJob>,
     /// True: there was nothing before.
     pub(crate) created: bool,
+    /// By how much the clock was ahead that it counted from until now, if it was.
+    pub(crate) righted: Option<TimeDelta>,
 }
 
 /// What stands under a job's name in the store.
@@ -121,6 +124,23 @@ struct Change {
     /// The fence moves to now, since ticks of the trigger count from now, or pass; and why those before it get no run
     /// that nobody has decided. `None`: it stays.
     from_now: Option<&'static str>,
+    /// It counts from now since the clock was ahead that it counted from.
+    righted: Option<Back>,
+}
+
+/// What is taken back of a clock that was ahead.
+struct Back {
+    by: TimeDelta,
+    /// The fence that goes back to now: nobody has decided a tick since it was put there.
+    from: Option<Fence>,
+}
+
+/// What a change begins with: what is stored, but for what a clock said that was ahead.
+fn righted(app: &App, stored: StoredJob, now: DateTime<Utc>) -> (StoredJob, Option<Back>) {
+    match app.righted(&stored, now) {
+        Some(righted) => (righted.stored, Some(Back { by: righted.by, from: stored.fence_as_made() })),
+        None => (stored, None),
+    }
 }
 
 /// Saves a job. `job` says what it becomes, given what it was: it may be asked again after somebody else's write.
@@ -148,11 +168,17 @@ async fn save_by(
             Some(stored) => stored.ok(),
             None => None,
         };
-        let old = previous.as_ref().map(|stored| &stored.job);
         let now = app.now();
+        let trigger_before = previous.as_ref().map(|stored| stored.job.trigger.clone());
+        let (previous, back) = previous.map(|stored| righted(app, stored, now)).unzip();
+        let back = back.flatten();
+        let old = previous.as_ref().map(|stored| &stored.job);
         let mut new = job(old)?;
+        if let Some(before) = trigger_before.as_ref().filter(|_| back.is_some()) {
+            new.trigger.forget_anchor_of(before);
+        }
         new.settle(app.config.zone, now, old);
-        let same_trigger = old.is_some_and(|old| old.trigger == new.trigger);
+        let same_trigger = trigger_before.is_some_and(|before| before == new.trigger);
         check(&new, now, same_trigger)?;
         check_size(&new)?;
         let stored = match previous {
@@ -160,7 +186,7 @@ async fn save_by(
             None => StoredJob::new(new, now),
         };
         let from_now = (!same_trigger).then_some("its trigger was changed before anybody had claimed it");
-        Ok(Decision::Write(Change { stored, from_now }))
+        Ok(Decision::Write(Change { stored, from_now, righted: back }))
     })
     .await
 }
@@ -194,7 +220,7 @@ pub(crate) async fn set_paused(
     change(App::deadline(), app, name, |current| {
         let stored = current.stored(name).ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
         precondition.check(name, current.job_revision())?;
-        let mut stored = match stored {
+        let stored = match stored {
             Err(error) => return Err(ApiError::BrokenJob { name: name.to_string(), error }),
             Ok(stored) => stored,
         };
@@ -202,12 +228,13 @@ pub(crate) async fn set_paused(
         if stored.paused == wanted {
             return Ok(Decision::Leave(stored));
         }
+        let (mut stored, back) = righted(app, stored, app.now());
         match paused {
             Paused::Yes => stored.pause(app.now()),
             Paused::No => stored.resume(app.now()),
         }
         let from_now = Some("its job was paused before anybody had claimed it");
-        Ok(Decision::Write(Change { stored, from_now }))
+        Ok(Decision::Write(Change { stored, from_now, righted: back }))
     })
     .await
 }
@@ -265,7 +292,7 @@ async fn try_to_change(
             Decision::Write(change) => change,
             Decision::Leave(stored) => {
                 let (previous, revision) = (Some(stored.clone()), current.job_revision());
-                return Ok(Saved { stored, revision, previous, created: false });
+                return Ok(Saved { stored, revision, previous, created: false, righted: None });
             }
         };
         match write(app, name, &current, change, deadline).await? {
@@ -310,14 +337,15 @@ async fn write(
     change: Change,
     deadline: Instant,
 ) -> Result<Written, ApiError> {
-    let Change { stored, from_now } = change;
+    let Change { stored, from_now, righted } = change;
     let job_key = app.config.keys.job(name);
     let (value, compared) = (stored.encode(), current.job_revision());
     let mut compares = vec![Compare::ModRevision(job_key.clone(), compared)];
     let mut ops = vec![Op::Put(job_key.clone(), value.clone(), None)];
     let mut places: &'static [Place] = &[Place::Jobs];
     let fence = fence_at_save(app.now());
-    if let Some(lock) = lock_after(name, current, fence, from_now.is_some())? {
+    let back = righted.as_ref().and_then(|back| back.from);
+    if let Some(lock) = lock_after(name, current, fence, from_now.is_some(), back)? {
         app.check_clock()?;
         ops.extend(from_now.and_then(|reason| passed(app, name, current, fence, reason)));
         let lease = current.lock.as_ref().and_then(|entry| entry.lease);
@@ -328,7 +356,8 @@ async fn write(
     }
     let txn = Txn { compares, then: ops, otherwise: Current::gets(app, name) };
     let previous = current.stored(name).and_then(Result::ok);
-    let tried = Box::new(Tried { stored, value, compared, previous, places });
+    let righted = righted.map(|back| back.by);
+    let tried = Box::new(Tried { stored, value, compared, previous, places, righted });
     match app.write_store(deadline, app.writes.txn(job_key, txn)).await {
         Ok(outcome) if outcome.succeeded => Ok(Written::Done(tried, outcome.revision)),
         Ok(outcome) => Ok(Written::Not(Current::of(&outcome))),
@@ -348,15 +377,20 @@ fn passed(app: &App, name: &JobName, current: &Current, now: Fence, reason: &str
     Some(Op::Put(key, Passed { job: name.clone(), ticks, reason: reason.to_owned() }.encode(), None))
 }
 
-/// The lock that has to be written beside the job; `None`: it stays as it is.
+/// The lock that has to be written beside the job; `None`: it stays as it is. Its fence goes back only from `back`, and
+/// where no run has ended since.
 fn lock_after(
     name: &JobName,
     current: &Current,
     now: Fence,
     from_now: bool,
+    back: Option<Fence>,
 ) -> Result<Option<Lock>, ApiError> {
     let Some(entry) = &current.lock else { return Ok(Some(Lock::new(now))) };
     match Lock::decode(&entry.value) {
+        Ok(Lock::Free(Free { fence, last: None })) if back == Some(fence) && now < fence => {
+            Ok(Some(Lock::new(now)))
+        }
         Ok(_) if !from_now => Ok(None),
         Ok(Lock::Free(free)) => Ok(Some(Lock::Free(Free { fence: free.fence.max(now), ..free }))),
         Ok(Lock::Held(held)) => {

@@ -56,6 +56,11 @@ pub(crate) enum ApiError {
         .by.num_seconds()
     )]
     ClockAhead { by: TimeDelta },
+    #[error(
+        "this manager's clock is {} s behind the workers', and one of both is wrong: by it ticks that have run might run again; set the clocks right, or ask another manager",
+        .by.num_seconds()
+    )]
+    ClockBehind { by: TimeDelta },
     #[error("what was sent is larger than the {limit} bytes that this may have")]
     TooLarge { limit: usize },
     #[error("the body's type is {0:?}; send JSON with \"Content-Type: application/json\"")]
@@ -197,6 +202,9 @@ impl ApiError {
             }
             Self::ClockAhead { .. } => {
                 (S::SERVICE_UNAVAILABLE, "clock-ahead", "This manager's clock is in the future")
+            }
+            Self::ClockBehind { .. } => {
+                (S::SERVICE_UNAVAILABLE, "clock-behind", "This manager's clock is in the past")
             }
             Self::Contended => (S::SERVICE_UNAVAILABLE, "contended", "Others keep changing the job"),
             Self::RunLog(RunLogError::Refused(_)) => {

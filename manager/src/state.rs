@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use common::{
     chance::Chance,
     clock::Clock,
+    job::{Righted, StoredJob},
     live::LiveOutputs,
     runlog::{RunLog, RunLogError},
     store::{Store, StoreError},
@@ -67,6 +68,17 @@ impl App {
     /// An error if a change by this manager's clock would bury ticks that are yet to come.
     pub(crate) fn check_clock(&self) -> Result<(), ApiError> {
         self.clocks.too_far_ahead().map_or(Ok(()), |by| Err(ApiError::ClockAhead { by }))
+    }
+
+    /// An error if by this manager's clock a fence would go back over ticks that have run.
+    pub(crate) fn check_not_behind(&self) -> Result<(), ApiError> {
+        self.clocks.too_far_behind().map_or(Ok(()), |by| Err(ApiError::ClockBehind { by }))
+    }
+
+    /// The job as a clock that is right would have saved it, if one saved it that was ahead. A clock that is behind all
+    /// workers' takes every other one to be ahead, and judges none.
+    pub(crate) fn righted(&self, stored: &StoredJob, now: DateTime<Utc>) -> Option<Righted> {
+        stored.righted(now).filter(|_| self.check_not_behind().is_ok())
     }
 
     /// The instant by which a request that comes now is to be answered.

@@ -2,13 +2,15 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use common::{
     api::{JobStatus, JobView, RunView, WorkerView, run::instant_text},
-    job::{Job, StoredJob},
+    job::StoredJob,
     run::RunState,
     schedule::Schedule,
+    span::Span,
     store::Revision,
+    tick::Tick,
     worker::Registration,
 };
 
@@ -77,17 +79,20 @@ impl<'a> Viewer<'a> {
         known: Option<&JobSnapshot>,
     ) -> JobView {
         let schedule = stored.job.schedule();
+        let lock = known.and_then(|known| known.lock.as_deref());
         let (describe, next) = match &schedule {
             Ok(Some(schedule)) if stored.paused => (describe(schedule), Vec::new()),
             Ok(Some(schedule)) => {
-                (describe(schedule), next_after(schedule, self.now, NEXT_SHOWN).map(instant).collect())
+                // Behind a fence that is ahead no tick comes.
+                let fence = lock.and_then(|lock| lock.fence).filter(|fence| is_ahead(*fence, self.now));
+                let from = fence.map_or(self.now, Tick::instant);
+                (describe(schedule), next_after(schedule, from, NEXT_SHOWN).map(instant).collect())
             }
             Ok(None) | Err(_) => (String::new(), Vec::new()),
         };
-        let lock = known.and_then(|known| known.lock.as_deref());
         let warning = match &schedule {
             Err(error) => format!("it never runs by itself: {error}"),
-            Ok(_) => self.warning(&stored.job, lock),
+            Ok(_) => self.warning(stored, lock),
         };
         let active = known.map_or(&[][..], |known| &known.active);
         let status = JobStatus {
@@ -103,7 +108,8 @@ impl<'a> Viewer<'a> {
         JobView { job: stored.job.clone(), status }
     }
 
-    fn warning(&self, job: &Job, lock: Option<&CachedLock>) -> String {
+    fn warning(&self, stored: &StoredJob, lock: Option<&CachedLock>) -> String {
+        let job = &stored.job;
         if let Some(problem) = lock.and_then(|lock| lock.problem.as_ref()) {
             return format!("it cannot run: {problem}; save it again, or remove locks/{}", job.name);
         }
@@ -112,6 +118,14 @@ impl<'a> Viewer<'a> {
             return format!(
                 "its ticks up to {fence} count as decided, which is ahead of now: none runs before; \
                  `quorate job reset-fence` lets them count from now"
+            );
+        }
+        let righted = stored.righted(self.now);
+        if let Some(righted) = righted.filter(|righted| righted.stored.job.trigger != job.trigger) {
+            return format!(
+                "its ticks count from a clock that was {} ahead of this one: none comes before that; \
+                 `quorate job reset-fence` lets them count from now",
+                span_of(righted.by)
             );
         }
         if self.workers.is_empty() {
@@ -208,6 +222,15 @@ fn wanted_reason(wanted: &common::queue::Wanted) -> String {
         parts.push(format!("expires at {}", instant(deadline)));
     }
     parts.join("; ")
+}
+
+/// What a save, a pause or a resume says that took back what a clock had said that was ahead.
+pub(crate) fn says_righted(by: TimeDelta) -> String {
+    format!("it counted from a clock that was {} ahead of this one; its ticks count from now", span_of(by))
+}
+
+fn span_of(by: TimeDelta) -> Span {
+    Span::seconds(by.num_seconds().unsigned_abs())
 }
 
 /// A worker as the API shows it.

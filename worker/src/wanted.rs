@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use common::{
+    clock::AHEAD,
     id::JobName,
     job::{Job, Overlap, Placement, StoredJob},
     lock::{ClaimedCommand, Free, Held, Lock},
@@ -30,12 +32,29 @@ use crate::{
 /// Between two looks at a wanted run whose job executes.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// Between two looks at the clock while a wanted run waits for its time.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(30);
+
 /// The wanted runs that this process is looking after.
 #[derive(Default)]
 pub struct Attended(Mutex<HashSet<String>>);
 
 /// Why a run of a job that was deleted does not start.
 const DELETED: &str = "its job was deleted while it was queued";
+
+/// True: who wanted it had a clock that was ahead, and what it said is no time to wait for.
+fn is_ahead(wanted: &Wanted, now: DateTime<Utc>) -> bool {
+    wanted.since - now > AHEAD
+}
+
+/// When a wanted run is to start that is seen since `from`. Of a clock that was ahead only the wait counts.
+fn starts(wanted: &Wanted, from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    match wanted.not_before {
+        Some(not_before) if is_ahead(wanted, now) => from + (not_before - wanted.since),
+        Some(not_before) => not_before,
+        None => now,
+    }
+}
 
 enum Step {
     /// It is gone from the queue, or it is not ours to start.
@@ -77,7 +96,7 @@ impl Desk {
             let Some(rank) = rank.or(is_over.then_some(RANKS)) else { continue };
             let waits = planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow)
                 && wanted.worker.is_none()
-                && wanted.not_before.unwrap_or(wanted.since) <= now;
+                && wanted.not_before.is_none_or(|not_before| not_before <= now);
             if waits && !is_over && !first_in_line.insert(wanted.job.clone()) {
                 continue;
             }
@@ -103,13 +122,19 @@ impl Desk {
         rank: usize,
         is_over: bool,
     ) {
-        let now = self.clock.now();
-        let start = if is_over { now } else { wanted.not_before.unwrap_or(wanted.since).max(now) };
         let hedge = self.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
-        tokio::select! {
-            biased;
-            () = self.closing.cancelled() => return,
-            () = self.clock.sleep_until(start + hedge) => {}
+        let mut from = self.clock.now();
+        loop {
+            let now = self.clock.now();
+            from = from.min(now);
+            let start = if is_over { now } else { starts(wanted, from, now) };
+            tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return,
+                () = self.clock.sleep_until(start.max(now) + hedge) => break,
+                // The clock may have been set back.
+                () = sleep(LOOK_AT_CLOCK) => {}
+            }
         }
         let post = self.post(&wanted.job);
         loop {
@@ -161,7 +186,8 @@ impl Desk {
             return Step::Again;
         }
         // Looked at since it seemed over, or the clock was set back while it was waited for.
-        if wanted.not_before.is_some_and(|not_before| self.clock.now() < not_before) {
+        let now = self.clock.now();
+        if !is_ahead(&wanted, now) && wanted.not_before.is_some_and(|not_before| now < not_before) {
             return Step::Again;
         }
         // Edited since this worker was ranked; bound to it, it waits for its labels until its deadline.

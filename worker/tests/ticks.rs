@@ -513,3 +513,20 @@ async fn ticks_that_a_lost_run_stood_in_the_way_of_say_so() {
     assert_eq!((missed.from, missed.outcome), (bench.tick(1), TickOutcome::Missed));
     assert_eq!(missed.reason, "the run before it was lost, and nobody could take its lock over in time");
 }
+
+#[tokio::test]
+async fn a_run_that_was_wanted_by_a_clock_that_was_ahead_waits_only_as_long_as_it_was_to_wait() {
+    let mut bench = Bench::start().await;
+    for name in ["a", "b"] {
+        let mut asked = job(name);
+        asked.trigger = Trigger::Manual;
+        bench.put(&asked, bench.instant(0.0)).await;
+    }
+    bench.want_a_day_ahead("a", "b", 20.0).await;
+    assert_eq!(job_of(&bench.started().await), "a", "nobody said that it is to wait");
+    bench.until_awaited(19.9, 20.1).await;
+    bench.move_to(19.0).await;
+    bench.until_heard().await;
+    bench.move_to(20.5).await;
+    assert_eq!(job_of(&bench.started().await), "b");
+}

@@ -187,10 +187,26 @@ impl Trigger {
         }
     }
 
-    fn anchor(&self) -> Option<DateTime<Utc>> {
+    pub(super) fn anchor(&self) -> Option<DateTime<Utc>> {
         match self {
             Self::Cron { anchor, .. } | Self::Every { anchor, .. } => *anchor,
             Self::At(_) | Self::Manual => None,
+        }
+    }
+
+    /// Counts from there, if it counts from anywhere.
+    pub(super) fn count_from(&mut self, from: DateTime<Utc>) {
+        if let Self::Cron { anchor: Some(anchor), .. } | Self::Every { anchor: Some(anchor), .. } = self {
+            *anchor = from;
+        }
+    }
+
+    /// Leaves out an anchor that is the one of `other`, as of a job that was read and is sent back: it gets the one that
+    /// the job has by then.
+    pub fn forget_anchor_of(&mut self, other: &Self) {
+        let of_other = other.anchor();
+        if let Self::Cron { anchor, .. } | Self::Every { anchor, .. } = self {
+            anchor.take_if(|anchor| of_other == Some(*anchor));
         }
     }
 

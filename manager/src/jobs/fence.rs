@@ -1,5 +1,6 @@
-//! Resetting a fence that is ahead of now, as a clock in the future leaves it: the one way in which a fence goes back.
-//! Ticks that have run by that clock may run again, so it is a person's decision, and on record.
+//! Resetting a fence that is ahead of now, as a clock in the future leaves it, and with it all else that the job counts
+//! from and that such a clock said: the one way in which a fence goes back that may have been moved by a run. Ticks that
+//! have run by that clock may run again, so it is a person's decision, and on record.
 
 use common::{
     id::JobName,
@@ -20,7 +21,7 @@ pub(crate) fn is_ahead(fence: Fence, now: chrono::DateTime<chrono::Utc>) -> bool
     fence.seconds() > now.timestamp() + AHEAD_SECONDS
 }
 
-/// Moves a job's fence to now if it is ahead of that; a lock that is held is left to its holder.
+/// Moves a job's fence to now if it is ahead of that, or what it counts from; a lock that is held is left to its holder.
 pub(crate) async fn reset(
     app: &App,
     name: &JobName,
@@ -28,54 +29,81 @@ pub(crate) async fn reset(
     precondition: &Precondition,
 ) -> Result<(), ApiError> {
     let deadline = App::deadline();
-    let key = app.config.keys.lock(name);
     for _ in 0..TRIES {
         let current = Current::read(app, name, deadline).await?;
         if current.job.is_none() {
             return Err(ApiError::NoSuchJob(name.to_string()));
         }
         precondition.check(name, current.job_revision())?;
-        let Some(entry) = &current.lock else { return Ok(()) };
-        let free = match Lock::decode(&entry.value) {
-            Ok(Lock::Held(held)) => return Err(ApiError::LockHeld { name: name.clone(), run: held.run }),
-            Ok(Lock::Free(free)) => free,
-            Err(_) if super::is_held(entry) => return Err(ApiError::UnknownHeldLock(name.clone())),
-            Err(error) => return Err(ApiError::BrokenLock { name: name.clone(), error }),
-        };
-        let (now, before) = (app.now(), free.fence);
-        if !is_ahead(before, now) {
+        let free = free(name, &current)?;
+        let now = app.now();
+        let righted = current.stored(name).and_then(Result::ok).and_then(|stored| stored.righted(now));
+        let before = free.as_ref().map(|free| free.fence);
+        if righted.is_none() && !before.is_some_and(|fence| is_ahead(fence, now)) {
             return Ok(());
         }
         app.check_clock()?;
+        app.check_not_behind()?;
         let fence = Fence::from_instant(now);
-        let compares = vec![
-            Compare::ModRevision(app.config.keys.job(name), current.job_revision()),
-            Compare::ModRevision(key.clone(), entry.mod_revision),
-        ];
-        let value = Lock::Free(Free { fence, ..free }).encode();
-        let put = Op::Put(key.clone(), value.clone(), None);
-        let written = match app.write_store(deadline, app.store.txn(Txn::when(compares, vec![put]))).await {
-            Err(full @ StoreError::Full(_)) => {
-                read_back(app, name, &value, entry.mod_revision, full, deadline).await
-            }
-            written => written.map(|outcome| outcome.succeeded.then_some(outcome.revision)),
-        };
+        let value = Lock::Free(Free { fence, last: free.and_then(|free| free.last) }).encode();
+        let righted = righted.map(|righted| righted.stored.encode());
+        let (written, places) = write(app, name, &current, (value, righted), deadline).await;
+        let from = before.map_or_else(String::new, |fence| fence.to_string());
         match written {
             Ok(Some(revision)) => {
-                tracing::warn!(job = %name, from = %before, to = %fence, by, "a job's fence was reset");
-                app.cache.shows(Place::Locks, revision, deadline).await;
+                tracing::warn!(job = %name, from, to = %fence, by, "a job's fence was reset");
+                for place in places {
+                    app.cache.shows(*place, revision, deadline).await;
+                }
                 return Ok(());
             }
             Ok(None) => {}
             // Said before it is known: that it was asked for is to be found, whatever became of it.
             Err(StoreError::Ambiguous(cause)) => {
-                tracing::warn!(job = %name, from = %before, to = %fence, by, "a job's fence may have been reset");
+                tracing::warn!(job = %name, from, to = %fence, by, "a job's fence may have been reset");
                 return Err(StoreError::Ambiguous(cause).into());
             }
             Err(error) => return Err(error.into()),
         }
     }
     Err(ApiError::Contended)
+}
+
+/// The job's lock if nobody holds it; `None`: it has none.
+fn free(name: &JobName, current: &Current) -> Result<Option<Free>, ApiError> {
+    let Some(entry) = &current.lock else { return Ok(None) };
+    match Lock::decode(&entry.value) {
+        Ok(Lock::Held(held)) => Err(ApiError::LockHeld { name: name.clone(), run: held.run }),
+        Ok(Lock::Free(free)) => Ok(Some(free)),
+        Err(_) if super::is_held(entry) => Err(ApiError::UnknownHeldLock(name.clone())),
+        Err(error) => Err(ApiError::BrokenLock { name: name.clone(), error }),
+    }
+}
+
+/// Writes the lock, and the job where that changes, in place of what was read, and gives the revision; `None`: another
+/// writer was first. With the lists that change by it.
+async fn write(
+    app: &App,
+    name: &JobName,
+    current: &Current,
+    (lock, job): (Vec<u8>, Option<Vec<u8>>),
+    deadline: Instant,
+) -> (Result<Option<Revision>, StoreError>, &'static [Place]) {
+    let (job_key, key) = (app.config.keys.job(name), app.config.keys.lock(name));
+    let compares = vec![
+        Compare::ModRevision(job_key.clone(), current.job_revision()),
+        Compare::ModRevision(key.clone(), current.lock_revision()),
+    ];
+    let places: &[Place] = if job.is_some() { &[Place::Jobs, Place::Locks] } else { &[Place::Locks] };
+    let mut puts = vec![Op::Put(key, lock.clone(), None)];
+    puts.extend(job.map(|job| Op::Put(job_key, job, None)));
+    let written = match app.write_store(deadline, app.store.txn(Txn::when(compares, puts))).await {
+        Err(full @ StoreError::Full(_)) => {
+            read_back(app, name, &lock, current.lock_revision(), full, deadline).await
+        }
+        written => written.map(|outcome| outcome.succeeded.then_some(outcome.revision)),
+    };
+    (written, places)
 }
 
 /// The revision of a reset that the store has answered with `full`: etcd does the transaction that fills it. What still

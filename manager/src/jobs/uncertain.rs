@@ -10,8 +10,10 @@
 //! [`StoreError::Full`] is such an answer, too, as etcd does the transaction that fills it. But it comes when all is
 //! decided: what is not there then was not done.
 
+use chrono::TimeDelta;
 use common::{
     job::StoredJob,
+    span::Span,
     store::{Revision, StoreError},
 };
 use tokio::time::Instant;
@@ -30,6 +32,8 @@ pub(super) struct Tried {
     pub(super) previous: Option<StoredJob>,
     /// The lists that change by it.
     pub(super) places: &'static [Place],
+    /// By how much the clock was ahead that the job counted from, if it was.
+    pub(super) righted: Option<TimeDelta>,
 }
 
 impl Tried {
@@ -40,7 +44,7 @@ impl Tried {
 
     /// It was done at `revision`: waits until the lists show it.
     pub(super) async fn shown(self: Box<Self>, app: &App, revision: Revision, deadline: Instant) -> Saved {
-        let Self { stored, compared, previous, places, .. } = *self;
+        let Self { stored, compared, previous, places, righted, .. } = *self;
         for place in places {
             if !app.cache.shows(*place, revision, deadline).await {
                 let job = &stored.job.name;
@@ -48,7 +52,11 @@ impl Tried {
                 break;
             }
         }
-        Saved { stored, revision, previous, created: compared == 0 }
+        if let Some(by) = righted {
+            let by = Span::seconds(by.num_seconds().unsigned_abs());
+            tracing::warn!(job = %stored.job.name, %by, "a job counted from a clock that was ahead; it counts from now");
+        }
+        Saved { stored, revision, previous, created: compared == 0, righted }
     }
 }
 

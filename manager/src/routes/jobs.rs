@@ -27,7 +27,7 @@ use crate::{
     problem::ApiError,
     queue,
     state::App,
-    view::Viewer,
+    view::{Viewer, says_righted},
 };
 
 /// So many jobs that do not decode are shown beside a page.
@@ -320,7 +320,11 @@ pub(crate) async fn kill(
 fn saved_view(app: &App, saved: &Saved) -> Response {
     let known = app.cache.job(saved.stored.job.name.as_str());
     let viewer = Viewer::new(&app.cache, app.now());
-    let view = viewer.stored(&saved.stored, saved.revision, known.as_ref());
+    let mut view = viewer.stored(&saved.stored, saved.revision, known.as_ref());
+    if let Some(by) = saved.righted {
+        let says = [says_righted(by), std::mem::take(&mut view.status.warning)];
+        view.status.warning = says[..if says[1].is_empty() { 1 } else { 2 }].join("; ");
+    }
     answer(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, view)
 }
 

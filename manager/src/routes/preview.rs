@@ -10,7 +10,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use common::{
     api::{Preview, PreviewRequest},
-    job::{Command, FieldError, Job, JobError, Shell, Trigger},
+    job::{Command, FieldError, Job, JobError, Shell, StoredJob, Trigger},
     schedule::parse_zone,
 };
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub(crate) async fn validate(
     let mut job = Job::from_value(body)?;
     let old = stored(&app, job.name.as_str()).await?;
     let now = app.now();
-    settle(&mut job, old.as_ref(), app.config.zone, now)?;
+    settle(&app, &mut job, old.as_ref(), now)?;
     check_size(&job)?;
     let schedule = job.schedule()?;
     let (describe, next) = schedule.map_or_else(Default::default, |schedule| {
@@ -80,7 +80,7 @@ pub(crate) async fn preview(
         None => None,
     };
     let now = app.now();
-    settle(&mut job, old.as_ref(), app.config.zone, now).map_err(|mut error| {
+    settle(&app, &mut job, old.as_ref(), now).map_err(|mut error| {
         for error in &mut error.errors {
             if let Some(field) = error.field.strip_prefix("trigger.") {
                 error.field = field.to_owned();
@@ -99,16 +99,23 @@ pub(crate) async fn preview(
 }
 
 /// The job that a save under this name would replace, as this manager's lists have it.
-async fn stored(app: &App, name: &str) -> Result<Option<Job>, ApiError> {
+async fn stored(app: &App, name: &str) -> Result<Option<StoredJob>, ApiError> {
     app.loaded().await?;
     let known = app.cache.job(name);
-    Ok(known.and_then(|known| known.job.stored.as_ref().ok().map(|stored| stored.job.clone())))
+    Ok(known.and_then(|known| known.job.stored.as_ref().ok().cloned()))
 }
 
 /// Makes of the job what a save over `old` makes of it, or says why that would be refused.
-fn settle(job: &mut Job, old: Option<&Job>, zone: Tz, now: DateTime<Utc>) -> Result<(), JobError> {
-    job.settle(zone, now, old);
-    check(job, now, old.is_some_and(|old| old.trigger == job.trigger))
+fn settle(app: &App, job: &mut Job, old: Option<&StoredJob>, now: DateTime<Utc>) -> Result<(), JobError> {
+    let righted = old.and_then(|old| Some((old, app.righted(old, now)?)));
+    match &righted {
+        Some((old, righted)) => {
+            job.trigger.forget_anchor_of(&old.job.trigger);
+            job.settle(app.config.zone, now, Some(&righted.stored.job));
+        }
+        None => job.settle(app.config.zone, now, old.map(|old| &old.job)),
+    }
+    check(job, now, old.is_some_and(|old| old.job.trigger == job.trigger))
 }
 
 fn zone(given: Option<&str>) -> Result<Option<Tz>, ApiError> {

@@ -2,6 +2,7 @@
 
 mod away;
 mod bad_input;
+mod clock_ahead;
 mod gdts;
 mod guard;
 mod jobs;

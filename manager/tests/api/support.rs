@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Switched {
     mode: watch::Sender<Mode>,
     /// The next write happens, and its answer is lost.
     pub(crate) lose_answer: AtomicBool,
+    /// How many entries were listed or got.
+    pub(crate) read: AtomicUsize,
     /// Each is met by one of the next transactions that write a key which begins so, in this order.
     fates: Mutex<VecDeque<(String, Fate)>>,
     /// What is on its way until somebody has asked for such a key.
@@ -174,7 +176,9 @@ impl Store for Switched {
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
         self.pass().await?;
-        self.inner.list(prefix, after, limit, at).await
+        let page = self.inner.list(prefix, after, limit, at).await?;
+        self.read.fetch_add(page.entries.len(), Ordering::SeqCst);
+        Ok(page)
     }
 
     fn watch(&self, prefix: &Prefix, from: Revision) -> BoxStream<'static, Result<Events, StoreError>> {
@@ -210,6 +214,8 @@ impl Store for Switched {
         }
         let writes = txn.then.iter().any(|op| matches!(op, Op::Put(..) | Op::Delete(..)));
         let outcome = self.inner.txn(txn).await?;
+        let got = (0..outcome.results.len()).filter(|n| outcome.got(*n).is_some()).count();
+        self.read.fetch_add(got, Ordering::SeqCst);
         if writes && self.lose_answer.swap(false, Ordering::SeqCst) {
             return Err(StoreError::Ambiguous("the answer was lost".into()));
         }
@@ -255,6 +261,10 @@ pub(crate) struct StandingClock(Mutex<DateTime<Utc>>);
 impl StandingClock {
     pub(crate) fn advance(&self, by: Duration) {
         *self.0.lock().expect("nobody panics with it") += by;
+    }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        *self.0.lock().expect("nobody panics with it") -= by;
     }
 }
 
@@ -327,6 +337,7 @@ impl Bench {
             inner: EmbeddedStore::in_memory(),
             mode: watch::Sender::new(mode),
             lose_answer: AtomicBool::new(false),
+            read: AtomicUsize::new(0),
             fates: Mutex::default(),
             late: Mutex::default(),
         });

@@ -217,6 +217,19 @@ impl Bench {
         self.enqueue(&again).await
     }
 
+    /// Wants a run, and the next attempt of another job's run so many seconds later, by a clock that is a day ahead.
+    pub(crate) async fn want_a_day_ahead(&self, job: &str, again: &str, seconds: f64) {
+        let day = chrono::Duration::days(1);
+        let since = start() + day;
+        let wanted = Wanted { since, not_before: None, ..self.wanted(job, 0.0) };
+        self.enqueue(&wanted).await;
+        let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5e".parse().expect("a good id");
+        let not_before = Some(self.instant(seconds) + day);
+        let again =
+            Wanted { run, attempt: 2, cause: Cause::Retry, since, not_before, ..self.wanted(again, 0.0) };
+        self.enqueue(&again).await;
+    }
+
     /// A wanted run that was killed before anybody saw it; its kill is gone.
     pub(crate) async fn want_killed(&self, job: &str) -> RunId {
         let kill = Kill { by: "a test".into(), at: start(), worker: None };
