@@ -2,6 +2,7 @@
 
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -119,6 +120,12 @@ impl RunId {
         Self(uuid)
     }
 
+    /// The id before all that runs got from this instant on: ids are in the order of their making, as far as clocks agree.
+    pub fn first_at(at: DateTime<Utc>) -> Self {
+        let millis = u64::try_from(at.timestamp_millis()).unwrap_or_default();
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid())
+    }
+
     /// The id as a UUID.
     pub const fn as_uuid(&self) -> Uuid {
         self.0
@@ -182,5 +189,13 @@ mod tests {
         let id: RunId = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
         assert_eq!("01935d2e7b1c7c3e9a510d6f2f3e4a5b".parse::<RunId>().unwrap(), id);
         assert!("not-a-run".parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn a_run_id_stands_behind_the_first_one_of_its_instant_and_before_that_of_the_next() {
+        let at = |millis| DateTime::from_timestamp_millis(millis).unwrap();
+        let id = crate::chance::Chance::default().run_id(at(1_795_341_600_250));
+        assert!(RunId::first_at(at(1_795_341_600_250)).to_string() < id.to_string());
+        assert!(id.to_string() < RunId::first_at(at(1_795_341_600_251)).to_string());
     }
 }

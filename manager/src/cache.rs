@@ -243,7 +243,26 @@ impl Cache {
 
     /// A run that has not ended. A wanted attempt comes before the one that still executes.
     pub(crate) fn active_run(&self, run: common::id::RunId) -> Option<Active> {
-        self.active(|_| true).into_iter().rev().find(|active| active.run() == run)
+        self.read(|content| {
+            let wanted = content.queue.values().rev().find(|wanted| wanted.run == run);
+            let executes = || {
+                let held = content.held.iter().filter_map(|job| content.locks.get(job)?.lock.held.as_ref());
+                let mut all = content.runs.values().chain(held);
+                all.find(|held| held.held.run == run).cloned().map(Active::Held)
+            };
+            wanted.cloned().map(Active::Wanted).or_else(executes)
+        })
+    }
+
+    /// The names under `queue/` of the runs that are wanted of a job; `None`: there may be others, as what is shown is old.
+    pub(crate) fn queued_of(&self, job: &str) -> Option<Vec<String>> {
+        if self.progress.borrow().stale[Place::Queue as usize].is_some() {
+            return None;
+        }
+        Some(self.read(|content| {
+            let of_job = content.queue.iter().filter(|(_, wanted)| wanted.job.as_str() == job);
+            of_job.map(|(name, _)| name.to_string()).collect()
+        }))
     }
 
     /// The live workers, by id.

@@ -1,8 +1,9 @@
 //! Kills: a wish under `kills/`, with a lease that outlives every worker's, so that whoever runs it sees it. What is queued
 //! has no lease, so it is marked too.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
+use chrono::TimeDelta;
 use common::{
     id::{JobName, RunId},
     lock::Held,
@@ -35,12 +36,50 @@ pub(crate) async fn kill_job(
         return Err(ApiError::NoSuchJob(name.to_string()));
     }
     let keys = &app.config.keys;
-    let of_job = |entry: Entry| Queued::read(entry).filter(|queued| queued.wanted.job == *name);
-    // As the store has it: another manager may have put some just now.
-    let queued = async { Ok(read_all(&*app.store, &keys.queue, of_job).await?.0) };
+    let queued = queued_of(app, name);
     let aim = Aim { key: keys.kill_job(name), only: only_as_read(app, name, precondition).await? };
     put(app, aim, queued, by).await?;
     Ok(active.iter().map(crate::cache::Active::run).collect())
+}
+
+/// More than clocks differ by, and than this manager's lists are behind.
+const RECENT: TimeDelta = TimeDelta::seconds(60);
+
+/// Recent keys read at a time: few, as those behind the last are others'.
+const AT_A_TIME: usize = 50;
+
+/// The job's wanted runs, as the store has them. Of the queue, which others may have made long, only those are read that
+/// the lists have of this job, its tick that waits, and what was put just now, as by another manager.
+async fn queued_of(app: &App, name: &JobName) -> Result<Vec<Queued>, StoreError> {
+    let (store, keys) = (&*app.store, &app.config.keys);
+    let of_job = |entry: Entry| Queued::read(entry).filter(|queued| queued.wanted.job == *name);
+    let Some(known) = app.cache.queued_of(name.as_str()) else {
+        return Ok(read_all(store, &keys.queue, of_job).await?.0);
+    };
+    let mut known: BTreeSet<Key> = known.into_iter().map(|name| keys.queue.key(name)).collect();
+    known.insert(keys.next_of(name));
+    let now = app.now();
+    let mut after = keys.wanted(&RunId::first_at(now - RECENT));
+    let last = keys.wanted(&RunId::first_at(now + RECENT));
+    let mut queued = Vec::new();
+    loop {
+        let page = store.list(&keys.queue, Some(&after), AT_A_TIME, None).await?;
+        let next = page.entries.last().map(|entry| entry.key.clone());
+        for entry in page.entries {
+            known.remove(&entry.key);
+            queued.extend(of_job(entry));
+        }
+        match next {
+            Some(next) if page.more && next < last => after = next,
+            _ => break,
+        }
+    }
+    let known: Vec<Key> = known.into_iter().collect();
+    for some in known.chunks(MAX_TXN_OPS) {
+        let read = store.txn(Txn::when(Vec::new(), some.iter().cloned().map(Op::Get).collect())).await?;
+        queued.extend((0..some.len()).filter_map(|n| of_job(read.got(n)?.clone())));
+    }
+    Ok(queued)
 }
 
 /// Kills one run that has not ended.

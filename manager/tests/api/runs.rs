@@ -1,6 +1,9 @@
 //! Runs: wanted, killed, listed from both places that know them, and their output.
 
+use std::sync::atomic::Ordering;
+
 use common::{
+    id::JobName,
     live::LiveOutput,
     lock::{ClaimedCommand, Held, Lock},
     queue::{Kill, Wanted},
@@ -161,6 +164,41 @@ async fn a_kill_of_a_job_marks_all_that_is_queued_of_it_and_nothing_of_others() 
     for (run, is_killed) in [(one, true), (two, true), (other, false)] {
         let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
         assert_eq!(Wanted::decode(&queued.value).unwrap().killed.is_some(), is_killed, "{run}");
+    }
+}
+
+#[tokio::test]
+async fn a_kill_of_a_job_reads_what_is_the_jobs_and_not_a_long_queue_of_others() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    bench.save("b").await;
+    let run = bench.post("/api/v1/jobs/a/run").await.json()["run"].as_str().unwrap().to_owned();
+    let asked = Wanted::decode(&bench.entry(&bench.keys.queue.key(&run)).await.unwrap().value).unwrap();
+    // Days ago.
+    for n in 0..200 {
+        let job = if n % 50 == 0 { "a" } else { "b" }.parse().unwrap();
+        let wanted = Wanted { job, run: run_id(n).parse().unwrap(), ..asked.clone() };
+        bench.put(bench.keys.queue.key(run_id(n)), wanted.encode()).await;
+        // One tick of each of some jobs that waits: their keys stand behind all runs.
+        let job: JobName = format!("z{n}").parse().unwrap();
+        let next = Wanted { job: job.clone(), cause: Cause::Queued, ..asked.clone() };
+        bench.put(bench.keys.next_of(&job), next.encode()).await;
+    }
+    bench.until("/api/v1/runs?job=z199", |page| page.text.contains("z199")).await;
+    // Another manager put it just now; and a tick waits.
+    let just_now = common::id::RunId::first_at(bench_now());
+    let places = [bench.keys.wanted(&just_now), bench.keys.next_of(&asked.job)];
+    for place in &places {
+        bench.put(place.clone(), asked.encode()).await;
+    }
+    bench.store.read.store(0, Ordering::SeqCst);
+    assert_eq!(bench.post("/api/v1/jobs/a/kill").await.status, 202);
+    let read = bench.store.read.load(Ordering::SeqCst);
+    assert!(read <= 60, "{read} entries were read");
+    let of_a = [0, 50, 100, 150].map(|n| bench.keys.queue.key(run_id(n)));
+    for key in of_a.iter().chain(&places) {
+        let queued = bench.entry(key).await.unwrap();
+        assert!(Wanted::decode(&queued.value).unwrap().killed.is_some(), "{key}");
     }
 }
 
