@@ -1,5 +1,8 @@
 //! The commands: each reads its settings, builds what it needs and runs it.
 
+// A process must not panic because nobody reads what it says: see `telemetry::say` and `Output`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::{future::Future, path::Path};
 
 use anyhow::Context as _;
@@ -120,7 +123,7 @@ impl Context {
                 return Err(errors.fold(ConfigError::default(), ConfigError::and).into());
             }
         };
-        telemetry::start(&log)?;
+        telemetry::start(&log, role)?;
         for warning in &values.warnings {
             tracing::warn!("{warning}");
         }

@@ -1,8 +1,11 @@
 //! How a command ends: 0 done, 1 failed, 2 wrong usage or bad input.
 
+// A process must not panic because nobody reads what it says: see `telemetry::say`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::{fmt, process::ExitCode};
 
-use crate::config::ConfigError;
+use crate::{config::ConfigError, telemetry};
 
 /// A command's end, when it has said itself what there is to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl std::error::Error for BadInput {}
 #[error("the output is closed")]
 pub(crate) struct OutputClosed;
 
-/// Says what went wrong, if it was not said yet, and gives the exit code.
+/// Says what went wrong, if it was not said yet, and gives the exit code. The last thing that a process does.
 pub(crate) fn code(result: anyhow::Result<Exit>) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
@@ -49,11 +52,12 @@ pub(crate) fn code(result: anyhow::Result<Exit>) -> ExitCode {
             let text = format!("{error:#}");
             for (n, line) in text.lines().enumerate() {
                 // Causes of several lines stay readable: the first says "error", the others stand below it.
-                eprintln!("{}{line}", if n == 0 { "error: " } else { "       " });
+                telemetry::say(format_args!("{}{line}", if n == 0 { "error: " } else { "       " }));
             }
             if error.is::<BadInput>() || error.is::<ConfigError>() { Exit::BadInput } else { Exit::Failed }
         }
     };
+    telemetry::flush();
     match exit {
         Exit::Done => ExitCode::SUCCESS,
         Exit::Failed => ExitCode::from(1),

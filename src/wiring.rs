@@ -1,5 +1,8 @@
 //! Puts ports and roles together: the one place that names adapters.
 
+// A process must not panic because nobody reads what it says: see `telemetry::say`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::{
     collections::BTreeMap,
     fs::{File, Permissions},
@@ -10,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use chrono_tz::Tz;
 use common::{
     clock::{Clock, SystemClock},
@@ -198,18 +201,25 @@ pub(crate) async fn dev(
     let worker_dir = dir.path().join("worker");
     let worker = make_worker(WorkerOptions { data_dir: worker_dir, ..worker }, &ports)?;
     let live = Arc::new(SameProcess(worker.runner()));
-    let serving = tokio::spawn(serve(manager, ports.clone(), live, listener, shutdown.clone()));
-    let pruning = tokio::spawn(prune(ports, shutdown.clone()));
+    // Whichever ends first, by itself or by a panic, ends the others.
+    let serving =
+        tokio::spawn(ends(shutdown.clone(), serve(manager, ports.clone(), live, listener, shutdown.clone())));
+    let pruning = tokio::spawn(ends(shutdown.clone(), prune(ports, shutdown.clone())));
+    let written = store.clone();
+    let writing = tokio::spawn(ends(shutdown.clone(), async move { written.ended().await }));
     println_line(&format!("Quorate serves http://{address}/ (data in {})", dir.path().display()));
     let worked = worker.run(None, shutdown.clone()).await;
     // Also when the worker could not go on.
     shutdown.cancel();
     let pruned = pruning.await;
     let served = serving.await;
+    let has_failed = store.has_ended();
     // Last, whatever became of the others: what they wrote is in one file, which can be copied.
     store.close().await;
-    pruned?;
-    served??;
+    writing.await?;
+    ensure!(!has_failed, "the embedded store has failed: what was logged before says why");
+    pruned.context("prune the run log")?;
+    served.context("serve")??;
     worked.context("run the worker")
 }
 
@@ -222,10 +232,10 @@ pub(crate) async fn manager(
     let listener = listen(options.listen).await?;
     println_line(&format!("Quorate manager serves http://{}/", listener.local_addr()?));
     let live = Arc::new(OverHttp::new()?);
-    let pruning = tokio::spawn(prune(ports.clone(), shutdown.clone()));
+    let pruning = tokio::spawn(ends(shutdown.clone(), prune(ports.clone(), shutdown.clone())));
     let served = serve(options, ports, live, listener, shutdown.clone()).await;
     shutdown.cancel();
-    pruning.await?;
+    pruning.await.context("prune the run log")?;
     served
 }
 
@@ -258,12 +268,29 @@ pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// One line on standard output for people; that nobody reads it is no reason to end.
+/// One line on standard output for people; that nobody reads it is no reason to end. It waits on a thread of its own, for
+/// as long as the process lives: whoever is to read it may have stalled.
 fn println_line(line: &str) {
     use std::io::Write as _;
-    let mut out = std::io::stdout();
-    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-        tracing::debug!(%error, "nobody reads standard output");
+    let line = format!("{line}\n");
+    let write = move || {
+        let mut out = std::io::stdout();
+        if let Err(error) = out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
+            tracing::debug!(%error, "nobody reads standard output");
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("stdout".into()).spawn(write) {
+        tracing::warn!(%error, "no thread to write to standard output");
+    }
+}
+
+/// A task that is part of a process: when it ends, whatever the reason, the process is told to.
+fn ends<T>(process: CancellationToken, task: impl Future<Output = T>) -> impl Future<Output = T> {
+    let ending = process.drop_guard();
+    async move {
+        let ended = task.await;
+        drop(ending);
+        ended
     }
 }
 

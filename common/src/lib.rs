@@ -1,6 +1,9 @@
 //! What Quorate's processes share: the domain (pure: no async, no clock, no I/O), the ports (traits, with their
 //! adapters behind the features `etcd`, `mongo` and `embedded`), and the wire types.
 
+// A process must not panic because nobody reads what it says.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod api;
 pub mod chance;
 pub mod clock;
@@ -21,4 +24,5 @@ pub mod span;
 mod sqlite;
 pub mod store;
 pub mod tick;
+pub mod vital;
 pub mod worker;

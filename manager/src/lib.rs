@@ -5,10 +5,13 @@
 //! It starts while the store or the run log is away, serves what it can (lists from its cache, with a
 //! `Quorate-Stale` header), says what is wrong, and recovers by itself.
 
+// A process must not panic because nobody reads what it says.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use common::{chance::Chance, clock::Clock, live::LiveOutputs, runlog::RunLog, store::Store};
+use common::{chance::Chance, clock::Clock, live::LiveOutputs, runlog::RunLog, store::Store, vital::Vital};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -60,6 +63,11 @@ pub enum ManagerError {
     /// The listener cannot be used.
     #[error("the listener cannot be used")]
     Listener(#[source] std::io::Error),
+    /// A part of it that it cannot do without has ended by itself: a mistake in Quorate, which a new start gets over.
+    #[error(
+        "{0} has ended by itself, and without it this manager must not go on: what was logged before says why"
+    )]
+    Died(&'static str),
 }
 
 /// After the order to end, answers under way get so long.
@@ -68,22 +76,23 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// A manager, ready to serve.
 pub struct Manager {
     app: Arc<App>,
+    vital: Vital,
 }
 
 impl Manager {
     /// A manager that has not started yet.
     pub fn new(config: ManagerConfig, ports: ManagerPorts) -> Self {
-        Self { app: Arc::new(App::new(config, ports, Chance::default())) }
+        Self { app: Arc::new(App::new(config, ports, Chance::default())), vital: Vital::default() }
     }
 
     /// The same in a simulation, in which nothing happens by chance.
     #[cfg(feature = "test-support")]
     pub fn simulated(config: ManagerConfig, ports: ManagerPorts, seed: u64) -> Self {
-        Self { app: Arc::new(App::new(config, ports, Chance::seeded(seed))) }
+        Self { app: Arc::new(App::new(config, ports, Chance::seeded(seed))), vital: Vital::default() }
     }
 
     /// Serves until `shutdown`, then lets answers under way finish, for at most five seconds, and takes back its
-    /// registration.
+    /// registration. It ends with an error when a part of it dies.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -102,6 +111,7 @@ impl Manager {
         let served = tokio::select! {
             served = async { server.await } => served.map_err(ManagerError::Listener),
             () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+            part = self.vital.died() => Err(ManagerError::Died(part)),
         };
         shutdown.cancel();
         let ended = async { tokio::join!(tasks.wait(), self.app.writes.idle()) };
@@ -114,10 +124,12 @@ impl Manager {
     /// Starts what goes on beside the answers: the cache's feed and the registration. They end at `shutdown`.
     pub fn start(&self, address: SocketAddr, shutdown: CancellationToken) -> TaskTracker {
         let tasks = TaskTracker::new();
-        cache::feed::start(&self.app, &tasks, &shutdown);
-        tasks.spawn(registration::run(self.app.clone(), address, shutdown.clone()));
+        cache::feed::start(&self.app, &self.vital, &tasks, &shutdown);
+        let announcing = registration::run(self.app.clone(), address, shutdown.clone());
+        self.vital.spawn(&tasks, "the registration", &shutdown, announcing);
         if let Some(keep) = self.app.config.store_history {
-            tasks.spawn(history::run(self.app.clone(), keep, shutdown.clone()));
+            let forgetting = history::run(self.app.clone(), keep, shutdown.clone());
+            self.vital.spawn(&tasks, "what keeps the store's history short", &shutdown, forgetting);
         }
         let app = self.app.clone();
         tasks.spawn(async move {

@@ -7,11 +7,12 @@
 
 use std::{
     collections::{HashSet, VecDeque},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use common::store::{Key, MAX_TXN_OPS, Op, OpOutcome, Store, StoreError, Txn, TxnOutcome};
-use futures::future::BoxFuture;
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -96,7 +97,9 @@ async fn send_all(store: Arc<dyn Store>, queue: Arc<Mutex<Queue>>) {
             }
             batch
         };
-        send(&*store, batch).await;
+        // A panic was reported by itself, and who waits is told that the answer is lost. This sender goes on: else its
+        // place would be taken for ever.
+        let _ = AssertUnwindSafe(send(&*store, batch)).catch_unwind().await;
     }
 }
 

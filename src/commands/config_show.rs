@@ -12,6 +12,7 @@ use crate::{
     },
     exit::Exit,
     output::{Output, Table},
+    telemetry,
 };
 
 pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
@@ -38,7 +39,7 @@ pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
     }
     output.flush()?;
     for warning in shown.first().iter().flat_map(|values| &values.warnings) {
-        eprintln!("warning: {warning}");
+        telemetry::say(format_args!("warning: {warning}"));
     }
     let mut exit = Exit::Done;
     for values in &shown {
@@ -46,7 +47,7 @@ pub(super) fn run(context: &Context, args: ConfigArgs) -> anyhow::Result<Exit> {
             // Asked for no role, nobody says that all of them are to be started here.
             let is_missing = problem.contains("has to be given");
             if is_asked || !is_missing {
-                eprintln!("error: {}: {problem}", values.role);
+                telemetry::say(format_args!("error: {}: {problem}", values.role));
                 exit = Exit::BadInput;
             }
         }

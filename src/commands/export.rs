@@ -12,6 +12,7 @@ use crate::{
     client::{BrokenJob, Client, JobPage},
     exit::Exit,
     output::{Output, visible},
+    telemetry,
 };
 
 pub(super) async fn run(file: PathBuf, client: Client, mut output: Output) -> anyhow::Result<Exit> {
@@ -32,10 +33,10 @@ pub(super) async fn run(file: PathBuf, client: Client, mut output: Output) -> an
     }
     output.flush()?;
     for BrokenJob { name, problem } in &broken {
-        eprintln!(
+        telemetry::say(format_args!(
             "error: job {name:?} is not in {shown}, since what is stored does not decode: {}; save it again, or delete it",
             visible(problem)
-        );
+        ));
     }
     Ok(if broken.is_empty() { Exit::Done } else { Exit::Failed })
 }

@@ -20,6 +20,7 @@ use crate::{
     config::ClientSettings,
     exit::{BadInput, Exit},
     output::Output,
+    telemetry,
 };
 
 mod report;
@@ -172,7 +173,7 @@ fn files(named: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             if is_taken && file.is_file() {
                 files.push(file);
             } else {
-                eprintln!("{}: left out, as cron does for its name", file.display());
+                telemetry::say(format_args!("{}: left out, as cron does for its name", file.display()));
             }
         }
     }

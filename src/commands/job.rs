@@ -17,6 +17,7 @@ use crate::{
     client::{BrokenJob, Client, ClientError, Existing, Saved, in_requests},
     exit::{BadInput, Exit},
     output::{Output, Table, relative, visible},
+    telemetry,
 };
 
 pub(super) async fn run(command: JobCommand, client: Client, mut output: Output) -> anyhow::Result<Exit> {
@@ -82,7 +83,7 @@ async fn run_now(client: &Client, name: &str, follow: bool, output: &mut Output)
     let view = super::run::follow(client, &requested.run, super::run::RECORDED_WITHIN, output).await?;
     output.flush()?;
     let reason = if view.reason.is_empty() { &view.err } else { &view.reason };
-    eprintln!("run {} {} {}", view.run, view.state, visible(reason));
+    telemetry::say(format_args!("run {} {} {}", view.run, view.state, visible(reason)));
     Ok(if view.state == RunState::Succeeded { Exit::Done } else { Exit::Failed })
 }
 
@@ -249,7 +250,7 @@ fn say(output: &mut Output, report: &Value) -> anyhow::Result<()> {
     match report["error"].as_str() {
         Some(error) => {
             output.flush()?;
-            eprintln!("error: {name}: {}", error.replace('\n', "\n       "));
+            telemetry::say(format_args!("error: {name}: {}", error.replace('\n', "\n       ")));
             Ok(())
         }
         None => output.line(format_args!("{name}: {}", report["result"].as_str().unwrap_or_default())),

@@ -16,6 +16,7 @@ use crate::{
     client::{Client, ClientError, PAGE},
     exit::{BadInput, Exit},
     output::{Output, Table, relative},
+    telemetry,
 };
 
 /// How long a manager is to wait for a followed run's output; the client's own limit is longer.
@@ -143,7 +144,7 @@ pub(super) async fn follow(
         }
         attempt += 1;
         output.flush()?;
-        eprintln!("(attempt {attempt} follows)");
+        telemetry::say(format_args!("(attempt {attempt} follows)"));
     }
 }
 
@@ -179,7 +180,7 @@ async fn print_output(
                 }
                 // What was lost of this one must not hide those behind it.
                 output.flush()?;
-                eprintln!("(the output of attempt {attempt} is not in the run log yet)");
+                telemetry::say(format_args!("(the output of attempt {attempt} is not in the run log yet)"));
                 return Ok(());
             }
             asked => asked.map_err(super::failed)?,
@@ -188,7 +189,9 @@ async fn print_output(
         if view.attempt != attempt {
             if until == Until::Now {
                 output.flush()?;
-                eprintln!("(attempt {attempt} has ended, and its output is not in the run log yet)");
+                telemetry::say(format_args!(
+                    "(attempt {attempt} has ended, and its output is not in the run log yet)"
+                ));
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
@@ -200,7 +203,10 @@ async fn print_output(
         let came = view.next > from;
         from = view.next.max(from);
         if view.complete && view.truncated > 0 && !has_gap {
-            eprintln!("({} bytes more were thrown away at the output's limit)", view.truncated);
+            telemetry::say(format_args!(
+                "({} bytes more were thrown away at the output's limit)",
+                view.truncated
+            ));
         }
         if view.complete || (until == Until::Now && !came) {
             return Ok(());

@@ -10,7 +10,7 @@ pub(crate) fn run(args: Vec<OsString>) -> std::process::ExitCode {
     match worker::driver::shim::run(args) {
         Ok(never) => match never {},
         Err(problem) => {
-            eprintln!("quorate: {problem}");
+            crate::telemetry::say(format_args!("quorate: {problem}"));
             CANNOT_EXECUTE.into()
         }
     }

@@ -8,6 +8,7 @@ mod deploy;
 mod jobs;
 mod restore;
 mod runlog_mongo;
+mod standard_error;
 mod store_etcd;
 mod support;
 mod ui;

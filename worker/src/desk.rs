@@ -19,6 +19,7 @@ use common::{
     queue::Wanted,
     store::{Revision, Store},
     tick::Tick,
+    vital::Vital,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -154,6 +155,8 @@ pub struct Desk {
     pub marks: Marks,
     /// Every task that decides or runs.
     pub tasks: TaskTracker,
+    /// Those without which the worker must not go on.
+    pub vital: Vital,
     /// From here on nothing new is claimed.
     pub closing: CancellationToken,
     /// The jobs that have been dealt with.

@@ -4,6 +4,9 @@
 //! The way of a tick: [`scheduler`] (due) → [`decide`] (claim, skip, catch up) → [`carry_out`] (run, spool, finish)
 //! → [`shipper`] (run log).
 
+// A process must not panic because nobody reads what it says.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
@@ -11,7 +14,9 @@ use common::{
     clock::Clock,
     runlog::RunLog,
     store::{LeaseId, Revision, Store},
+    vital::Vital,
 };
+use futures::future::BoxFuture;
 use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -93,6 +98,11 @@ pub enum WorkerError {
     /// The guard that kills what a dead worker left behind cannot be started.
     #[error("the guard process cannot be started")]
     Guard(#[source] io::Error),
+    /// A part of it that it cannot do without has ended by itself: a mistake in Quorate, which a new start gets over.
+    #[error(
+        "{0} has ended by itself, and without it this worker must not go on: what was logged before says why"
+    )]
+    Died(&'static str),
 }
 
 /// How long running runs may go on when the worker is told to end; then they are killed.
@@ -109,6 +119,7 @@ pub struct Worker {
     runner: Arc<Runner>,
     machine: Machine,
     measurements: Option<live::Measurements>,
+    vital: Vital,
 }
 
 /// What a worker has of the machine that it is on.
@@ -194,7 +205,8 @@ impl Worker {
         drivers: Drivers,
     ) -> Self {
         let runner = Runner::new(ports.clock.clone(), drivers, spill_dir(&config), config.retention);
-        Self { config: Arc::new(config), ports, load, runner, machine, measurements: None }
+        let vital = Vital::default();
+        Self { config: Arc::new(config), ports, load, runner, machine, measurements: None, vital }
     }
 
     /// Serves this process's measurements as well.
@@ -209,7 +221,7 @@ impl Worker {
     }
 
     /// Kills what an earlier life left behind, works until `shutdown`, then ends in order: claims nothing, ends its
-    /// runs, ships its logs, gives up its lease.
+    /// runs, ships its logs, gives up its lease. It ends in the same order, with an error, when a part of it dies.
     pub async fn run(
         mut self,
         listener: Option<TcpListener>,
@@ -225,26 +237,19 @@ impl Worker {
         let trust = watch::Sender::new(None);
         self.start_background(&background, &ending, listener, trust.subscribe());
         let desk = self.desk(&background, &ending, trust.subscribe());
-        background.spawn(desk.registry.clone().run(
-            self.ports.store.clone(),
-            self.config.keys.clone(),
-            ending.clone(),
-        ));
-        background.spawn(desk.clone().publish_marks());
-        background.spawn(desk.clone().hear_kills(ending.clone()));
-        background.spawn(desk.clone().record_passed());
-        background.spawn(epoch::run(
-            self.ports.store.clone(),
-            self.config.keys.clone(),
-            self.load.clone(),
-            ending.clone(),
-        ));
+        self.start_hearing(&background, &ending, &desk);
         let lease_ending = CancellationToken::new();
-        let keeping = tokio::spawn(self.keeper(trust, desk.registry.removed()).run(lease_ending.clone()));
-        let scheduling = tokio::spawn(desk.clone().schedule());
+        let keeper = self.keeper(trust, desk.registry.removed()).run(lease_ending.clone());
+        let keeping = self.vital.spawn(&TaskTracker::new(), "the keeper of the lease", &lease_ending, keeper);
+        let scheduler = desk.clone().schedule();
+        let scheduling = self.vital.spawn(&TaskTracker::new(), "the scheduler", &desk.closing, scheduler);
         desk.tasks.spawn(desk.clone().queue_reboot_jobs(self.machine.life.boot.clone()));
 
-        shutdown.cancelled().await;
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {}
+            part = self.vital.died() => tracing::error!("{part} has ended by itself: ending this worker"),
+        }
         // From here on this worker claims nothing.
         self.load.drain();
         desk.closing.cancel();
@@ -273,7 +278,21 @@ impl Worker {
         if timeout(FLUSH, keeping).await.is_err() {
             tracing::warn!("the lease could not be given up in time; it ends by itself");
         }
-        Ok(())
+        self.vital.dead().map_or(Ok(()), |part| Err(WorkerError::Died(part)))
+    }
+
+    /// Starts what hears of the store's changes, or tells it of this worker's.
+    fn start_hearing(&self, background: &TaskTracker, ending: &CancellationToken, desk: &Arc<Desk>) {
+        let vital = |name, until, task| self.vital.spawn(background, name, until, task);
+        let (store, keys) = (self.ports.store.clone(), self.config.keys.clone());
+        let registry = desk.registry.clone().run(store.clone(), keys.clone(), ending.clone());
+        vital("the registry", ending, Box::pin(registry) as BoxFuture<'static, ()>);
+        vital("what publishes marks", &desk.closing, Box::pin(desk.clone().publish_marks()));
+        vital("what hears of kills", ending, Box::pin(desk.clone().hear_kills(ending.clone())));
+        vital("what records passed ticks", &desk.closing, Box::pin(desk.clone().record_passed()));
+        let epoch = epoch::run(store, keys, self.load.clone(), ending.clone());
+        vital("what follows the epoch", ending, Box::pin(epoch));
+        vital("what sends transactions", ending, Box::pin(desk.batcher.clone().ended()));
     }
 
     fn say_what_is_left(&self) {
@@ -314,7 +333,8 @@ impl Worker {
         if let Some(listener) = listener {
             let (router, ending) =
                 (live::router(self.runner.clone(), self.measurements.clone()), ending.clone());
-            background.spawn(async move {
+            let until = ending.clone();
+            self.vital.spawn(background, "what serves live output", &until, async move {
                 let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned());
                 if let Err(error) = served.await {
                     tracing::error!(%error, "live output is no longer served");
@@ -323,10 +343,12 @@ impl Worker {
         }
         let copies = self.machine.leftovers.copies.clone();
         background.spawn(lost::keep(copies, self.machine.spool.clone(), self.config.retention));
-        background.spawn(shipper::run(self.machine.spool.clone(), self.ports.runlog.clone(), ending.clone()));
+        let shipping = shipper::run(self.machine.spool.clone(), self.ports.runlog.clone(), ending.clone());
+        self.vital.spawn(background, "the shipper", ending, shipping);
         let (runner, guard) = (self.runner.clone(), self.machine.guard.clone());
         let grace = self.config.lease_grace();
-        background.spawn(end_runs_without_trust(runner, guard, trust, grace, ending.clone()));
+        let watching = end_runs_without_trust(runner, guard, trust, grace, ending.clone());
+        self.vital.spawn(background, "what ends runs without a lease", ending, watching);
     }
 
     fn desk(
@@ -355,6 +377,7 @@ impl Worker {
             lead: claim::lead::Lead::default(),
             marks: marks::Marks::default(),
             tasks: TaskTracker::new(),
+            vital: self.vital.clone(),
             closing: CancellationToken::new(),
             posts: std::sync::Mutex::default(),
             beside: desk::Beside::default(),
@@ -425,7 +448,11 @@ async fn end_runs_without_trust(
         tokio::select! {
             biased;
             () = ending.cancelled() => return,
-            changed = trust.changed() => if changed.is_err() { return },
+            changed = trust.changed() => if changed.is_err() {
+                // The keeper has died, and nobody renews the lease.
+                runner.lease_lost(grace);
+                return ending.cancelled().await;
+            },
         }
     }
 }

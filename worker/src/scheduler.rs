@@ -82,7 +82,9 @@ impl Desk {
                     let Some(change) = change else { return };
                     self.jobs_changed(change);
                     // The first listing is in: only now can a full pass know the jobs.
-                    caretaker.get_or_insert_with(|| self.tasks.spawn(self.clone().take_care()));
+                    caretaker.get_or_insert_with(|| {
+                        self.vital.spawn(&self.tasks, "the caretaker", &ending, self.clone().take_care())
+                    });
                 }
                 change = queue.recv() => {
                     let Some(change) = change else { return };

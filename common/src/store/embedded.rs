@@ -99,6 +99,16 @@ impl EmbeddedStore {
         }
     }
 
+    /// Resolves when nothing is written any more: the store was closed, or its writer has failed.
+    pub async fn ended(&self) {
+        self.requests.closed().await;
+    }
+
+    /// True: it is closed, or its writer has failed.
+    pub fn has_ended(&self) -> bool {
+        self.requests.is_closed()
+    }
+
     /// Has the writer do something and waits for its answer.
     async fn ask<T>(
         &self,
@@ -157,7 +167,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn status(&self) -> Result<String, StoreError> {
-        if self.requests.is_closed() {
+        if self.has_ended() {
             return Err(StoreError::Unavailable(closed()));
         }
         Ok(match self.shared.view().len() {

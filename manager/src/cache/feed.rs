@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, PoisonError};
 
-use common::store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow_as, key::Keys};
+use common::{
+    store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow_as, key::Keys},
+    vital::Vital,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -12,15 +15,17 @@ use super::{
 };
 use crate::state::App;
 
-/// Starts the followers; they end at `shutdown`.
-pub(crate) fn start(app: &Arc<App>, tasks: &TaskTracker, shutdown: &CancellationToken) {
+/// Starts the followers; they end at `shutdown`. Without one of them a list would stay as it was for ever.
+pub(crate) fn start(app: &Arc<App>, vital: &Vital, tasks: &TaskTracker, shutdown: &CancellationToken) {
     for place in Place::ALL {
         let prefix = place.prefix(&app.config.keys).clone();
         let places = prefix.clone();
         let read = move |entry| read(place, &places, &entry);
         let changes = follow_as(app.store.clone(), prefix.clone(), shutdown.clone(), read);
         let app = app.clone();
-        tasks.spawn(async move { feed(&app, place, &prefix, changes).await });
+        vital.spawn(tasks, "the cache's feed", shutdown, async move {
+            feed(&app, place, &prefix, changes).await;
+        });
     }
 }
 

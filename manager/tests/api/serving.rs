@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use manager::ManagerError;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -50,4 +51,14 @@ async fn it_serves_registers_and_takes_its_registration_back() {
     served.unwrap();
     assert!(bench.entry(&key).await.is_none());
     assert!(timeout(Duration::from_secs(1), TcpStream::connect(address)).await.unwrap().is_err());
+}
+
+/// It would look alive, and show lists that stay as they are for ever.
+#[tokio::test]
+async fn a_manager_that_loses_a_part_of_itself_ends_and_says_so() {
+    let bench = Bench::idle(Mode::Mistaken);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let served = bench.manager.serve(listener, CancellationToken::new());
+    let ended = timeout(Duration::from_secs(60), served).await;
+    assert!(matches!(ended, Ok(Err(ManagerError::Died(_)))), "{ended:?}");
 }

@@ -48,6 +48,8 @@ pub(crate) enum Mode {
     Away,
     /// No call comes back.
     Frozen,
+    /// Whoever calls panics, which stands for any mistake in the code.
+    Mistaken,
 }
 
 /// The embedded store behind a switch.
@@ -110,6 +112,7 @@ impl Switched {
             Mode::Up => Ok(()),
             Mode::Away => Err(away()),
             Mode::Frozen => pending().await,
+            Mode::Mistaken => panic!("this call is a mistake"),
         }
     }
 
@@ -188,7 +191,7 @@ impl Store for Switched {
             loop {
                 let now = *mode.borrow_and_update();
                 let item = match now {
-                    Mode::Up => tokio::select! {
+                    Mode::Up | Mode::Mistaken => tokio::select! {
                         item = inner.next() => item,
                         _ = mode.changed() => continue,
                     },

@@ -8,6 +8,7 @@ use super::{Gone, GoneResult, Import, Saving, UNKNOWN, jobs};
 use crate::{
     exit::Exit,
     output::{Output, visible},
+    telemetry,
 };
 
 /// What is different from cron for every job; the lines' notes say the rest.
@@ -35,7 +36,7 @@ impl Report<'_> {
         } else if self.dry_run {
             output.json(&jobs(self.imports)?)?;
             output.flush()?;
-            eprint!("{}", self.text());
+            telemetry::say(self.text().trim_end_matches('\n'));
         } else {
             output.bytes(self.text().as_bytes())?;
         }

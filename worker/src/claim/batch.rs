@@ -115,6 +115,11 @@ impl Batcher {
         self.send(txn, None, true).await
     }
 
+    /// Resolves when nothing is sent any more, whatever the reason.
+    pub async fn ended(self) {
+        self.sender.closed().await;
+    }
+
     async fn send(&self, txn: Txn, guard: Option<Session>, patient: bool) -> Result<TxnOutcome, BatchError> {
         let (answer, received) = oneshot::channel();
         let restores = self.load.restores();
@@ -166,7 +171,11 @@ impl Sending {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                _ = in_flight.next(), if !in_flight.is_empty() => {}
+                sent = in_flight.next(), if !in_flight.is_empty() => if let Some(Err(error)) = sent {
+                    // Its requests were answered as at the end of the worker, so this is one.
+                    tracing::error!(%error, "a batch of transactions was given up");
+                    return;
+                },
                 count = receiver.recv_many(&mut batch, room), if !is_full => {
                     if count == 0 {
                         return;

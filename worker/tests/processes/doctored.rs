@@ -1,4 +1,5 @@
 //! A store that does what real ones do now and then: it is slow in one place, or turns out to be restored.
+//! Or what no store does: whoever asks it panics, which stands for any mistake in the code.
 
 use std::{
     sync::{
@@ -11,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use common::store::{
     Entry, Events, Key, LeaseId, OpOutcome, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome,
-    embedded::EmbeddedStore,
+    embedded::EmbeddedStore, key::Keys,
 };
 use futures::{StreamExt as _, stream::BoxStream};
 use tokio::sync::watch;
@@ -25,13 +26,30 @@ pub(crate) struct Doctored {
     restored: watch::Sender<bool>,
     gets: AtomicUsize,
     failed: AtomicUsize,
+    mistake: Option<Mistake>,
+}
+
+/// Where whoever asks panics, as by a mistake in the code.
+pub(crate) enum Mistake {
+    Leases,
+    ListingOf(Prefix),
 }
 
 impl Doctored {
     pub(crate) fn new(inner: Arc<EmbeddedStore>, held: Prefix) -> Arc<Self> {
+        Arc::new(Self::of(inner, held, None))
+    }
+
+    /// Nothing of it is slow.
+    pub(crate) fn with(inner: Arc<EmbeddedStore>, mistake: Mistake) -> Arc<Self> {
+        let held = Keys::new("/elsewhere/").expect("a root").jobs;
+        Arc::new(Self::of(inner, held, Some(mistake)))
+    }
+
+    fn of(inner: Arc<EmbeddedStore>, held: Prefix, mistake: Option<Mistake>) -> Self {
         let (let_go, restored) = (watch::Sender::new(false), watch::Sender::new(false));
         let (gets, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { inner, held, let_go, restored, gets, failed })
+        Self { inner, held, let_go, restored, gets, failed, mistake }
     }
 
     /// What is slow is so again.
@@ -84,6 +102,8 @@ impl Store for Doctored {
         limit: usize,
         at: Option<Revision>,
     ) -> Result<Page, StoreError> {
+        let is_wrong = matches!(&self.mistake, Some(Mistake::ListingOf(wrong)) if wrong == prefix);
+        assert!(!is_wrong, "this listing is a mistake");
         if *prefix == self.held {
             self.let_go.subscribe().wait_for(|let_go| *let_go).await.expect("the store lives");
         }
@@ -127,6 +147,7 @@ impl Store for Doctored {
     }
 
     async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), StoreError> {
+        assert!(!matches!(self.mistake, Some(Mistake::Leases)), "this lease is a mistake");
         self.inner.grant(ttl).await
     }
 

@@ -9,14 +9,17 @@ use common::{
     lock::Lock,
     run::RunState,
     span::Span,
-    store::{Op, Store as _, Txn},
+    store::{Op, Prefix, Store as _, Txn, key::Keys},
     worker::{Readiness, Registration},
 };
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use worker::WorkerError;
 
 use crate::{
-    doctored::Doctored,
+    doctored::{Doctored, Mistake},
     support::shell,
-    world::{Living, World, manual, until},
+    world::{Living, PATIENCE, World, manual, until},
 };
 
 #[tokio::test]
@@ -138,4 +141,25 @@ async fn a_worker_whose_restored_store_was_seen_to_works_on_and_its_tokens_grow(
     assert!(before.fence < revision, "an epoch of nothing: {}", before.fence);
     assert!(record.fence > (1 << 40) + revision, "{}", record.fence);
     assert_eq!(record.output, format!("{}\n", record.fence));
+}
+
+/// It would look alive, and do half of its work.
+#[tokio::test]
+async fn a_worker_that_loses_a_part_of_itself_ends_and_says_which() {
+    for (part, mistake) in [
+        ("the keeper of the lease", None),
+        ("the scheduler", Some(|keys: &Keys| keys.jobs.clone())),
+        ("the registry", Some(|keys: &Keys| keys.workers.clone())),
+        ("what hears of kills", Some(|keys: &Keys| keys.kills.clone())),
+        ("what records passed ticks", Some(|keys: &Keys| keys.passed.clone())),
+        ("what follows the epoch", Some(|keys: &Keys| keys.epoch.clone())),
+        ("the caretaker", Some(|keys: &Keys| keys.locks.clone())),
+    ] as [(_, Option<fn(&Keys) -> Prefix>); 7]
+    {
+        let world = World::new();
+        let mistake = mistake.map_or(Mistake::Leases, |of| Mistake::ListingOf(of(&world.keys)));
+        let worker = world.worker_on(Doctored::with(world.store.clone(), mistake));
+        let ended = timeout(PATIENCE, worker.run(None, CancellationToken::new())).await;
+        assert!(matches!(ended, Ok(Err(WorkerError::Died(died))) if died == part), "{part}: {ended:?}");
+    }
 }
