@@ -16,6 +16,7 @@ pub mod live;
 pub mod lock;
 pub mod placement;
 pub mod queue;
+pub mod room;
 pub mod run;
 pub mod runlog;
 pub mod schedule;

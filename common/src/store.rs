@@ -191,7 +191,8 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What the store is, for people: `etcd 3.4.23, 3 members`. An error says that it cannot be reached.
+    /// What the store is, for people: `etcd 3.4.23, 3 members`. An error says that it cannot be reached, or, with
+    /// [`StoreError::Full`], that it takes no writes.
     async fn status(&self) -> Result<String, StoreError>;
 }
 

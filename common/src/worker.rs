@@ -69,6 +69,8 @@ pub enum Readiness {
     Draining,
     /// It cannot keep run logs: its disk is full.
     DiskFull,
+    /// Its store takes no writes. It cannot say so there: who shows workers sees it by the store.
+    StoreFull,
 }
 
 impl Readiness {
@@ -83,6 +85,7 @@ impl Readiness {
             }
             Self::Draining => "draining: finishes what runs, claims nothing",
             Self::DiskFull => "claims nothing: its data directory is full",
+            Self::StoreFull => "claims nothing: the store takes no writes",
         }
     }
 }

@@ -11,7 +11,7 @@ use common::{
     span::Span,
     store::Revision,
     tick::Tick,
-    worker::Registration,
+    worker::{Readiness, Registration},
 };
 
 use crate::{
@@ -233,9 +233,13 @@ fn span_of(by: TimeDelta) -> Span {
     Span::seconds(by.num_seconds().unsigned_abs())
 }
 
-/// A worker as the API shows it.
-pub(crate) fn worker(registration: &Registration) -> WorkerView {
-    WorkerView { says: registration.readiness.describe().to_owned(), registration: registration.clone() }
+/// A worker as the API shows it. In a store that takes no writes it stands as ready as it was.
+pub(crate) fn worker(registration: &Registration, store_is_full: bool) -> WorkerView {
+    let mut registration = registration.clone();
+    if store_is_full && matches!(registration.readiness, Readiness::Ready | Readiness::Full) {
+        registration.readiness = Readiness::StoreFull;
+    }
+    WorkerView { says: registration.readiness.describe().to_owned(), registration }
 }
 
 /// In words, with the zone where there is one.

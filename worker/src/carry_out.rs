@@ -83,44 +83,38 @@ impl Desk {
         let mut holding = post.holding.lock().await;
         while let Some(here) = holding.clone().filter(|here| here.held.run == run.run) {
             let follower = post.take_next().and_then(|next| self.follower(&here.held, &next));
-            let done = match &follower {
-                Some((planned, next, session)) => {
-                    let keys = &self.config.keys;
-                    let retry = retry.to_vec();
-                    let txn = claim::finish_and_claim(keys, here.revision, next, planned.revision, retry);
-                    self.batcher.guarded(txn, session).await
-                }
-                None => {
-                    let mut txn =
-                        claim::finish(&self.config.keys, &here.held, here.revision, Some(last.clone()));
-                    txn.then.extend(retry.iter().cloned());
-                    self.batcher.end(txn).await
-                }
-            };
-            match (done, follower) {
-                (Ok(outcome), None) if outcome.succeeded => *holding = None,
-                (Ok(outcome), Some((planned, next, session))) => {
-                    match claim::outcome(&outcome, &next, &session) {
-                        Outcome::Won(here) => {
-                            self.won(&planned, post, &mut holding, *here, ended.slot);
-                            break;
-                        }
-                        Outcome::Lost(found) => {
-                            *holding = found.and_then(|found| Holding::still(run, *found));
-                        }
+            let keys = &self.config.keys;
+            if let Some((planned, next, session)) = follower {
+                let retry = retry.to_vec();
+                let txn = claim::finish_and_claim(keys, here.revision, &next, planned.revision, retry);
+                match self.send_claim(txn, &next, false, &session).await {
+                    Ok(Outcome::Won(here)) => {
+                        self.won(&planned, post, &mut holding, *here, ended.slot);
+                        break;
+                    }
+                    Ok(Outcome::Lost(found)) => {
+                        *holding = found.and_then(|found| Holding::still(run, *found));
+                    }
+                    // The tick looks for itself; the lock is freed without it.
+                    Err(BatchError::SessionGone | BatchError::NotTaken(_)) => {}
+                    Err(error) => {
+                        say_not_freed(run, &error);
+                        *holding = None;
                     }
                 }
+                continue;
+            }
+            let mut txn = claim::finish(keys, &here.held, here.revision, Some(last.clone()));
+            txn.then.extend(retry.iter().cloned());
+            match self.batcher.end(txn).await {
+                Ok(outcome) if outcome.succeeded => *holding = None,
                 // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
-                (Ok(outcome), None) => {
+                Ok(outcome) => {
                     let found = outcome.got(0).and_then(claim::seen);
                     *holding = found.and_then(|found| Holding::still(run, found));
                 }
-                // The tick looks for itself; the lock is freed without it.
-                (Err(BatchError::SessionGone), Some(_)) => {}
-                (Err(error), _) => {
-                    if matches!(error, BatchError::Refused(_)) {
-                        tracing::error!(job = %run.job, %error, "a run's lock cannot be freed; it is when this worker's lease ends");
-                    }
+                Err(error) => {
+                    say_not_freed(run, &error);
                     *holding = None;
                 }
             }
@@ -357,6 +351,12 @@ impl Desk {
             pieces: Vec::new(),
             expires: self.expires(now),
         }
+    }
+}
+
+fn say_not_freed(run: &Held, error: &BatchError) {
+    if matches!(error, BatchError::Refused(_)) {
+        tracing::error!(job = %run.job, %error, "a run's lock cannot be freed; it is when this worker's lease ends");
     }
 }
 

@@ -12,7 +12,7 @@ use common::{
     lock::{ClaimedCommand, Held, Lock, Why},
     queue::Wanted,
     run::Cause,
-    store::{Compare, Op, Txn},
+    store::{Compare, Op, Txn, TxnOutcome},
     tick::Tick,
 };
 use tokio::time::{Instant, sleep};
@@ -148,13 +148,13 @@ impl Desk {
                 self.runner.end(&here.held.run, Stop::Killed(format!("replaced by the tick {tick}")));
                 Step::WhenFreed
             }
-            Overlap::QueueOne => self.wait_or_skip(planned, tick, here).await,
-            Overlap::Skip | Overlap::Allow => self.skip(planned, tick, here, Vec::new()).await,
+            Overlap::QueueOne => self.wait_or_skip(planned, tick, post, here).await,
+            Overlap::Skip | Overlap::Allow => self.skip(planned, tick, post, here).await,
         }
     }
 
     /// The first tick that finds the job running waits in the queue; later ones are skipped.
-    async fn wait_or_skip(&self, planned: &Planned, tick: Tick, here: &mut Holding) -> Step {
+    async fn wait_or_skip(&self, planned: &Planned, tick: Tick, post: &Post, here: &mut Holding) -> Step {
         let key = self.config.keys.next_of(&planned.job.name);
         let now = self.clock.now();
         let wanted = Wanted {
@@ -172,7 +172,7 @@ impl Desk {
         };
         // Ticks before this one that nobody has decided, as after a take-over, do not wait: one does.
         let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
-        let found = Found::by(planned, &here.held, before).because(Why::OneWaits);
+        let found = Found::by(planned, &here.held, post.since(&here.held), before).because(Why::OneWaits);
         let held = found.in_lock(here, tick);
         let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
         let with = Lock::Held(held.clone());
@@ -191,7 +191,7 @@ impl Desk {
                 *here = Holding { held, revision };
             }
             // Either one waits already, or the lock was written by somebody: the skip finds out which.
-            _ => return self.skip(planned, tick, here, Vec::new()).await,
+            _ => return self.skip(planned, tick, post, here).await,
         }
         if found.is_some() {
             self.keep_ticks_of(&here.held).await;
@@ -200,12 +200,13 @@ impl Desk {
     }
 
     /// Moves the fence of a lock that this process holds, and keeps the record.
-    async fn skip(&self, planned: &Planned, tick: Tick, here: &mut Holding, then: Vec<Op>) -> Step {
+    async fn skip(&self, planned: &Planned, tick: Tick, post: &Post, here: &mut Holding) -> Step {
         let why = if planned.job.overlap == Overlap::QueueOne { Why::OneWaits } else { Why::Usual };
-        let held = Found::by(planned, &here.held, tick).because(why).in_lock(here, tick);
+        let found = Found::by(planned, &here.held, post.since(&here.held), tick).because(why);
+        let held = found.in_lock(here, tick);
         let with = Lock::Held(held.clone());
         let keys = &self.config.keys;
-        let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, then);
+        let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, Vec::new());
         // The fence passes the ticks of a definition that stands, and of no other: those of the next would be buried.
         txn.compares.push(Compare::ModRevision(keys.job(&planned.job.name), planned.revision));
         let outcome = match self.batcher.plain(txn).await {
@@ -225,10 +226,23 @@ impl Desk {
             }
             // The lock is as it was: the definition has changed, and the watch has yet to say so.
             Some(found) if found.revision == here.revision => return Step::Later,
-            found => return adopt(here, found),
+            found => return self.adopt(here, found).await,
         }
         self.keep_ticks_of(&here.held).await;
         Step::Decided
+    }
+
+    /// Somebody wrote the lock that this process holds: a manager that moved its fence, or a skip of ours of which the
+    /// store said that it was not done. Its run is still ours.
+    async fn adopt(&self, here: &mut Holding, found: Option<Seen>) -> Step {
+        let Some(found) = found.and_then(|found| Holding::still(&here.held, found)) else {
+            return Step::Later;
+        };
+        if !found.held.without_run().eq(here.held.without_run()) {
+            self.keep_ticks_of(&found.held).await;
+        }
+        *here = found;
+        Step::AtOnce
     }
 
     async fn claim(
@@ -283,12 +297,36 @@ impl Desk {
         if beside {
             self.beside.enter(held.run);
         }
-        let done = self.batcher.guarded(txn, session).await;
-        let outcome = done.map(|outcome| claim::outcome(&outcome, held, session));
+        let outcome = match self.batcher.guarded(txn, session).await {
+            Ok(outcome) => Ok(claim::outcome(&outcome, held, session)),
+            Err(full @ BatchError::NotTaken(_)) => self.found_won(held, session).await.ok_or(full),
+            Err(error) => Err(error),
+        };
         if beside && !matches!(outcome, Ok(Outcome::Won(_))) {
             self.beside.leave(held.run);
         }
         outcome
+    }
+
+    /// The claim as it stands, although the store said that it takes no writes: etcd does the very transaction that fills
+    /// it. All is decided when it says so, so that what is read then is the truth.
+    async fn found_won(&self, held: &Held, session: &Session) -> Option<Outcome> {
+        let keys = &self.config.keys;
+        let read = [keys.lock(&held.job), keys.run(&held.run)].map(Op::Get).to_vec();
+        loop {
+            match self.store.txn(Txn::when(Vec::new(), read.clone())).await {
+                Ok(outcome) => {
+                    // As the claim itself reads them when it is not done.
+                    let outcome = claim::outcome(&TxnOutcome { succeeded: false, ..outcome }, held, session);
+                    return Some(outcome).filter(|outcome| matches!(outcome, Outcome::Won(_)));
+                }
+                Err(error) if error.is_passing() && self.session().as_ref() == Some(session) => {
+                    sleep(FIRST_WAIT).await;
+                }
+                // What it holds ends with its session.
+                Err(_) => return None,
+            }
+        }
     }
 
     /// The lock of a scheduled run of this tick, held by this session.
@@ -322,6 +360,7 @@ impl Desk {
         here: Holding,
         slot: Slot,
     ) {
+        post.answered(here.held.run, self.clock.now());
         if planned.job.overlap != Overlap::Allow {
             *holding = Some(here.clone());
         }
@@ -378,21 +417,10 @@ impl Desk {
     }
 }
 
-/// Somebody else wrote the lock that this process holds: a manager that moved its fence. Its run is still ours.
-fn adopt(here: &mut Holding, found: Option<Seen>) -> Step {
-    match found.and_then(|found| Holding::still(&here.held, found)) {
-        Some(found) => {
-            *here = found;
-            Step::AtOnce
-        }
-        None => Step::Later,
-    }
-}
-
 pub(crate) fn give_up(error: &BatchError) -> Step {
     match error {
         // Another session will be had, and the tick looked at again.
-        BatchError::SessionGone | BatchError::StoreRestored => Step::Later,
+        BatchError::SessionGone | BatchError::StoreRestored | BatchError::NotTaken(_) => Step::Later,
         BatchError::Closed => Step::Decided,
         BatchError::Refused(_) => {
             tracing::error!(%error, "a tick cannot be decided");

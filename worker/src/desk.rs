@@ -28,6 +28,7 @@ use crate::{
     agenda::{Agenda, Planned},
     claim::{Holding, Session, batch::Batcher, lead::Lead},
     config::WorkerConfig,
+    hindrance::Hindrances,
     kills::Kills,
     lease::Trust,
     load::{Load, Slot},
@@ -48,6 +49,8 @@ pub struct Post {
     /// Said when a newer tick is announced.
     announced: Notify,
     next: Mutex<Option<Next>>,
+    /// When the claim was answered of the run that holds the lock.
+    answered: Mutex<Option<(RunId, DateTime<Utc>)>>,
     /// The run that has ended and whose lock is not free yet: its record is on its way to the disk.
     ended: Mutex<Option<RunId>>,
 }
@@ -75,6 +78,18 @@ impl Post {
     pub fn set_back(&self, now: Tick) {
         self.newest.fetch_min(now.seconds(), Ordering::SeqCst);
         self.next.lock().unwrap_or_else(PoisonError::into_inner).take_if(|next| next.tick > now);
+    }
+
+    /// The run's claim was answered.
+    pub fn answered(&self, run: RunId, at: DateTime<Utc>) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some((run, at));
+    }
+
+    /// Since when the run of a lock may stand in the way of ticks: since its claim was answered, which may have been sent
+    /// long before.
+    pub fn since(&self, held: &Held) -> DateTime<Utc> {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.filter(|(run, _)| *run == held.run).map_or(held.claimed, |(_, at)| at.max(held.claimed))
     }
 
     /// The run has ended: a tick that finds its lock held waits for that instead of being skipped.
@@ -163,6 +178,8 @@ pub struct Desk {
     pub posts: Mutex<HashMap<JobName, Arc<Post>>>,
     /// The runs beside a lock that this process answers for.
     pub beside: Beside,
+    /// When this worker could claim nothing.
+    pub hindrances: Mutex<Hindrances>,
 }
 
 /// Runs beside a lock, from before their claim is sent until their record is removed. One of this session that the

@@ -45,6 +45,10 @@ pub struct Trust {
 /// Between two tries to get a lease.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// A store that renews the lease and fails so many writes in a row takes none, whatever it says: a broken disk does not
+/// say that it is full.
+const UNWRITABLE: u32 = 2;
+
 /// How often somebody is told that the store cannot be reached.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -174,6 +178,7 @@ impl Keeper {
                 return Err(text(error));
             }
         };
+        self.load.set_store_full(None);
         let session = Session { worker: self.config.id.clone(), revision };
         Ok(Trust { session, lease, until: self.until(sent, granted) })
     }
@@ -202,7 +207,7 @@ impl Keeper {
     async fn keep(&self, mut trust: Trust) -> &'static str {
         let every = self.config.renew_every();
         let (mut removed, session) = (self.removed.clone(), trust.session.revision);
-        let mut next = Instant::now() + every;
+        let (mut next, mut unpublished) = (Instant::now() + every, 0);
         loop {
             let left = trust.until.saturating_sub(self.clock.since_boot());
             if left.is_zero() {
@@ -237,20 +242,40 @@ impl Keeper {
             if self.load.is_life_unwritten() {
                 self.write_life_again();
             }
-            self.publish(&trust, every).await;
+            if !self.publish(&trust, every, &mut unpublished).await {
+                next = Instant::now() + RETRY.min(every);
+            }
         }
     }
 
-    /// Says anew what the worker is doing; not worth more than one try.
-    async fn publish(&self, trust: &Trust, within: Duration) {
+    /// Says anew what the worker is doing; not worth more than one try, unless the store takes no writes: this is what
+    /// tells when it does again. False: say it again soon.
+    /// `failed` counts how often in a row it was answered with an error, of a store that renewed the lease.
+    async fn publish(&self, trust: &Trust, within: Duration, failed: &mut u32) -> bool {
         let key = self.config.keys.worker(&self.config.id);
         let put = Op::Put(key.clone(), self.registration().encode(), Some(trust.lease));
         let txn = Txn::when(vec![Compare::CreateRevision(key, trust.session.revision)], vec![put]);
+        let was_full = self.load.is_store_full();
         match timeout(within, self.store.txn(txn)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(error = error.chain(), "cannot publish the registration"),
+            Ok(Ok(outcome)) => {
+                *failed = 0;
+                if outcome.succeeded && was_full {
+                    // What was just written says otherwise.
+                    self.load.set_store_full(None);
+                    return false;
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(error = error.chain(), "cannot publish the registration");
+                note(&self.load, &error);
+                *failed += 1;
+                if *failed >= UNWRITABLE && error.is_passing() {
+                    self.load.set_store_full(Some(error.chain()));
+                }
+            }
             Err(_) => tracing::debug!("publishing the registration took too long"),
         }
+        !self.load.is_store_full()
     }
 
     fn registration(&self) -> Registration {
@@ -277,10 +302,12 @@ impl Keeper {
     }
 }
 
-/// A store that was restored is told of by whichever request meets it first.
+/// A store that was restored, or takes no writes, is told of by whichever request meets it first.
 fn note(load: &Load, error: &StoreError) {
-    if let StoreError::WentBack { seen, now } = error {
-        load.store_was_restored(*seen, *now);
+    match error {
+        StoreError::WentBack { seen, now } => load.store_was_restored(*seen, *now),
+        StoreError::Full(_) => load.set_store_full(Some(error.chain())),
+        _ => {}
     }
 }
 

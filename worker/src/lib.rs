@@ -45,6 +45,7 @@ pub mod desk;
 pub mod driver;
 pub mod epoch;
 pub mod guard;
+pub mod hindrance;
 pub mod kills;
 pub mod lease;
 pub mod life;
@@ -57,6 +58,7 @@ pub mod output;
 pub mod passed;
 pub mod reboot;
 pub mod registry;
+pub mod room;
 pub mod runner;
 pub mod scheduler;
 pub mod shipper;
@@ -129,6 +131,8 @@ struct Machine {
     life: Life,
     chance: Chance,
     leftovers: Leftovers,
+    /// Whose room is watched.
+    dir: Option<PathBuf>,
 }
 
 /// What the worker's earlier life left behind.
@@ -154,7 +158,8 @@ impl Worker {
             shell: config.shell.clone(),
             ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
-        let machine = Machine { spool, guard, life, chance: Chance::default(), leftovers };
+        let dir = Some(config.data_dir.clone());
+        let machine = Machine { spool, guard, life, chance: Chance::default(), leftovers, dir };
         Ok(Self::on(machine, config, ports, load, drivers))
     }
 
@@ -172,6 +177,7 @@ impl Worker {
             life: Life::new(guard::new_session_token(), &config.data_dir),
             chance: Chance::default(),
             leftovers: Leftovers::default(),
+            dir: None,
         };
         Ok(Self::on(machine, config, ports, load, Drivers::only(driver)))
     }
@@ -193,6 +199,7 @@ impl Worker {
             chance: Chance::seeded(seed),
             // What executed in an earlier life died with it; its lease may live.
             leftovers: Leftovers { lease: Leftovers::lease(&config), ..Leftovers::default() },
+            dir: None,
         };
         Self::on(machine, config, ports, load, Drivers::only(driver))
     }
@@ -289,6 +296,7 @@ impl Worker {
         vital("the registry", ending, Box::pin(registry) as BoxFuture<'static, ()>);
         vital("what publishes marks", &desk.closing, Box::pin(desk.clone().publish_marks()));
         vital("what hears of kills", ending, Box::pin(desk.clone().hear_kills(ending.clone())));
+        vital("what notes why nothing is claimed", &desk.closing, Box::pin(desk.clone().note_hindrances()));
         vital("what records passed ticks", &desk.closing, Box::pin(desk.clone().record_passed()));
         let epoch = epoch::run(store, keys, self.load.clone(), ending.clone());
         vital("what follows the epoch", ending, Box::pin(epoch));
@@ -341,6 +349,9 @@ impl Worker {
                 }
             });
         }
+        if let Some(dir) = self.machine.dir.clone() {
+            background.spawn(room::watch(dir, self.load.clone(), ending.clone()));
+        }
         let copies = self.machine.leftovers.copies.clone();
         background.spawn(lost::keep(copies, self.machine.spool.clone(), self.config.retention));
         let shipping = shipper::run(self.machine.spool.clone(), self.ports.runlog.clone(), ending.clone());
@@ -381,6 +392,7 @@ impl Worker {
             closing: CancellationToken::new(),
             posts: std::sync::Mutex::default(),
             beside: desk::Beside::default(),
+            hindrances: std::sync::Mutex::default(),
         })
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use common::{epoch::Epoch, store::Revision, worker::Readiness};
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 
@@ -24,11 +24,15 @@ pub struct Load {
     ended: Notify,
     draining: AtomicBool,
     disk_full: AtomicBool,
+    room_short: AtomicBool,
     life_unwritten: AtomicBool,
+    store_full: AtomicBool,
     clock_ahead: AtomicBool,
     store_restored: AtomicBool,
     restores: AtomicU64,
     epoch: Mutex<KnownEpoch>,
+    /// Why it may not claim just now.
+    hindrance: watch::Sender<Option<Readiness>>,
 }
 
 #[derive(Debug, Default)]
@@ -87,11 +91,14 @@ impl Load {
             ended: Notify::new(),
             draining: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
+            room_short: AtomicBool::new(false),
             life_unwritten: AtomicBool::new(false),
+            store_full: AtomicBool::new(false),
             clock_ahead: AtomicBool::new(false),
             store_restored: AtomicBool::new(false),
             restores: AtomicU64::new(0),
             epoch: Mutex::default(),
+            hindrance: watch::Sender::new(None),
         })
     }
 
@@ -132,7 +139,9 @@ impl Load {
             Readiness::StoreRestored
         } else if is(&self.clock_ahead) {
             Readiness::ClockAhead
-        } else if is(&self.disk_full) || is(&self.life_unwritten) {
+        } else if is(&self.store_full) {
+            Readiness::StoreFull
+        } else if is(&self.disk_full) || is(&self.room_short) || is(&self.life_unwritten) {
             Readiness::DiskFull
         } else if self.running() >= self.total {
             Readiness::Full
@@ -148,17 +157,73 @@ impl Load {
 
     /// From here on it takes nothing new.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.set(&self.draining, true);
+    }
+
+    /// Tells each change of what keeps the worker from claiming; a lack of slots does not.
+    pub fn hindrance(&self) -> watch::Receiver<Option<Readiness>> {
+        self.hindrance.subscribe()
+    }
+
+    /// True: it was otherwise before.
+    fn set(&self, flag: &AtomicBool, to: bool) -> bool {
+        let changed = flag.swap(to, Ordering::SeqCst) != to;
+        if changed {
+            self.tell_hindrance();
+        }
+        changed
+    }
+
+    fn tell_hindrance(&self) {
+        self.hindrance.send_if_modified(|told| {
+            // Under the channel's lock, so that the last word is right.
+            let now = Some(self.readiness()).filter(|_| !self.may_claim());
+            std::mem::replace(told, now) != now
+        });
     }
 
     /// Whether there is no room for run logs on disk: the spool's word.
     pub fn set_disk_full(&self, full: bool) {
-        self.disk_full.store(full, Ordering::SeqCst);
+        self.set(&self.disk_full, full);
+    }
+
+    /// Why the data directory has too little room for what comes next, if so: the word of whoever watches it.
+    pub fn set_room_short(&self, why: Option<String>) {
+        if !self.set(&self.room_short, why.is_some()) {
+            return;
+        }
+        match why {
+            Some(why) => {
+                tracing::error!(
+                    why,
+                    "there is no room for run logs; this worker claims nothing until there is"
+                );
+            }
+            None => tracing::info!("there is room for run logs again; this worker claims again"),
+        }
+    }
+
+    /// Why the store takes no writes, if so: the word of whoever was refused one, and of the lease keeper, who tries.
+    pub fn set_store_full(&self, why: Option<String>) {
+        if !self.set(&self.store_full, why.is_some()) {
+            return;
+        }
+        match why {
+            Some(why) => {
+                tracing::error!(why, "the store takes no writes; this worker claims nothing until it does");
+            }
+            None => tracing::info!("the store takes writes again; this worker claims again"),
+        }
+    }
+
+    /// True when the store takes no writes.
+    pub fn is_store_full(&self) -> bool {
+        self.store_full.load(Ordering::SeqCst)
     }
 
     /// Whether this life's session is not on disk: the lease keeper's word. The next life would not know of it.
     pub fn set_life_unwritten(&self, unwritten: bool) {
-        self.life_unwritten.store(unwritten, Ordering::SeqCst);
+        self.set(&self.life_unwritten, unwritten);
     }
 
     /// True when this life's session could not be written to the disk yet.
@@ -168,7 +233,7 @@ impl Load {
 
     /// Whether the clock is ahead of the others'.
     pub fn set_clock_ahead(&self, ahead: bool) {
-        self.clock_ahead.store(ahead, Ordering::SeqCst);
+        self.set(&self.clock_ahead, ahead);
     }
 
     /// From here on it takes nothing new until the epoch is raised, or it is restarted: a restored store's fences may be
@@ -180,7 +245,7 @@ impl Load {
             tracing::debug!(seen, now, "the store went back, and has been seen to since");
             return;
         }
-        if !self.store_restored.swap(true, Ordering::SeqCst) {
+        if self.set(&self.store_restored, true) {
             self.restores.fetch_add(1, Ordering::SeqCst);
             tracing::error!(
                 seen,
@@ -202,7 +267,7 @@ impl Load {
             return;
         }
         known.raised = Some(Instant::now());
-        if self.store_restored.swap(false, Ordering::SeqCst) {
+        if self.set(&self.store_restored, false) {
             tracing::warn!(%epoch, "the restored store was seen to; this worker claims again");
         }
     }

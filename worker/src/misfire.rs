@@ -4,8 +4,9 @@
 //! A fence that passes them buries them, so the same transaction says which they are, in a held lock: whoever holds
 //! it keeps their record, and whoever takes it over does. Where nothing is to run, the lock is held for that alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
+use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
     job::{MisfirePolicy, Overlap},
@@ -33,17 +34,17 @@ const OVERTAKEN: chrono::Duration = chrono::Duration::seconds(1);
 /// Ticks that nobody has decided, and that find a run of this process: a retry, say, that took the lock over from a
 /// worker that was cut off, and that is ahead of the ticks since.
 pub(crate) struct Found {
-    /// Those that were due before the run was claimed: it did not stand in their way.
+    /// Those that were due before the run's claim was answered: it did not stand in their way.
     missed: Option<Stretch>,
     /// Those that it stands in the way of.
     skipped: Option<Stretch>,
 }
 
 impl Found {
-    /// Those behind the lock's fence, up to and with `until`.
-    pub(crate) fn by(planned: &Planned, here: &Held, until: Tick) -> Self {
+    /// Those behind the lock's fence, up to and with `until`; its run is there since `since`.
+    pub(crate) fn by(planned: &Planned, here: &Held, since: DateTime<Utc>, until: Tick) -> Self {
         let Some(schedule) = &planned.schedule else { return Self { missed: None, skipped: None } };
-        let claimed = Tick::from_instant(here.claimed - OVERTAKEN).min(until);
+        let claimed = Tick::from_instant(since - OVERTAKEN).min(until);
         Self {
             missed: Stretch::of(schedule, here.fence, claimed),
             skipped: Stretch::of(schedule, here.fence.max(claimed), until),
@@ -154,16 +155,14 @@ impl Desk {
         let keys = &self.config.keys;
         let mut txn = claim::replace(keys, &held.job, seen, &Lock::Held(held.clone()), Vec::new());
         txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
-        let here = match self.batcher.guarded(txn, session).await {
-            Ok(outcome) => match claim::outcome(&outcome, &held, session) {
-                Outcome::Won(here) => here,
-                Outcome::Lost(_) => return Step::Later,
-            },
+        let here = match self.send_claim(txn, &held, false, session).await {
+            Ok(Outcome::Won(here)) => here,
+            Ok(Outcome::Lost(_)) => return Step::Later,
             Err(error) => return give_up(&error),
         };
         let Holding { held, revision } = *here;
         self.keep_ticks_of(&held).await;
-        if let Err(error) = self.batcher.plain(claim::finish(keys, &held, revision, free.last)).await {
+        if let Err(error) = self.batcher.end(claim::finish(keys, &held, revision, free.last)).await {
             tracing::debug!(job = %held.job, %error, "a lock stays held without a run; its caretaker frees it");
         }
         Step::Decided
@@ -214,7 +213,20 @@ impl Desk {
     /// Keeps on record the ticks that a lock names as skipped or missed. Done twice it is done once.
     pub(crate) async fn keep_ticks_of(&self, held: &Held) {
         for (ticks, outcome, reason) in held.without_run() {
-            self.keep_ticks(&held.job, ticks, outcome, reason).await;
+            let reason = match (outcome, ticks.why) {
+                (TickOutcome::Missed, Why::Usual) => self.why_missed(ticks),
+                _ => reason.to_owned(),
+            };
+            self.keep_ticks(&held.job, ticks, outcome, &reason).await;
+        }
+    }
+
+    /// Why nobody claimed these ticks, as far as this worker knows.
+    fn why_missed(&self, ticks: &Stretch) -> String {
+        let hindrances = self.hindrances.lock().unwrap_or_else(PoisonError::into_inner);
+        match hindrances.during(ticks.from.instant(), ticks.to.instant()) {
+            Some(why) => format!("no worker could claim in time; worker {} {why}", self.config.id),
+            None => Why::Usual.text(TickOutcome::Missed).to_owned(),
         }
     }
 
@@ -289,15 +301,20 @@ mod tests {
     fn ticks_that_were_due_before_the_run_was_claimed_are_missed_and_the_others_skipped() {
         let planned = every_second();
         let here = Holding { held: held(0, 8_100), revision: 42 };
-        let retried = Found::by(&planned, &here.held, tick(9)).in_lock(&here, tick(9));
+        let retried = Found::by(&planned, &here.held, here.held.claimed, tick(9)).in_lock(&here, tick(9));
         assert_eq!(ends(retried.missed.as_ref()), Some((tick(1), tick(7), 7)));
         assert_eq!(ends(retried.last_skip.as_ref()), Some((tick(8), tick(9), 2)), "8 was just overtaken");
         assert_eq!((retried.fence, retried.skipped), (tick(9), 5));
         assert_eq!((retried.claim_revision, retried.token(43)), (Some(42), 42), "its token stays");
-        let late = Found::by(&planned, &held(0, 8_100), tick(5));
+        let by = |held: &Held, until| Found::by(&planned, held, held.claimed, until);
+        let late = by(&held(0, 8_100), tick(5));
         assert_eq!((ends(late.missed.as_ref()), late.skipped), (Some((tick(1), tick(5), 5)), None));
-        let long = Found::by(&planned, &held(6, 990), tick(7));
+        let long = by(&held(6, 990), tick(7));
         assert_eq!((long.missed.clone(), ends(long.skipped.as_ref())), (None, Some((tick(7), tick(7), 1))));
-        assert!(!Found::by(&planned, &held(7, 990), tick(7)).is_some());
+        assert!(!by(&held(7, 990), tick(7)).is_some());
+        // Sent at 1, and answered at 8.
+        let answered = Found::by(&planned, &held(1, 990), tick(8).instant(), tick(9));
+        assert_eq!(ends(answered.missed.as_ref()), Some((tick(2), tick(7), 6)));
+        assert_eq!(ends(answered.skipped.as_ref()), Some((tick(8), tick(9), 2)));
     }
 }

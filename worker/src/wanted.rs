@@ -361,7 +361,7 @@ impl Desk {
         };
         self.spool.keep(LogEntry::Run(Box::new(record))).await;
         let txn = Txn::when(vec![Compare::ModRevision(key.clone(), revision)], vec![Op::Delete(key.clone())]);
-        if let Err(error) = self.batcher.plain(txn).await {
+        if let Err(error) = self.batcher.end(txn).await {
             tracing::debug!(%error, "a wanted run stays in the queue until the next look");
         }
     }

@@ -1,5 +1,9 @@
 //! A worker's ticks, on a store in memory, a clock that the test moves, and a driver that does what the test says.
 
+#[path = "ticks/filling.rs"]
+mod filling;
+#[path = "ticks/full.rs"]
+mod full;
 #[path = "ticks/support.rs"]
 mod support;
 

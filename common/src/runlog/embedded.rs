@@ -5,7 +5,7 @@
 //! Every call to SQLite runs on a thread that may block.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     id::RunId,
+    room,
     sqlite::{self, Format, Sharing},
 };
 use position::Position;
@@ -79,6 +80,10 @@ type Shared = Arc<Mutex<Connection>>;
 pub struct EmbeddedRunLog {
     writer: Shared,
     reader: Shared,
+    /// Why the last append failed; none: it did not. Whoever appends tries again until it does not.
+    failing: Mutex<Option<String>>,
+    /// Where its file is; none: in memory.
+    dir: Option<PathBuf>,
 }
 
 impl EmbeddedRunLog {
@@ -88,14 +93,16 @@ impl EmbeddedRunLog {
             Ok(connection) => Ok(Arc::new(Mutex::new(connection))),
             Err(error) => Err(RunLogError::Unavailable(error.into())),
         };
-        Ok(Self { writer: open()?, reader: open()? })
+        let dir = path.parent().map(Path::to_owned);
+        Ok(Self { writer: open()?, reader: open()?, failing: Mutex::default(), dir })
     }
 
     /// A log that is gone with its last handle.
     #[cfg(any(test, feature = "test-support"))]
     pub fn in_memory() -> Result<Self, RunLogError> {
         let connection = Arc::new(Mutex::new(sqlite::open_in_memory(&FORMAT).map_err(classify)?));
-        Ok(Self { writer: connection.clone(), reader: connection })
+        let (writer, reader) = (connection.clone(), connection);
+        Ok(Self { writer, reader, failing: Mutex::default(), dir: None })
     }
 }
 
@@ -130,7 +137,13 @@ impl RunLog for EmbeddedRunLog {
         }
         let rows = entries.iter().map(write::Row::new).collect::<Result<Vec<_>, _>>();
         let rows = rows.map_err(|error| RunLogError::Refused(Refusal::Record(error.into())))?;
-        with(&self.writer, move |connection| write::append(connection, &rows)).await
+        let appended = with(&self.writer, move |connection| write::append(connection, &rows)).await;
+        // A record that is refused says nothing of the others.
+        if !matches!(appended, Err(RunLogError::Refused(Refusal::Record(_)))) {
+            let why = appended.as_ref().err().map(RunLogError::chain);
+            *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        }
+        appended
     }
 
     async fn runs(&self, query: &RunQuery, outputs: Outputs) -> Result<RunPage, RunLogError> {
@@ -180,6 +193,10 @@ impl RunLog for EmbeddedRunLog {
     }
 
     async fn status(&self) -> Result<String, RunLogError> {
-        Ok("embedded run log".to_owned())
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match failing.or_else(|| self.dir.as_deref().and_then(room::lack_of)) {
+            Some(why) => Err(RunLogError::Unavailable(format!("it cannot be written: {why}").into())),
+            None => Ok("embedded run log".to_owned()),
+        }
     }
 }

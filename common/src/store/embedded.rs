@@ -3,7 +3,8 @@
 //! The whole key space is in memory (`view`); reads and watches are served from there and wait for nobody. One
 //! writer task (`writer`) takes what has come meanwhile, decides it against the newest state (`pending`),
 //! commits it to disk as one SQLite transaction (`disk`), and only then shows it and answers: what a reader has
-//! seen and what a caller was promised survives a power loss. A commit that fails changes nothing in memory.
+//! seen and what a caller was promised survives a power loss. A commit that fails changes nothing in memory; from then
+//! on the status says why, until a commit succeeds: one is tried every second.
 //!
 //! Leases run by [`tokio::time::Instant`], so virtual time drives them. As with etcd, a renewal is not written
 //! down: when the store is opened again, each lease begins its whole time anew. The leases of an earlier process
@@ -13,7 +14,7 @@
 //! [`StoreError::Compacted`].
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
@@ -28,7 +29,8 @@ use tokio::{
 use super::{
     BoxError, Entry, Events, Key, LeaseId, Page, Prefix, Revision, Store, StoreError, Txn, TxnOutcome,
 };
-use disk::Disk;
+use crate::room;
+use disk::{Disk, WriteError};
 use lease::Leases;
 use view::View;
 use watcher::Watches;
@@ -49,6 +51,8 @@ mod writer;
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     requests: mpsc::Sender<Request>,
+    /// Where its file is; none: in memory.
+    dir: Option<PathBuf>,
 }
 
 /// What the writer changes and others read.
@@ -56,6 +60,8 @@ struct Shared {
     view: RwLock<View>,
     leases: Mutex<Leases>,
     watches: Watches,
+    /// Why the last commit failed; none: it did not.
+    failing: Mutex<Option<WriteError>>,
 }
 
 /// Requests that wait for the writer; more of them wait with their callers.
@@ -69,7 +75,8 @@ impl EmbeddedStore {
     /// process gets an error that says so. Must be called within a Tokio runtime.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (disk, saved) = Disk::open(path)?;
-        Ok(Self::start(Some(disk), saved))
+        let dir = path.parent().map(Path::to_owned);
+        Ok(Self { dir, ..Self::start(Some(disk), saved) })
     }
 
     /// A store that is gone with its last handle. Touches no file and starts no thread, so that a simulation in
@@ -82,11 +89,12 @@ impl EmbeddedStore {
     fn start(disk: Option<Disk>, saved: disk::Saved) -> Self {
         let leases = Leases::restored(&saved, Instant::now());
         let view = RwLock::new(View::new(&saved));
-        let shared = Arc::new(Shared { view, leases: Mutex::new(leases), watches: Watches::default() });
+        let (leases, watches, failing) = (Mutex::new(leases), Watches::default(), Mutex::default());
+        let shared = Arc::new(Shared { view, leases, watches, failing });
         let (requests, inbox) = mpsc::channel(PENDING_REQUESTS);
         let writer = Writer::new(shared.clone(), disk, saved.last_lease);
         tokio::spawn(writer::run(writer, inbox));
-        Self { shared, requests }
+        Self { shared, requests, dir: None }
     }
 
     /// Ends the store: all that was asked for before is done, and the file is free when this returns. Later
@@ -170,6 +178,17 @@ impl Store for EmbeddedStore {
         if self.has_ended() {
             return Err(StoreError::Unavailable(closed()));
         }
+        match &*self.shared.failing() {
+            None => {}
+            Some(full @ WriteError::Full(_)) => return Err(full.clone().into()),
+            // Of what is asked for no answer was lost.
+            Some(WriteError::Failed(why)) => {
+                return Err(StoreError::Unavailable(format!("it cannot be written: {why}").into()));
+            }
+        }
+        if let Some(lack) = self.dir.as_deref().and_then(room::lack_of) {
+            return Err(StoreError::Full(lack.into()));
+        }
         Ok(match self.shared.view().len() {
             1 => "embedded store, 1 key".to_owned(),
             keys => format!("embedded store, {} keys", in_thousands(keys)),
@@ -190,6 +209,10 @@ impl Shared {
 
     fn leases(&self) -> MutexGuard<'_, Leases> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<WriteError>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -271,6 +271,11 @@ impl Store for EtcdStore {
             (count, answering) => format!("{count} endpoints, {answering} answer"),
         };
         let alarms = first.errors().iter().map(|alarm| format!("; {alarm}")).collect::<String>();
-        Ok(format!("etcd {} ({endpoints}){alarms}", first.version()))
+        let says = format!("etcd {} ({endpoints}){alarms}", first.version());
+        if first.errors().iter().any(|alarm| alarm.contains("NOSPACE")) {
+            let advice = failure::advice("database space exceeded").unwrap_or_default();
+            return Err(StoreError::Full(format!("{says}: {advice}").into()));
+        }
+        Ok(says)
     }
 }

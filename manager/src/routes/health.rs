@@ -8,6 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
+use common::store::StoreError;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -40,7 +41,7 @@ pub(crate) async fn alive() -> Json<Value> {
     Json(json!({"status": "ok"}))
 }
 
-/// 200 while the store can be used. Without the run log a manager still does the most important things, and all
+/// 200 while the store can be used, which one that takes no writes cannot. Without the run log a manager still does the most important things, and all
 /// managers would be without it at once, so it stays in service.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Readiness>) {
     let store = async { app.store.status().await.map_err(|error| error.chain()) };
@@ -57,6 +58,14 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, Json<Read
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
     (code, Json(Readiness { status, store, run_log, lists }))
+}
+
+/// True when the store says that it takes no writes. One that is away says nothing.
+pub(crate) async fn store_is_full(app: &App) -> bool {
+    if app.cache.stale().is_some() {
+        return false;
+    }
+    matches!(timeout(STATUS_WITHIN, app.store.status()).await, Ok(Err(StoreError::Full(_))))
 }
 
 async fn part(status: impl Future<Output = Result<String, String>>) -> Part {

@@ -1,6 +1,11 @@
 //! A `quorate dev` of a test's own: on a free port, with a data directory that goes with it.
 
-use std::{fs::File, process::Stdio, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -23,17 +28,56 @@ pub(crate) struct Dev {
     // Before the directory: what still runs may write into it.
     process: Child,
     directory: TempDir,
+    /// What its data directory can hold; none: as much as the disk.
+    room: Option<u64>,
 }
+
+/// In a mount namespace of its own, so that nothing is left behind, however it ends.
+const ON_SMALL_DISK: &str = r#"set -e
+mount --make-rprivate /
+mkdir "$DATA"
+mount -t tmpfs -o "size=$ROOM" quorate "$DATA"
+exec "$0" "$@"
+"#;
 
 impl Dev {
     /// Starts one and waits until it is ready.
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same on a data directory that holds so many bytes; `None` where none can be had, which takes root.
+    pub(crate) async fn start_on_small_disk(room: u64) -> Option<Self> {
+        let mut tried = Command::new("unshare");
+        tried.args(["--mount", "mount", "--make-rprivate", "/"]).stderr(Stdio::null());
+        let can_be_had = tried.status().await.is_ok_and(|status| status.success());
+        if can_be_had { Some(Self::start_with(Some(room)).await) } else { None }
+    }
+
+    async fn start_with(room: Option<u64>) -> Self {
         let directory = tempfile::tempdir().expect("a data directory");
         let port = free_port();
-        let process = spawn(port, &directory);
-        let mut dev = Self { port, url: format!("http://127.0.0.1:{port}"), process, directory };
+        let process = spawn(port, &directory, room);
+        let mut dev = Self { port, url: format!("http://127.0.0.1:{port}"), process, directory, room };
         dev.wait_ready().await;
         dev
+    }
+
+    /// Its data directory, seen from here also where it is in a namespace of its own.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        let path = self.directory.path().join("data");
+        match (self.room, self.process.id()) {
+            (Some(_), Some(pid)) => {
+                let inside = path.strip_prefix("/").expect("a temporary directory's path begins at the root");
+                Path::new("/proc").join(pid.to_string()).join("root").join(inside)
+            }
+            _ => path,
+        }
+    }
+
+    /// What it has said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_else(|error| error.to_string())
     }
 
     /// Where it serves, without a slash at the end.
@@ -52,7 +96,7 @@ impl Dev {
             "it ended with {ended:?}; {}",
             self.said()
         );
-        self.process = spawn(self.port, &self.directory);
+        self.process = spawn(self.port, &self.directory, self.room);
         self.wait_ready().await;
     }
 
@@ -68,16 +112,25 @@ impl Dev {
     }
 
     fn said(&self) -> String {
-        let log = std::fs::read_to_string(self.directory.path().join("log"));
-        format!("it said:\n{}", log.unwrap_or_else(|error| error.to_string()))
+        format!("it said:\n{}", self.log())
     }
 }
 
-fn spawn(port: u16, directory: &TempDir) -> Child {
+fn spawn(port: u16, directory: &TempDir, room: Option<u64>) -> Child {
     let log = File::options().create(true).append(true).open(directory.path().join("log")).expect("a log");
-    Command::new(env!("CARGO_BIN_EXE_quorate"))
+    let data = directory.path().join("data");
+    let mut command = match room {
+        None => Command::new(env!("CARGO_BIN_EXE_quorate")),
+        Some(room) => {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "/bin/sh", "-c", ON_SMALL_DISK, env!("CARGO_BIN_EXE_quorate")]);
+            command.env("DATA", &data).env("ROOM", room.to_string());
+            command
+        }
+    };
+    command
         .args(["dev", "--listen", &format!("127.0.0.1:{port}"), "--zone", "UTC", "--data-dir"])
-        .arg(directory.path().join("data"))
+        .arg(data)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -6,7 +6,9 @@
 //! or when its first transaction has waited for `PATIENCE`. Ends of runs, for which hardly anybody waits, also keep
 //! a distance of `PACE` from the batch before. Each transaction has its own outcome. A batch whose answer was lost is
 //! sent again until the answer is definite: every transaction here recognises its own earlier success (see
-//! [`super::outcome`]). A batch that is refused is halved, so that one bad transaction does not fail its neighbours.
+//! [`super::outcome`]). Where it is certain that nothing was done, as with a store that is full, claims are not sent
+//! again: when the store takes writes again, it is another time, and whoever asked looks what is due then. Only ends of
+//! runs wait for that. A batch that is refused is halved, so that one bad transaction does not fail its neighbours.
 //!
 //! Nothing that was asked for before a store was restored counts in the restored one: what is compared there may be
 //! equal by chance, since its revisions were given before, and its claims would be given fences that are older than
@@ -47,6 +49,9 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// Between the beginnings of two batches, the second with nothing but ends of runs.
 const PACE: Duration = Duration::from_millis(5);
 
+/// A claim that is not done by then would come too late: its tick is looked at anew.
+const TOO_LATE: Duration = Duration::from_secs(5);
+
 /// Between two tries while the store is away.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 
@@ -59,6 +64,10 @@ pub enum BatchError {
     /// The store was restored from a copy while its answer was waited for: if it was done, the store has forgotten it.
     #[error("the store was restored from a copy")]
     StoreRestored,
+    /// The store takes no writes, or was away for so long that it would come too late. With etcd that very transaction
+    /// may have been done which fills the store: a claim is looked for.
+    #[error("the store takes no writes: {0}")]
+    NotTaken(String),
     /// It never will be done as it is.
     #[error("the store refused the transaction: {0}")]
     Refused(String),
@@ -70,8 +79,10 @@ pub enum BatchError {
 struct Request {
     txn: Txn,
     guard: Option<Session>,
-    /// It may wait for others of its kind.
+    /// It may wait for others of its kind, and as long as the store takes nothing.
     patient: bool,
+    /// When this was asked for.
+    asked: Instant,
     /// How often the store had been restored when this was asked for.
     restores: u64,
     answer: oneshot::Sender<Result<TxnOutcome, BatchError>>,
@@ -122,9 +133,9 @@ impl Batcher {
 
     async fn send(&self, txn: Txn, guard: Option<Session>, patient: bool) -> Result<TxnOutcome, BatchError> {
         let (answer, received) = oneshot::channel();
-        let restores = self.load.restores();
+        let (restores, asked) = (self.load.restores(), Instant::now());
         self.sender
-            .send(Request { txn, guard, patient, restores, answer })
+            .send(Request { txn, guard, patient, asked, restores, answer })
             .await
             .map_err(|_| BatchError::Closed)?;
         received.await.unwrap_or(Err(BatchError::Closed))
@@ -203,34 +214,66 @@ impl Sending {
 
     fn send(&self, batch: Vec<Request>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            let batch = self.without_outdated(batch);
-            if batch.is_empty() {
-                return;
-            }
-            let txn = self.nested(&batch);
-            match self.until_definite(txn).await {
-                Ok(outcome) => answer(batch, &outcome),
-                Err(StoreError::WentBack { .. }) => {
-                    for request in batch {
-                        // Who no longer waits no longer cares.
-                        let _ = request.answer.send(Err(BatchError::StoreRestored));
+            let (mut batch, before) = (batch, self.seen());
+            // An answer was lost: it is not certain any more that nothing was done.
+            let (mut unsure, mut again) = (false, false);
+            loop {
+                batch = self.without_outdated(batch);
+                if batch.is_empty() {
+                    return;
+                }
+                match self.send_once(&batch, before, again).await {
+                    Ok(outcome) => return answer(batch, &outcome),
+                    Err(error) if error.is_passing() => {
+                        tracing::debug!(error = error.chain(), "a batch was not done; sending it again");
+                        unsure |= matches!(error, StoreError::Ambiguous(_));
+                        if let StoreError::Full(_) = &error {
+                            self.load.set_store_full(Some(error.chain()));
+                        }
+                        if !unsure {
+                            batch = without_late(batch, &error);
+                        }
+                    }
+                    Err(StoreError::WentBack { .. }) => {
+                        return fail(batch, &BatchError::StoreRestored);
+                    }
+                    Err(error) if batch.len() == 1 => {
+                        return fail(batch, &BatchError::Refused(error.chain()));
+                    }
+                    Err(_) => {
+                        let second = batch.split_off(batch.len() / 2);
+                        self.send(batch).await;
+                        self.send(second).await;
+                        return;
                     }
                 }
-                Err(error) if batch.len() == 1 => {
-                    let text = error.chain();
-                    for request in batch {
-                        // Who no longer waits no longer cares.
-                        let _ = request.answer.send(Err(BatchError::Refused(text.clone())));
-                    }
+                if batch.is_empty() {
+                    return;
                 }
-                Err(_) => {
-                    let mut first = batch;
-                    let second = first.split_off(first.len() / 2);
-                    self.send(first).await;
-                    self.send(second).await;
-                }
+                again = true;
+                tokio::time::sleep(RETRY_WAIT).await;
             }
         })
+    }
+
+    async fn send_once(
+        &self,
+        batch: &[Request],
+        before: Seen,
+        again: bool,
+    ) -> Result<TxnOutcome, StoreError> {
+        let told = |error| match error {
+            StoreError::WentBack { seen, now } => self.went_back(seen, now),
+            error => error,
+        };
+        // Before it is sent again: the same store, or an error.
+        if again {
+            let (_, now) = self.store.get(&self.keys.epoch()).await.map_err(told)?;
+            self.still_the_same(before, now)?;
+        }
+        let outcome = self.store.txn(self.nested(batch)).await.map_err(told)?;
+        self.still_the_same(before, outcome.revision)?;
+        Ok(outcome)
     }
 
     /// The guarded requests of one session under its guard, the others beside them, in the batch's order within
@@ -262,38 +305,8 @@ impl Sending {
         let outdated =
             |request: &mut Request| request.restores != restores || (unseen && request.guard.is_some());
         let mut batch = batch;
-        for request in batch.extract_if(.., outdated) {
-            // Who no longer waits no longer cares.
-            let _ = request.answer.send(Err(BatchError::StoreRestored));
-        }
+        fail(batch.extract_if(.., outdated), &BatchError::StoreRestored);
         batch
-    }
-
-    async fn until_definite(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        let before = self.seen();
-        let mut answer = self.store.txn(txn.clone()).await;
-        loop {
-            match answer {
-                Err(error) if error.is_passing() => {
-                    tracing::debug!(error = error.chain(), "a batch was not answered; sending it again");
-                }
-                Ok(outcome) => {
-                    self.still_the_same(before, outcome.revision)?;
-                    return Ok(outcome);
-                }
-                Err(StoreError::WentBack { seen, now }) => return Err(self.went_back(seen, now)),
-                Err(definite) => return Err(definite),
-            }
-            tokio::time::sleep(RETRY_WAIT).await;
-            // Before it is sent again: the same store, or an error.
-            answer = match self.store.get(&self.keys.epoch()).await {
-                Ok((_, now)) => {
-                    self.still_the_same(before, now)?;
-                    self.store.txn(txn.clone()).await
-                }
-                Err(error) => Err(error),
-            };
-        }
     }
 
     fn seen(&self) -> Seen {
@@ -325,6 +338,26 @@ impl Sending {
             seen.revision = seen.revision.max(now);
         }
         Ok(())
+    }
+}
+
+/// Answers those that are not to be done later, none of which was done: of a full store all but the ends of runs, else
+/// claims that would come too late.
+fn without_late(mut batch: Vec<Request>, error: &StoreError) -> Vec<Request> {
+    let is_full = matches!(error, StoreError::Full(_));
+    let late = |request: &mut Request| match request.guard {
+        _ if is_full => !request.patient,
+        Some(_) => request.asked.elapsed() >= TOO_LATE,
+        None => false,
+    };
+    fail(batch.extract_if(.., late), &BatchError::NotTaken(error.chain()));
+    batch
+}
+
+fn fail(batch: impl IntoIterator<Item = Request>, error: &BatchError) {
+    for request in batch {
+        // Who no longer waits no longer cares.
+        let _ = request.answer.send(Err(error.clone()));
     }
 }
 
@@ -364,7 +397,7 @@ mod tests {
 
     use async_trait::async_trait;
     use common::{
-        store::{Entry, Events, Key, LeaseId, Page, Prefix, Revision, embedded::EmbeddedStore},
+        store::{BoxError, Entry, Events, Key, LeaseId, Page, Prefix, Revision, embedded::EmbeddedStore},
         worker::Readiness,
     };
     use futures::stream::BoxStream;
@@ -384,6 +417,8 @@ mod tests {
         Answered,
     }
 
+    type Refusal = fn(BoxError) -> StoreError;
+
     /// A store that is restored from the oldest possible copy.
     struct Restored {
         now: Mutex<Arc<EmbeddedStore>>,
@@ -392,6 +427,8 @@ mod tests {
         sent: AtomicUsize,
         /// How long it takes for one.
         takes: Mutex<Duration>,
+        /// What it says to each.
+        refuses: Mutex<Option<Refusal>>,
     }
 
     impl Restored {
@@ -421,6 +458,10 @@ mod tests {
         }
 
         async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+            let refuses = *self.refuses.lock().unwrap();
+            if let Some(refuses) = refuses {
+                return Err(refuses("a test says so".into()));
+            }
             self.sent.fetch_add(1, Ordering::SeqCst);
             let takes = *self.takes.lock().unwrap();
             tokio::time::sleep(takes).await;
@@ -471,6 +512,7 @@ mod tests {
                 fault: Mutex::new(Fault::None),
                 sent: AtomicUsize::new(0),
                 takes: Mutex::default(),
+                refuses: Mutex::default(),
             });
             let keys = Keys::new("/quorate/").unwrap();
             let (tasks, ending) = (TaskTracker::new(), CancellationToken::new());
@@ -543,6 +585,46 @@ mod tests {
         });
         let (_, took) = futures::join!(first, second);
         assert_eq!(took, PATIENCE + ms(60), "not behind the answer to the first");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_store_does_not_take_is_not_done_later_but_for_ends_of_runs() {
+        let bench = Bench::start(Load::new(1)).await;
+        let session = bench.session().await;
+        let refuse = |how: Option<Refusal>| *bench.store.refuses.lock().unwrap() = how;
+        let claim = |n| bench.batcher.guarded(bench.put(n), &session);
+        let not_taken = |answer| matches!(answer, Err(BatchError::NotTaken(_)));
+
+        refuse(Some(StoreError::Full));
+        let (taken, skipped, mut end) =
+            (claim(6), bench.batcher.plain(bench.put(7)), Box::pin(bench.batcher.end(bench.put(8))));
+        let all = async { tokio::join!(taken, skipped) };
+        let told = tokio::select! {
+            biased;
+            ended = &mut end => panic!("it is answered: {ended:?}"),
+            told = all => told,
+        };
+        assert!(not_taken(told.0) && not_taken(told.1));
+        assert_eq!(bench.load.readiness(), Readiness::StoreFull);
+        refuse(None);
+        end.await.unwrap();
+
+        // Away: what comes back in time is done, and what does not is not.
+        refuse(Some(StoreError::Unavailable));
+        let begun = Instant::now();
+        assert!(not_taken(claim(6).await));
+        assert!(begun.elapsed() >= TOO_LATE && begun.elapsed() < TOO_LATE + 2 * RETRY_WAIT);
+
+        // It may have been done: that has to be known.
+        refuse(Some(StoreError::Ambiguous));
+        let mut unsure = Box::pin(claim(6));
+        tokio::select! {
+            biased;
+            answer = &mut unsure => panic!("nobody can know that yet: {answer:?}"),
+            () = tokio::time::sleep(2 * TOO_LATE) => {}
+        }
+        refuse(None);
+        assert!(unsure.await.unwrap().succeeded);
     }
 
     #[tokio::test]

@@ -30,12 +30,16 @@ use worker::{
     output::Output,
 };
 
+use crate::filling::Filling;
+
 /// A condition that does not come true in this time never does.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A worker at 01:00:00.
 pub(crate) struct Bench {
     store: Arc<EmbeddedStore>,
+    /// The same as the worker has it.
+    filling: Arc<Filling>,
     runlog: Arc<EmbeddedRunLog>,
     clock: Arc<ManualClock>,
     keys: Keys,
@@ -104,12 +108,13 @@ impl Bench {
             version: "0".into(),
             retention: Duration::from_secs(3600),
         };
-        let ports = WorkerPorts { store: store.clone(), runlog: runlog.clone(), clock: clock.clone() };
+        let filling = Filling::new(store.clone());
+        let ports = WorkerPorts { store: filling.clone(), runlog: runlog.clone(), clock: clock.clone() };
         let (sender, runs) = mpsc::unbounded_channel();
         let worker = Worker::with_driver(config, ports, Arc::new(Scripted(sender))).expect("a worker");
         let shutdown = CancellationToken::new();
         tokio::spawn(worker.run(None, shutdown.clone()));
-        let bench = Self { store, runlog, clock, keys, runs, shutdown, _dir: dir };
+        let bench = Self { store, filling, runlog, clock, keys, runs, shutdown, _dir: dir };
         let workers = async || list_all(&*bench.store, &bench.keys.workers).await.expect("list").0.pop();
         bench.until("the worker is registered", workers).await;
         bench
@@ -371,6 +376,20 @@ impl Bench {
     pub(crate) async fn reset_fence(&self, job: &str, fence: Tick) {
         let put = Op::Put(self.keys.lock(&name(job)), Lock::new(fence).encode(), None);
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("reset a fence");
+    }
+
+    /// From here on the store takes no writes of the worker's, or takes them again.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.filling.set_full(full);
+    }
+
+    /// The worker's next claim fills the store: it is done, and told as refused.
+    pub(crate) fn fill_by_a_claim(&self) {
+        self.filling.fill_by_a_claim();
+    }
+
+    pub(crate) async fn until_claim_refused(&self) {
+        self.until("a claim is refused", async || (self.filling.refused() > 0).then_some(())).await;
     }
 
     /// Wants an end of the job's runs.

@@ -69,6 +69,25 @@ async fn what_was_appended_is_in_the_files_before_append_returns() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_written_says_so_until_it_takes_something() {
+    let directory = TempDir::new().unwrap();
+    let log = EmbeddedRunLog::open(&directory.path().join("runs.db")).unwrap();
+    let limit = |pages: u32| {
+        let writer = log.writer.lock().unwrap();
+        writer.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    };
+    assert!(log.status().await.is_ok());
+    limit(40);
+    let large = RunRecord { output: "x".repeat(1 << 20), ..record() };
+    log.append(&[entry(large.clone())]).await.unwrap_err();
+    let said = log.status().await.unwrap_err().chain();
+    assert!(said.contains("disk is full"), "{said}");
+    limit(4000);
+    log.append(&[entry(large)]).await.unwrap();
+    assert!(log.status().await.is_ok());
+}
+
+#[tokio::test]
 async fn a_record_is_removed_once_it_has_expired() {
     let log = EmbeddedRunLog::in_memory().unwrap();
     let forever = RunRecord { expires: 0, attempt: 2, ..record() };

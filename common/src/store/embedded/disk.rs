@@ -47,7 +47,7 @@ pub(super) struct Disk {
 }
 
 /// Why a commit failed.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum WriteError {
     /// Nothing was written.
     #[error("the disk is full: {0}")]

@@ -145,6 +145,28 @@ async fn a_full_disk_is_told_and_what_did_not_fit_is_not_shown() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_written_says_so_until_it_can_without_being_asked_for_anything() {
+    let directory = TempDir::new().unwrap();
+    let (disk, saved) = Disk::open(&directory.path().join("store.db")).unwrap();
+    disk.limit_pages(40).unwrap();
+    let store = EmbeddedStore::start(Some(disk), saved);
+    write(&store, "fits", b"small").await;
+    assert!(store.status().await.is_ok());
+    store.txn(always(vec![put("large", &vec![b'x'; 1 << 20])])).await.unwrap_err();
+    let said = store.status().await.unwrap_err();
+    assert!(matches!(said, StoreError::Full(_)) && said.chain().contains("disk is full"), "{said:?}");
+    let revision = list_all(&store, &keys().jobs).await.unwrap().1;
+    // There is room for what is smaller: the store finds that out by itself.
+    let well = async {
+        while store.status().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), well).await.expect("it says that it is well again");
+    assert_eq!(list_all(&store, &keys().jobs).await.unwrap().1, revision, "trying wrote nothing");
+}
+
+#[tokio::test]
 async fn a_lease_is_granted_in_whole_seconds_at_least_what_was_asked_for() {
     let store = EmbeddedStore::in_memory();
     for (asked, seconds) in [(0, 1), (1, 1), (14_001, 15), (15_000, 15)] {

@@ -8,7 +8,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep_until},
 };
-use tracing::{error, warn};
+use tracing::{error, info};
 
 use super::{
     Shared,
@@ -30,14 +30,15 @@ pub(super) enum Request {
 /// At most so many requests share a commit: it bounds how long the first of them waits.
 const MAX_GROUP: usize = 128;
 
-/// After a failed commit, before leases are ended without a request.
+/// After a failed commit, before another is tried without a request.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
     disk: Option<Disk>,
     last_lease: i64,
-    /// No lease ends before this; `None`: there are no leases.
+    /// No lease ends before this, and after a failed commit it is tried whether another fails, too; `None`: there are no
+    /// leases.
     next_end: Option<Instant>,
     closing: Vec<oneshot::Sender<()>>,
 }
@@ -134,10 +135,13 @@ impl Writer {
             requests.into_iter().filter_map(|request| self.decide(&mut pending, request)).collect();
         let changes = pending.into_changes();
         drop(view);
-        let look = look || !changes.granted.is_empty() || !changes.ended.is_empty();
+        let failed = shared.failing().is_some();
+        let look = look || failed || !changes.granted.is_empty() || !changes.ended.is_empty();
         let committed = self.commit(changes, now);
-        if committed.is_err() {
-            self.next_end = Some(now + RETRY);
+        if shared.failing().is_some() {
+            // Requests that change nothing, however many, do not put it off.
+            let retry = self.next_end.filter(|retry| failed && *retry > now);
+            self.next_end = Some(retry.unwrap_or(now + RETRY));
         } else if look {
             self.next_end = shared.leases().next_end();
         }
@@ -168,14 +172,19 @@ impl Writer {
 
     /// Writes to disk, then shows it to readers and watchers.
     fn commit(&mut self, changes: Changes, now: Instant) -> Result<(), WriteError> {
-        if changes.is_empty() {
+        let is_empty = changes.is_empty();
+        let probes = || self.shared.failing().is_some() && self.next_end.is_none_or(|retry| retry <= now);
+        if is_empty && !probes() {
             return Ok(());
         }
-        if let Some(disk) = &mut self.disk
-            && let Err(error) = disk.write(&changes, self.last_lease)
-        {
-            warn!(%error, "failed to write to the embedded store; nothing of it is in force");
-            return Err(error);
+        if let Some(disk) = &mut self.disk {
+            let written = disk.write(&changes, self.last_lease);
+            self.note(&written);
+            // Whoever changed nothing has lost nothing.
+            written.or_else(|error| if is_empty { Ok(()) } else { Err(error) })?;
+        }
+        if is_empty {
+            return Ok(());
         }
         self.shared.leases().apply(&changes, &self.shared.view(), now);
         let news = {
@@ -186,6 +195,24 @@ impl Writer {
         };
         news.tell();
         Ok(())
+    }
+}
+
+impl Writer {
+    /// Says once that it cannot be written, and why, and once that it can again.
+    fn note(&self, written: &Result<(), WriteError>) {
+        let mut failing = self.shared.failing();
+        let error = written.as_ref().err();
+        if *failing == error.cloned() {
+            return;
+        }
+        match error {
+            Some(error) => {
+                error!(%error, "the embedded store cannot be written; what was to be is not in force, and it is tried again");
+            }
+            None => info!("the embedded store can be written again"),
+        }
+        *failing = error.cloned();
     }
 }
 

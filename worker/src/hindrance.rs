@@ -1,0 +1,142 @@
+//! When this worker could claim nothing, and why: what the records of ticks say that were missed meanwhile.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+};
+
+use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use common::worker::Readiness;
+
+use crate::desk::Desk;
+
+/// So many are remembered.
+const KEPT: usize = 16;
+
+/// What is over sooner kept nobody from claiming.
+const SHORTEST: Duration = Duration::seconds(1);
+
+/// Times without claims, the newest last.
+#[derive(Debug, Default)]
+pub struct Hindrances(VecDeque<Hindrance>);
+
+#[derive(Clone, Copy, Debug)]
+struct Hindrance {
+    why: &'static str,
+    from: DateTime<Utc>,
+    /// None: it goes on.
+    until: Option<DateTime<Utc>>,
+}
+
+impl Hindrance {
+    /// How much of a time it took.
+    fn within(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
+        self.until.map_or(to, |until| until.min(to)) - self.from.max(from)
+    }
+
+    fn lasts(&self) -> bool {
+        self.until.is_none_or(|until| until - self.from >= SHORTEST)
+    }
+}
+
+impl Hindrances {
+    /// From `now` on this is why; none: it claims.
+    pub fn note(&mut self, now: DateTime<Utc>, why: Option<&'static str>) {
+        if let Some(last) = self.0.back_mut().filter(|last| last.until.is_none()) {
+            if Some(last.why) == why {
+                return;
+            }
+            last.until = Some(now);
+        }
+        let Some(why) = why else { return };
+        if self.0.len() >= KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(Hindrance { why, from: now, until: None });
+    }
+
+    /// What kept this worker from claiming for most of the time between these ticks, in words behind its name.
+    pub fn during(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<String> {
+        let met = self.0.iter().filter(|it| it.lasts() && it.within(from, to) >= Duration::zero());
+        let Hindrance { why, from, until } = met.max_by_key(|it| it.within(from, to))?;
+        let text = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        Some(match until {
+            Some(until) => format!("claimed nothing from {} to {}: {why}", text(from), text(until)),
+            None => format!("claims nothing since {}: {why}", text(from)),
+        })
+    }
+}
+
+/// In words behind "claims nothing: ".
+const fn words(readiness: Readiness) -> Option<&'static str> {
+    match readiness {
+        Readiness::Ready | Readiness::Full => None,
+        Readiness::ClockAhead => Some("its clock was ahead of the other workers'"),
+        Readiness::StoreRestored => Some("the store was restored from a copy"),
+        Readiness::Draining => Some("it was ending"),
+        Readiness::DiskFull => Some("its data directory was full"),
+        Readiness::StoreFull => Some("the store took no writes"),
+    }
+}
+
+/// Once it has had a session.
+const NO_SESSION: &str = "the store did not answer it, or had ended its session";
+
+impl Desk {
+    /// Notes what keeps this worker from claiming until it ends.
+    pub async fn note_hindrances(self: Arc<Self>) {
+        let (mut told, mut trust) = (self.load.hindrance(), self.trust.clone());
+        let mut had_session = false;
+        loop {
+            let has_session = trust.borrow_and_update().is_some();
+            had_session |= has_session;
+            let lost = (had_session && !has_session).then_some(NO_SESSION);
+            let why = lost.or_else(|| told.borrow_and_update().and_then(words));
+            self.hindrances.lock().unwrap_or_else(PoisonError::into_inner).note(self.clock.now(), why);
+            let told_more = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return,
+                changed = told.changed() => changed,
+                changed = trust.changed() => changed,
+            };
+            if told_more.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + second, 0).unwrap()
+    }
+
+    #[test]
+    fn what_took_most_of_the_time_is_told() {
+        let mut hindrances = Hindrances::default();
+        for (second, why) in [(10, Some("a")), (11, Some("a")), (14, Some("b")), (20, None), (30, Some("c"))]
+        {
+            hindrances.note(at(second), why);
+        }
+        let why = |from, to| hindrances.during(at(from), at(to));
+        let said = why(9, 21).unwrap();
+        assert_eq!(said, "claimed nothing from 2027-01-15T08:00:14Z to 2027-01-15T08:00:20Z: b");
+        assert!(why(9, 15).unwrap().ends_with(": a"));
+        assert!(why(12, 12).unwrap().ends_with(": a"), "a single tick");
+        assert_eq!((why(0, 9), why(21, 29)), (None, None));
+        assert_eq!(why(25, 40).unwrap(), "claims nothing since 2027-01-15T08:00:30Z: c");
+    }
+
+    #[test]
+    fn few_are_remembered() {
+        let mut hindrances = Hindrances::default();
+        for n in 0..1000 {
+            hindrances.note(at(2 * n), Some("a"));
+            hindrances.note(at(2 * n + 1), None);
+        }
+        assert_eq!(hindrances.0.len(), KEPT);
+    }
+}
