@@ -59,6 +59,13 @@ pub(crate) enum Command {
     Config(ConfigArgs),
 }
 
+impl Command {
+    /// True: it serves or works until it is told to end.
+    pub(crate) const fn is_role(&self) -> bool {
+        matches!(self, Self::Dev(_) | Self::Manager(_) | Self::Worker(WorkerArgs { command: None, .. }))
+    }
+}
+
 /// Where and how to serve.
 #[derive(Clone, Debug, Default, Args, Serialize)]
 pub(crate) struct ServeFlags {

@@ -1,6 +1,6 @@
 //! The native API, as the client commands use it.
 
-use std::{fmt, sync::Once, time::Duration};
+use std::{fmt, net::IpAddr, sync::Once, time::Duration};
 
 use common::api::{JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
 use common::span::Span;
@@ -198,6 +198,15 @@ pub(crate) fn in_requests(jobs: &[Value]) -> Vec<&[Value]> {
     requests
 }
 
+/// True: no other machine can answer there.
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => address.is_loopback() || address.is_unspecified(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
 impl Client {
     /// A client of the manager at this URL.
     pub(crate) fn new(server: &str) -> anyhow::Result<Self> {
@@ -206,7 +215,12 @@ impl Client {
                 "{server:?} is no URL; right is, for example, http://127.0.0.1:8070"
             ))
         })?;
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        if is_this_machine(&base) {
+            // A proxy would ask its own.
+            http = http.no_proxy();
+        }
+        let http = http
             .user_agent(concat!("quorate/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
@@ -434,6 +448,27 @@ pub(crate) fn to_value(job: &impl Serialize) -> anyhow::Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        let is_this = |url: &str| is_this_machine(&Url::parse(url).unwrap());
+        for url in [
+            "http://127.0.0.1:8070",
+            "http://127.3.2.1",
+            "http://localhost:8070",
+            "https://LocalHost.",
+            "http://a.localhost/",
+            "http://[::1]:8070/x",
+            "http://0.0.0.0:8070",
+        ] {
+            assert!(is_this(url), "{url}");
+        }
+        for url in
+            ["http://10.0.0.1:8070", "http://localhost.example", "http://mylocalhost", "http://[2001:db8::1]"]
+        {
+            assert!(!is_this(url), "{url}");
+        }
+    }
 
     #[test]
     fn many_jobs_go_in_requests_of_bounded_count_and_size() {

@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod config;
 mod exit;
+mod init;
 mod output;
 mod signal;
 mod telemetry;
@@ -30,7 +31,11 @@ fn main() -> ExitCode {
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         // Nothing else runs before; another provider would be a mistake of ours, not a reason to serve nobody.
-        eprintln!("warning: TLS already has a provider");
+        telemetry::say(format_args!("warning: TLS already has a provider"));
     }
-    exit::code(commands::run(cli::Cli::parse()))
+    let cli = cli::Cli::parse();
+    if cli.command.is_role() && init::is_first_process() {
+        return init::stand_in().unwrap_or_else(|error| exit::code(Err(error)));
+    }
+    exit::code(commands::run(cli))
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod cron_beside;
 mod crontab;
 mod deploy;
+mod first_process;
 mod full_disk;
 mod jobs;
 mod restore;

@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A browser window, closed when dropped.
 pub struct Browser {
     client: Client,
-    profile: TempDir,
-    _driver: Child,
+    driver: Child,
+    /// None: it is being dropped.
+    folder: Option<TempDir>,
 }
 
 impl Browser {
@@ -41,8 +42,12 @@ impl Browser {
         let chromium = program("QUORATE_TEST_CHROMIUM", "chromium")?;
         let chromedriver = program("QUORATE_TEST_CHROMEDRIVER", "chromedriver")?;
         let port = free_port();
+        let folder = tempfile::tempdir().context("make a folder")?;
+        let profile = folder.path().join("profile");
         let driver = Command::new(&chromedriver)
             .arg(format!("--port={port}"))
+            // It and the browser leave folders there.
+            .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -52,13 +57,12 @@ impl Browser {
         let url = format!("http://127.0.0.1:{port}");
         let listens = || async { Ok(TcpStream::connect(("127.0.0.1", port)).await?.peer_addr()?) };
         eventually("chromedriver", listens, |_| true).await?;
-        let profile = tempfile::tempdir().context("make a profile")?;
         let options = json!({
             "binary": chromium,
             "args": [
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                 "--no-first-run", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en-US",
-                format!("--user-data-dir={}", profile.path().display()),
+                format!("--user-data-dir={}", profile.display()),
                 format!("--window-size={width},{height}"),
             ],
         });
@@ -68,7 +72,7 @@ impl Browser {
             .connect(&url)
             .await
             .context("open a browser window")?;
-        Ok(Self { client, profile, _driver: driver })
+        Ok(Self { client, driver, folder: Some(folder) })
     }
 
     /// Goes to a URL.
@@ -138,12 +142,21 @@ impl Browser {
 
 impl Drop for Browser {
     /// Chromium does not end with its driver. Its lock is a link to `HOST-PID`.
+    #[expect(clippy::disallowed_methods, reason = "the condition is one that nobody tells")]
     fn drop(&mut self) {
-        let lock = std::fs::read_link(self.profile.path().join("SingletonLock"));
+        let Some(folder) = self.folder.take() else { return };
+        let lock = std::fs::read_link(folder.path().join("profile/SingletonLock"));
         let pid = lock.ok().and_then(|link| link.to_string_lossy().rsplit('-').next()?.parse().ok());
+        self.driver.start_kill().ok();
         if let Some(pid) = pid {
             // An error says that it has ended, which is what is wanted.
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+        }
+        // What ends still writes into it.
+        let path = folder.keep();
+        let deadline = Instant::now() + PATIENCE;
+        while std::fs::remove_dir_all(&path).is_err() && path.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }
