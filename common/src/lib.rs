@@ -1,5 +1,5 @@
 //! What Quorate's processes share: the domain (pure: no async, no clock, no I/O), the ports (traits, with their
-//! adapters behind the features `etcd`, `mongo` and `embedded`), and the wire types.
+//! adapters behind the features `etcd`, `mongo` and `embedded`), the wire types, and how they are served (`serve`).
 
 // A process must not panic because nobody reads what it says.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
@@ -20,6 +20,8 @@ pub mod room;
 pub mod run;
 pub mod runlog;
 pub mod schedule;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod span;
 #[cfg(feature = "embedded")]
 mod sqlite;

@@ -10,10 +10,20 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use common::{chance::Chance, clock::Clock, live::LiveOutputs, runlog::RunLog, store::Store, vital::Vital};
+use axum::{Router, extract::ConnectInfo};
+use common::{
+    chance::Chance,
+    clock::Clock,
+    live::LiveOutputs,
+    runlog::RunLog,
+    serve::{Incoming, Limits, serve},
+    store::Store,
+    vital::Vital,
+};
+use http::Request;
 use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
 
 pub use config::ManagerConfig;
 pub use routes::ui::Asset;
@@ -104,13 +114,16 @@ impl Manager {
         let _ending = shutdown.clone().drop_guard();
         let tasks = self.start(address, shutdown.clone());
         tracing::info!(%address, "serving");
-        let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        let ending = shutdown.clone();
-        let server =
-            axum::serve(listener, service).with_graceful_shutdown(async move { ending.cancelled().await });
+        let router = self.router();
+        let service = |peer| {
+            router.clone().map_request(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo::<SocketAddr>(peer));
+                request
+            })
+        };
+        let limits = Limits { drain: DRAIN, ..Limits::default() };
         let served = tokio::select! {
-            served = async { server.await } => served.map_err(ManagerError::Listener),
-            () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+            () = serve(listener, limits, service, shutdown.clone()) => Ok(()),
             part = self.vital.died() => Err(ManagerError::Died(part)),
         };
         shutdown.cancel();

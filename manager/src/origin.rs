@@ -44,8 +44,11 @@ impl Hosts<'_> {
         let mut given = headers.get_all(header::HOST).iter();
         let host = match (given.next(), given.next()) {
             (Some(host), None) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
-            // HTTP/2 names the host as a part of the target.
-            (None, _) => uri.authority().map_or_else(String::new, ToString::to_string),
+            // HTTP/2 says it in the authority, and need not repeat it.
+            (None, _) => match uri.authority() {
+                Some(authority) => authority.as_str().to_owned(),
+                None => return Err(ApiError::Misdirected(String::new())),
+            },
             (Some(_), Some(_)) => return Err(ApiError::Misdirected("two Host headers".to_owned())),
         };
         // A request line may carry an authority of its own, which then counts beside the header.
@@ -196,10 +199,19 @@ mod tests {
             assert_eq!(check("127.0.0.1:1", &allowed, Method::GET, &[("host", host)]), status, "{host}");
         }
         assert_eq!(check("127.0.0.1:1", &[], Method::GET, &[]), 421);
-        // HTTP/2 has it in the target.
-        for (target, status) in [("http://localhost:1/x", 200), ("http://evil.example:1/x", 421)] {
-            assert_eq!(check_at(target, "127.0.0.1:1", &[], Method::GET, &[]), status, "{target}");
+        // As HTTP/2 has it.
+        for (url, host, status) in [
+            ("http://localhost:8070/x", None, 200),
+            ("http://evil.example/x", None, 421),
+            ("http://evil.example/x", Some(("host", "localhost")), 421),
+            ("http://localhost/x", Some(("host", "evil.example")), 421),
+        ] {
+            let checked = check_at(url, "127.0.0.1:1", &[], Method::GET, host.as_slice());
+            assert_eq!(checked, status, "{url} {host:?}");
         }
+        let own = [("origin", "http://localhost:8070")];
+        assert_eq!(check_at("http://localhost:8070/x", "127.0.0.1:1", &[], Method::POST, &own), 200);
+        assert_eq!(check_at("http://127.0.0.1:8070/x", "127.0.0.1:1", &[], Method::POST, &own), 403);
         let two = [("host", "localhost"), ("host", "evil.example")];
         assert_eq!(check("127.0.0.1:1", &[], Method::GET, &two), 421);
     }

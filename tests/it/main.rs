@@ -2,6 +2,7 @@
 
 mod cli;
 mod cluster;
+mod connections;
 mod cron_beside;
 mod crontab;
 mod deploy;

@@ -13,6 +13,7 @@ use common::{
     chance::Chance,
     clock::Clock,
     runlog::RunLog,
+    serve::{Limits, serve},
     store::{LeaseId, Revision, Store},
     vital::Vital,
 };
@@ -343,10 +344,7 @@ impl Worker {
                 (live::router(self.runner.clone(), self.measurements.clone()), ending.clone());
             let until = ending.clone();
             self.vital.spawn(background, "what serves live output", &until, async move {
-                let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned());
-                if let Err(error) = served.await {
-                    tracing::error!(%error, "live output is no longer served");
-                }
+                serve(listener, Limits::default(), |_| router.clone(), ending).await;
             });
         }
         if let Some(dir) = self.machine.dir.clone() {
