@@ -93,6 +93,10 @@ pub async fn keep(copies: Vec<PathBuf>, spool: Spool, retention: Duration) {
         let reading = path.clone();
         let record = match spawn_blocking(move || read(&reading, retention)).await {
             Ok(Ok(record)) => record,
+            Ok(Err(error)) if !is_of_content(&error) => {
+                tracing::error!(file = %path.display(), %error, "the output of a lost run cannot be read now; the next start tries again");
+                continue;
+            }
             Ok(Err(error)) => {
                 tracing::error!(file = %path.display(), %error, "the output of a lost run cannot be read; it is kept aside");
                 blocking(move || std::fs::rename(&path, path.with_extension("unreadable"))).await;
@@ -105,6 +109,11 @@ pub async fn keep(copies: Vec<PathBuf>, spool: Spool, retention: Duration) {
         spool.keep(LogEntry::Run(Box::new(record))).await;
         blocking(move || std::fs::remove_file(&path)).await;
     }
+}
+
+/// True when it is the copy that is wrong, and not what this process lacks just now: handles, memory, the disk.
+fn is_of_content(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// The record of a lost run. It ended, as far as is known, when it last printed.
@@ -233,5 +242,22 @@ mod tests {
         assert!(!whole.exists() && !torn.exists() && !empty.exists());
         assert!(torn.with_extension("unreadable").exists(), "a person may look at it");
         assert_eq!(copies(&output), Vec::<PathBuf>::new());
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_read_just_now_waits_for_the_next_start() {
+        let dir = TempDir::new().unwrap();
+        let output = dir.path().join("output");
+        let spool = Spool::open(&dir.path().join("spool"), Load::new(1)).unwrap();
+        let copy = leave(&output, "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b").await;
+        let elsewhere = dir.path().join("copy");
+        fs::rename(&copy, &elsewhere).unwrap();
+        // The system gives an error that says nothing of what is in it.
+        std::os::unix::fs::symlink(&copy, &copy).unwrap();
+        keep(copies(&output), spool.clone(), RETENTION).await;
+        assert_eq!((copies(&output), kept(&spool).await.len()), (vec![copy.clone()], 0));
+        fs::rename(&elsewhere, &copy).unwrap();
+        keep(copies(&output), spool.clone(), RETENTION).await;
+        assert_eq!((copies(&output).len(), kept(&spool).await.len()), (0, 1));
     }
 }
