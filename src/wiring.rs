@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail, ensure};
 use chrono_tz::Tz;
 use common::{
     clock::{Clock, SystemClock},
+    handles,
     id::{RunId, WorkerId},
     live::{LiveError, LiveOutput, LiveOutputs},
     runlog::{
@@ -49,6 +50,9 @@ pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
 /// Between two prunings of the run log.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
+
+/// Between two looks at the handles that are left: as many as a soft limit allows are not taken meanwhile.
+const HANDLES_EVERY: Duration = Duration::from_millis(100);
 
 /// Records of one job that are kept, at most.
 const RECORDS_PER_JOB: u64 = 10_000;
@@ -186,6 +190,7 @@ pub(crate) async fn dev(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let dir = DataDir::lock(&worker.data_dir)?;
+    tokio::spawn(keep_handles(shutdown.clone()));
     let listener = listen(manager.listen).await?;
     let address = listener.local_addr()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start().context("start the clock")?);
@@ -247,6 +252,7 @@ pub(crate) async fn worker(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let dir = DataDir::lock(&options.data_dir)?;
+    tokio::spawn(keep_handles(shutdown.clone()));
     let metrics = recorder()?;
     let worker = make_worker(options, &ports)?.with_measurements(Arc::new(move || metrics.render()));
     let worked = worker.run(Some(listener), shutdown).await;
@@ -258,6 +264,30 @@ pub(crate) async fn worker(
 pub(crate) fn say_if_open(auth: AuthMode, listen: Option<SocketAddr>) {
     if let (AuthMode::Off, Some(address)) = (auth, listen.filter(|address| !address.ip().is_loopback())) {
         tracing::warn!(%address, "authentication is off: whoever reaches this address can run commands");
+    }
+}
+
+/// Takes as many handles as this process may have: each connection takes one. For a process that starts nothing.
+pub(crate) fn take_handles() {
+    say_if_few(handles::raise());
+}
+
+/// The same once they are needed: what a worker starts should have the limit that it came with.
+async fn keep_handles(shutdown: CancellationToken) {
+    loop {
+        // It waits for starts under way.
+        let Ok(kept) = tokio::task::spawn_blocking(handles::keep_room).await else { return };
+        say_if_few(kept);
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(HANDLES_EVERY) => {}
+        }
+    }
+}
+
+fn say_if_few(raised: std::io::Result<()>) {
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit on handles (ulimit -Sn) cannot be raised to the hard one; it stays as it is");
     }
 }
 

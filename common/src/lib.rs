@@ -9,6 +9,7 @@ pub mod chance;
 pub mod clock;
 pub mod crontab;
 pub mod epoch;
+pub mod handles;
 pub mod id;
 mod instant;
 pub mod job;

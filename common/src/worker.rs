@@ -69,6 +69,10 @@ pub enum Readiness {
     Draining,
     /// It cannot keep run logs: its disk is full.
     DiskFull,
+    /// It cannot keep run logs: its disk does not take them, and is not full.
+    DiskFailing,
+    /// It cannot keep run logs: it has as many files and sockets open as it may.
+    NoHandles,
     /// Its store takes no writes. It cannot say so there: who shows workers sees it by the store.
     StoreFull,
 }
@@ -85,6 +89,10 @@ impl Readiness {
             }
             Self::Draining => "draining: finishes what runs, claims nothing",
             Self::DiskFull => "claims nothing: its data directory is full",
+            Self::DiskFailing => "claims nothing: its data directory cannot be written; its log says why",
+            Self::NoHandles => {
+                "claims nothing: it has as many files and sockets open as it may; raise its limit (ulimit -Hn)"
+            }
             Self::StoreFull => "claims nothing: the store takes no writes",
         }
     }

@@ -15,6 +15,7 @@ const LONGEST_USUAL_LEASE: Duration = Duration::from_secs(60);
 
 /// Runs until `shutdown`.
 pub(crate) async fn run(settings: ManagerSettings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    wiring::take_handles();
     wiring::say_if_open(settings.auth, Some(settings.listen));
     let ports = wiring::cluster_ports(&settings.etcd, &settings.mongodb).await?;
     let options = ManagerOptions {

@@ -8,6 +8,7 @@ mod crontab;
 mod deploy;
 mod first_process;
 mod full_disk;
+mod handles;
 mod jobs;
 mod restore;
 mod runlog_mongo;

@@ -75,6 +75,8 @@ const fn words(readiness: Readiness) -> Option<&'static str> {
         Readiness::StoreRestored => Some("the store was restored from a copy"),
         Readiness::Draining => Some("it was ending"),
         Readiness::DiskFull => Some("its data directory was full"),
+        Readiness::DiskFailing => Some("its data directory could not be written"),
+        Readiness::NoHandles => Some("it had as many files and sockets open as it may"),
         Readiness::StoreFull => Some("the store took no writes"),
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     config::WorkerConfig,
     epoch,
     life::{Life, LifeFile},
-    load::Load,
+    load::{Load, Trouble},
 };
 
 /// A session, and until when it may be trusted.
@@ -185,7 +185,7 @@ impl Keeper {
 
     fn write_life(&self) -> io::Result<()> {
         let written = self.file.write(&self.life);
-        self.load.set_life_unwritten(written.is_err());
+        self.load.set_life_unkept(written.as_ref().err().map(Trouble::of));
         written
     }
 
@@ -239,7 +239,7 @@ impl Keeper {
                     continue;
                 }
             }
-            if self.load.is_life_unwritten() {
+            if self.load.is_life_unkept() {
                 self.write_life_again();
             }
             if !self.publish(&trust, every, &mut unpublished).await {

@@ -1,14 +1,15 @@
 //! What a worker executes now, and whether it may take more.
 
 use std::{
+    io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use common::{epoch::Epoch, store::Revision, worker::Readiness};
+use common::{epoch::Epoch, handles, store::Revision, worker::Readiness};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -23,9 +24,8 @@ pub struct Load {
     executing: AtomicU32,
     ended: Notify,
     draining: AtomicBool,
-    disk_full: AtomicBool,
     room_short: AtomicBool,
-    life_unwritten: AtomicBool,
+    unkept: Mutex<Unkept>,
     store_full: AtomicBool,
     clock_ahead: AtomicBool,
     store_restored: AtomicBool,
@@ -33,6 +33,45 @@ pub struct Load {
     epoch: Mutex<KnownEpoch>,
     /// Why it may not claim just now.
     hindrance: watch::Sender<Option<Readiness>>,
+}
+
+/// Why something cannot be kept in the data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no room.
+    Full,
+    /// This process or machine has no handle left to write with.
+    NoHandles,
+    /// Anything else.
+    Other,
+}
+
+impl Trouble {
+    /// What an error tells of.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ if handles::lack_in(error).is_some() => Self::NoHandles,
+            _ => Self::Other,
+        }
+    }
+
+    const fn readiness(self) -> Readiness {
+        match self {
+            Self::Full => Readiness::DiskFull,
+            Self::NoHandles => Readiness::NoHandles,
+            Self::Other => Readiness::DiskFailing,
+        }
+    }
+}
+
+/// What cannot be kept just now, and why.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unkept {
+    /// Run logs: the spool's word.
+    runs: Option<Trouble>,
+    /// This life's session: the lease keeper's word.
+    life: Option<Trouble>,
 }
 
 #[derive(Debug, Default)]
@@ -90,9 +129,8 @@ impl Load {
             executing: AtomicU32::new(0),
             ended: Notify::new(),
             draining: AtomicBool::new(false),
-            disk_full: AtomicBool::new(false),
             room_short: AtomicBool::new(false),
-            life_unwritten: AtomicBool::new(false),
+            unkept: Mutex::default(),
             store_full: AtomicBool::new(false),
             clock_ahead: AtomicBool::new(false),
             store_restored: AtomicBool::new(false),
@@ -141,13 +179,23 @@ impl Load {
             Readiness::ClockAhead
         } else if is(&self.store_full) {
             Readiness::StoreFull
-        } else if is(&self.disk_full) || is(&self.room_short) || is(&self.life_unwritten) {
-            Readiness::DiskFull
+        } else if let Some(trouble) = self.trouble() {
+            trouble.readiness()
         } else if self.running() >= self.total {
             Readiness::Full
         } else {
             Readiness::Ready
         }
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let Unkept { runs, life } = *self.unkept();
+        let room = self.room_short.load(Ordering::SeqCst).then_some(Trouble::Full);
+        runs.or(life).or(room)
+    }
+
+    fn unkept(&self) -> MutexGuard<'_, Unkept> {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True when nothing but a lack of slots keeps the worker from claiming.
@@ -182,9 +230,10 @@ impl Load {
         });
     }
 
-    /// Whether there is no room for run logs on disk: the spool's word.
-    pub fn set_disk_full(&self, full: bool) {
-        self.set(&self.disk_full, full);
+    /// Why run logs cannot be kept on disk, if so: the spool's word.
+    pub fn set_runs_unkept(&self, why: Option<Trouble>) {
+        self.unkept().runs = why;
+        self.tell_hindrance();
     }
 
     /// Why the data directory has too little room for what comes next, if so: the word of whoever watches it.
@@ -221,14 +270,15 @@ impl Load {
         self.store_full.load(Ordering::SeqCst)
     }
 
-    /// Whether this life's session is not on disk: the lease keeper's word. The next life would not know of it.
-    pub fn set_life_unwritten(&self, unwritten: bool) {
-        self.set(&self.life_unwritten, unwritten);
+    /// Why this life's session is not on disk, if so: the lease keeper's word. The next life would not know of it.
+    pub fn set_life_unkept(&self, why: Option<Trouble>) {
+        self.unkept().life = why;
+        self.tell_hindrance();
     }
 
     /// True when this life's session could not be written to the disk yet.
-    pub fn is_life_unwritten(&self) -> bool {
-        self.life_unwritten.load(Ordering::SeqCst)
+    pub fn is_life_unkept(&self) -> bool {
+        self.unkept().life.is_some()
     }
 
     /// Whether the clock is ahead of the others'.
@@ -296,6 +346,31 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_kept_is_told_for_its_own_reason() {
+        let load = Load::new(1);
+        let of = |errno: nix::errno::Errno| Some(Trouble::of(&errno.into()));
+        for (errno, readiness) in [
+            (nix::errno::Errno::ENOSPC, Readiness::DiskFull),
+            (nix::errno::Errno::EDQUOT, Readiness::DiskFull),
+            (nix::errno::Errno::EMFILE, Readiness::NoHandles),
+            (nix::errno::Errno::ENFILE, Readiness::NoHandles),
+            (nix::errno::Errno::ENOMEM, Readiness::DiskFailing),
+            (nix::errno::Errno::EROFS, Readiness::DiskFailing),
+        ] {
+            load.set_runs_unkept(of(errno));
+            load.set_room_short(Some("less than a run may take".into()));
+            assert_eq!((load.readiness(), load.may_claim()), (readiness, false));
+        }
+        load.set_runs_unkept(None);
+        assert_eq!(load.readiness(), Readiness::DiskFull, "there is no room for the next one");
+        load.set_room_short(None);
+        load.set_life_unkept(of(nix::errno::Errno::EMFILE));
+        assert_eq!((load.readiness(), load.is_life_unkept()), (Readiness::NoHandles, true));
+        load.set_life_unkept(None);
+        assert_eq!(load.readiness(), Readiness::Ready);
+    }
 
     #[test]
     fn only_an_epoch_above_the_known_one_ends_the_wait_after_a_restore() {

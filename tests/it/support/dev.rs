@@ -28,8 +28,16 @@ pub(crate) struct Dev {
     // Before the directory: what still runs may write into it.
     process: Child,
     directory: TempDir,
+    place: Place,
+}
+
+/// What it has of the machine.
+#[derive(Clone, Copy, Default)]
+struct Place {
     /// What its data directory can hold; none: as much as the disk.
     room: Option<u64>,
+    /// Its soft limit on handles; none: this process's.
+    handles: Option<u64>,
 }
 
 /// In a mount namespace of its own, so that nothing is left behind, however it ends.
@@ -43,7 +51,7 @@ exec "$0" "$@"
 impl Dev {
     /// Starts one and waits until it is ready.
     pub(crate) async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_at(Place::default()).await
     }
 
     /// The same on a data directory that holds so many bytes; `None` where none can be had, which takes root.
@@ -51,14 +59,23 @@ impl Dev {
         let mut tried = Command::new("unshare");
         tried.args(["--mount", "mount", "--make-rprivate", "/"]).stderr(Stdio::null());
         let can_be_had = tried.status().await.is_ok_and(|status| status.success());
-        if can_be_had { Some(Self::start_with(Some(room)).await) } else { None }
+        if can_be_had {
+            Some(Self::start_at(Place { room: Some(room), ..Place::default() }).await)
+        } else {
+            None
+        }
     }
 
-    async fn start_with(room: Option<u64>) -> Self {
+    /// The same with so many handles as the soft limit; the hard one is as it is.
+    pub(crate) async fn start_with_handles(soft: u64) -> Self {
+        Self::start_at(Place { handles: Some(soft), ..Place::default() }).await
+    }
+
+    async fn start_at(place: Place) -> Self {
         let directory = tempfile::tempdir().expect("a data directory");
         let port = free_port();
-        let process = spawn(port, &directory, room);
-        let mut dev = Self { port, url: format!("http://127.0.0.1:{port}"), process, directory, room };
+        let process = spawn(port, &directory, place);
+        let mut dev = Self { port, url: format!("http://127.0.0.1:{port}"), process, directory, place };
         dev.wait_ready().await;
         dev
     }
@@ -66,7 +83,7 @@ impl Dev {
     /// Its data directory, seen from here also where it is in a namespace of its own.
     pub(crate) fn data_dir(&self) -> PathBuf {
         let path = self.directory.path().join("data");
-        match (self.room, self.process.id()) {
+        match (self.place.room, self.process.id()) {
             (Some(_), Some(pid)) => {
                 let inside = path.strip_prefix("/").expect("a temporary directory's path begins at the root");
                 Path::new("/proc").join(pid.to_string()).join("root").join(inside)
@@ -96,7 +113,7 @@ impl Dev {
             "it ended with {ended:?}; {}",
             self.said()
         );
-        self.process = spawn(self.port, &self.directory, self.room);
+        self.process = spawn(self.port, &self.directory, self.place);
         self.wait_ready().await;
     }
 
@@ -116,12 +133,22 @@ impl Dev {
     }
 }
 
-fn spawn(port: u16, directory: &TempDir, room: Option<u64>) -> Child {
+fn spawn(port: u16, directory: &TempDir, place: Place) -> Child {
     let log = File::options().create(true).append(true).open(directory.path().join("log")).expect("a log");
     let data = directory.path().join("data");
-    let mut command = match room {
-        None => Command::new(env!("CARGO_BIN_EXE_quorate")),
-        Some(room) => {
+    let mut command = match place {
+        Place { room: None, handles: None } => Command::new(env!("CARGO_BIN_EXE_quorate")),
+        Place { room: None, handles: Some(handles) } => {
+            let mut command = Command::new("/bin/sh");
+            command.args([
+                "-c",
+                r#"ulimit -S -n "$HANDLES" && exec "$0" "$@""#,
+                env!("CARGO_BIN_EXE_quorate"),
+            ]);
+            command.env("HANDLES", handles.to_string());
+            command
+        }
+        Place { room: Some(room), .. } => {
             let mut command = Command::new("unshare");
             command.args(["--mount", "/bin/sh", "-c", ON_SMALL_DISK, env!("CARGO_BIN_EXE_quorate")]);
             command.env("DATA", &data).env("ROOM", room.to_string());

@@ -2,8 +2,10 @@
 //!
 //! A start is cheap only as a `posix_spawn`, which the standard library uses for an absolute path, without a hook
 //! before exec and without a user switch; else it forks, at the price of the worker's whole page table. So none of
-//! those appear here, and users and umasks are switched by the [`shim`]. A start blocks its thread until the program runs:
-//! some start at the same time on threads of the runtime's blocking pool, the others wait.
+//! those appear here, and users and umasks are switched by the [`shim`]. Limits are those of all threads of a process, and
+//! nothing of `posix_spawn` sets them: once this process has raised its own on handles, the shim also sets the job's. A
+//! start blocks its thread until the program runs: some start at the same time on threads of the runtime's blocking pool,
+//! the others wait.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,7 +15,10 @@ use std::{
     sync::Arc,
 };
 
-use common::job::OnLeaseLoss;
+use common::{
+    handles::{self, Steady},
+    job::OnLeaseLoss,
+};
 use nix::{
     errno::Errno,
     sys::memfd::{MFdFlags, memfd_create},
@@ -117,8 +122,15 @@ impl Shared {
             let above = environment.dir.as_deref().and_then(|dir| dir.strip_prefix("~/")).unwrap_or_default();
             program.path = dir.join(inside.strip_prefix(above).unwrap_or(inside));
         }
-        let shim = matches!(identity, Identity::Other(_)) || environment.umask() != self.umask;
-        let mut command = self.command(&program, environment.umask(), shim.then_some(&identity), dir)?;
+        if let Err(error) = handles::keep_room() {
+            tracing::warn!(%error, "the limit on handles cannot be raised");
+        }
+        let limit = handles::steady();
+        let shim = matches!(identity, Identity::Other(_))
+            || environment.umask() != self.umask
+            || limit.came_with().is_some();
+        let by_shim = shim.then_some((&identity, &limit));
+        let mut command = self.command(&program, environment.umask(), by_shim, dir)?;
         self.set_variables(&mut command, spec, &identity, shim);
 
         let failed = |error: io::Error| StartError::from_spawn(&error, &program.path, dir);
@@ -131,6 +143,7 @@ impl Shared {
             return Err(StartError::retryable("its worker's lease could no longer be trusted"));
         }
         let child = command.spawn().map_err(failed)?;
+        drop(limit);
         // Our copies of the writing ends, or the output would never end.
         drop(command);
 
@@ -139,15 +152,15 @@ impl Shared {
         Ok(process)
     }
 
-    /// The program or, for another user or umask, the shim that becomes it.
+    /// The program or, for another user, umask or limit than this process has, the shim that becomes it.
     fn command(
         &self,
         program: &Program,
         umask: u32,
-        by_shim: Option<&Identity>,
+        by_shim: Option<(&Identity, &Steady)>,
         dir: Option<&Path>,
     ) -> Result<Command, StartError> {
-        let Some(identity) = by_shim else {
+        let Some((identity, limit)) = by_shim else {
             let mut command = Command::new(&program.path);
             command.args(&program.args);
             dir.map(|dir| command.current_dir(dir));
@@ -165,7 +178,7 @@ impl Shared {
             Identity::Own => None,
             Identity::Other(user) => Some(&*user.name),
         };
-        command.args(shim::arguments(umask, user, dir));
+        command.args(shim::arguments(umask, limit.came_with(), user, dir));
         command.arg(&program.path).args(&program.args);
         Ok(command)
     }

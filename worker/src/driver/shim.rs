@@ -1,5 +1,5 @@
-//! `quorate shim`: a process between the worker and a command that has to run as another user, or with another umask
-//! than the worker's. It becomes the user and then the command.
+//! `quorate shim`: a process between the worker and a command that has to run as another user, or with another umask or
+//! limit on handles than the worker's. It becomes the user and then the command.
 //!
 //! The worker cannot do that itself: between fork and exec that needs a real fork, which costs 50 ms a
 //! gigabyte of the worker, where a plain start costs less than one. The shim runs as root, so the job's variables
@@ -14,6 +14,7 @@ use std::{
 };
 
 use nix::{
+    sys::resource::{Resource, getrlimit, setrlimit},
     sys::stat::{Mode, umask},
     unistd::{User, initgroups, setgid, setuid},
 };
@@ -24,10 +25,18 @@ pub const SUBCOMMAND: &str = "shim";
 /// In front of the names of the job's variables.
 pub(super) const VARIABLE_PREFIX: &str = "QUORATE_SHIM_";
 
-/// The subcommand's arguments: `--umask OCTAL [--user NAME] [--dir DIR] -- PROGRAM ARGS…`.
-pub(super) fn arguments(umask: u32, user: Option<&str>, dir: Option<&Path>) -> Vec<OsString> {
+/// The subcommand's arguments: `--umask OCTAL [--handles SOFT] [--user NAME] [--dir DIR] -- PROGRAM ARGS…`.
+pub(super) fn arguments(
+    umask: u32,
+    handles: Option<u64>,
+    user: Option<&str>,
+    dir: Option<&Path>,
+) -> Vec<OsString> {
     let mut arguments: Vec<OsString> =
         vec![SUBCOMMAND.into(), "--umask".into(), format!("{umask:03o}").into()];
+    if let Some(handles) = handles {
+        arguments.extend(["--handles".into(), handles.to_string().into()]);
+    }
     if let Some(user) = user {
         arguments.extend(["--user".into(), user.into()]);
     }
@@ -44,6 +53,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Strin
     let (surroundings, mut words) = read(args)?;
     let program = words.next().ok_or_else(usage)?;
     umask(surroundings.umask);
+    if let Some(soft) = surroundings.handles {
+        let hard = getrlimit(Resource::RLIMIT_NOFILE)
+            .map_err(|error| format!("the limit on handles cannot be read: {error}"))?
+            .1;
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(hard), hard)
+            .map_err(|error| format!("the limit on handles cannot be set to {soft}: {error}"))?;
+    }
     let who = match &surroundings.user {
         Some(user) => {
             switch_to(user)?;
@@ -88,13 +104,15 @@ fn variables(own: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, 
 #[derive(Debug)]
 struct Surroundings {
     umask: Mode,
+    /// How many it may have open.
+    handles: Option<u64>,
     user: Option<String>,
     dir: Option<PathBuf>,
 }
 
 fn read<I: IntoIterator<Item = OsString>>(args: I) -> Result<(Surroundings, I::IntoIter), String> {
     let mut args = args.into_iter();
-    let (mut umask, mut user, mut dir) = (None, None, None);
+    let (mut umask, mut handles, mut user, mut dir) = (None, None, None, None);
     loop {
         let word = args.next().ok_or_else(usage)?;
         let mut text = || args.next().and_then(|word| word.into_string().ok()).ok_or_else(usage);
@@ -103,11 +121,12 @@ fn read<I: IntoIterator<Item = OsString>>(args: I) -> Result<(Surroundings, I::I
                 let bits = u32::from_str_radix(&text()?, 8).map_err(|_| usage())?;
                 umask = Some(Mode::from_bits_truncate(bits & 0o777));
             }
+            Some("--handles") => handles = Some(text()?.parse().map_err(|_| usage())?),
             Some("--user") => user = Some(text()?),
             Some("--dir") => dir = Some(PathBuf::from(args.next().ok_or_else(usage)?)),
             Some("--") => {
                 let umask = umask.ok_or_else(usage)?;
-                return Ok((Surroundings { umask, user, dir }, args));
+                return Ok((Surroundings { umask, handles, user, dir }, args));
             }
             _ => return Err(usage()),
         }
@@ -115,7 +134,8 @@ fn read<I: IntoIterator<Item = OsString>>(args: I) -> Result<(Surroundings, I::I
 }
 
 fn usage() -> String {
-    "usage: quorate shim --umask OCTAL [--user NAME] [--dir DIR] -- PROGRAM ARGUMENTS…".to_owned()
+    "usage: quorate shim --umask OCTAL [--handles SOFT] [--user NAME] [--dir DIR] -- PROGRAM ARGUMENTS…"
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -128,11 +148,11 @@ mod tests {
 
     #[test]
     fn arguments_are_read_as_they_are_written() {
-        let mut args = arguments(0o027, Some("backup"), Some(Path::new("/srv")));
+        let mut args = arguments(0o027, Some(1024), Some("backup"), Some(Path::new("/srv")));
         args.extend(words("/bin/sh -c --user"));
         let (read, rest) = read(args.into_iter().skip(1)).unwrap();
         assert_eq!((read.user.as_deref(), read.dir), (Some("backup"), Some("/srv".into())));
-        assert_eq!(read.umask.bits(), 0o027);
+        assert_eq!((read.umask.bits(), read.handles), (0o027, Some(1024)));
         assert_eq!(rest.collect::<Vec<_>>(), words("/bin/sh -c --user"));
     }
 
@@ -153,6 +173,7 @@ mod tests {
             "--dir /srv -- /bin/true",
             "--umask 22 --user x --",
             "--umask 9 -- x",
+            "--umask 022 --handles many -- x",
             "/bin/true",
         ] {
             let said = run(words(bad)).unwrap_err();

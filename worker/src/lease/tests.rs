@@ -138,8 +138,8 @@ async fn a_session_that_could_not_be_kept_on_disk_claims_nothing_until_there_is_
     let mut sessions = keeper.trust.subscribe();
     tokio::spawn(keeper.run(shutdown.clone()));
     let first = next(&mut sessions, 0).await;
-    assert_eq!(load.readiness(), Readiness::DiskFull);
-    load.set_disk_full(false);
+    assert_eq!(load.readiness(), Readiness::DiskFailing);
+    load.set_runs_unkept(None);
     assert!(!load.may_claim(), "the spool, which has room, does not speak for it");
 
     std::fs::create_dir(&data_dir).unwrap();

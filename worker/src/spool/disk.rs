@@ -11,15 +11,15 @@ use std::{
     io::Read as _,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use common::runlog::{LogEntry, RunRecord, TickRecord};
+use common::{
+    handles,
+    runlog::{LogEntry, RunRecord, TickRecord},
+};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{Shelf, Spooled, refused::Refused};
-use crate::load::Load;
+use crate::load::{Load, Trouble};
 
 /// What the spool may take of the disk; beyond it the worker claims nothing until the run log is back.
 const LIMIT_BYTES: u64 = 1 << 30;
@@ -66,8 +66,8 @@ struct Shared {
     segments: Mutex<VecDeque<Segment>>,
     /// Said when there is something to ship.
     filled: Notify,
-    /// The last try to append failed.
-    failing: AtomicBool,
+    /// Why the last try to append failed.
+    failing: Mutex<Option<Trouble>>,
     refused: Refused,
     load: Arc<Load>,
 }
@@ -105,7 +105,7 @@ impl Disk {
             dir: dir.to_owned(),
             segments: Mutex::new(segments.into()),
             filled: Notify::new(),
-            failing: AtomicBool::new(false),
+            failing: Mutex::default(),
             refused: Refused::in_dir(dir),
             load,
         });
@@ -286,7 +286,12 @@ impl Shared {
     /// have been room enough: while appending fails, only a try to append knows.
     fn tell_whether_full(&self, segments: &VecDeque<Segment>) {
         let bytes: u64 = segments.iter().map(|segment| segment.synced).sum();
-        self.load.set_disk_full(self.failing.load(Ordering::SeqCst) || bytes >= LIMIT_BYTES);
+        let full = (bytes >= LIMIT_BYTES).then_some(Trouble::Full);
+        self.load.set_runs_unkept(self.failing().or(full));
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -311,9 +316,16 @@ impl Shared {
             let (lines, answers): (Vec<Vec<u8>>, Vec<oneshot::Sender<()>>) = group.drain(..).unzip();
             let bytes = lines.concat();
             while let Err(error) = self.append(&mut last, &bytes) {
-                self.failing.store(true, Ordering::SeqCst);
+                if handles::lack_in(&error).is_some()
+                    && let Err(error) = handles::keep_room()
+                {
+                    tracing::warn!(%error, "the limit on handles cannot be raised");
+                }
+                *self.failing() = Some(Trouble::of(&error));
                 self.tell_whether_full(&self.segments());
-                tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: is there room in this directory, and may it be written? Nothing is lost, the runs wait");
+                let right = handles::lack_in(&error)
+                    .unwrap_or("is there room in this directory, and may it be written?");
+                tracing::error!(%error, dir = %self.dir.display(), "cannot keep run logs: {right} Nothing is lost, the runs wait");
                 pause(RETRY);
             }
             self.filled.notify_waiters();
@@ -359,7 +371,7 @@ impl Shared {
             }
         }
         if written.is_ok() {
-            self.failing.store(false, Ordering::SeqCst);
+            *self.failing() = None;
             self.tell_whether_full(&segments);
         }
         written

@@ -238,7 +238,7 @@ async fn a_full_spool_whose_files_somebody_has_removed_is_not_full_for_ever() {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_is_full_until_it_takes_something_whatever_is_removed() {
+async fn a_disk_that_takes_nothing_is_failing_until_it_takes_something_whatever_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("spool");
     let load = Load::new(1);
@@ -251,9 +251,9 @@ async fn a_disk_that_takes_nothing_is_full_until_it_takes_something_whatever_is_
         let spool = spool.clone();
         async move { spool.keep(ticks(2)).await }
     });
-    becomes(&load, Readiness::DiskFull).await;
+    becomes(&load, Readiness::DiskFailing).await;
     spool.shipped(groups).await.unwrap();
-    assert_eq!(load.readiness(), Readiness::DiskFull);
+    assert_eq!(load.readiness(), Readiness::DiskFailing);
 
     fs::create_dir(&path).unwrap();
     tokio::time::timeout(PATIENCE, keeping).await.expect("it is kept").unwrap();
