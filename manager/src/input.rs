@@ -1,21 +1,26 @@
 //! Reads requests: query parameters, JSON bodies, names in paths. What is wrong is told by field, all at once.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
-    body::to_bytes,
+    body::HttpBody,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::{header, request::Parts},
 };
 use chrono::{DateTime, Utc};
 use common::{job::FieldError, span::Span};
+use futures::StreamExt;
+use serde::de::DeserializeSeed;
 use serde_json::Value;
+use tokio::task::spawn_blocking;
 
-use crate::problem::ApiError;
+use crate::{budget::Share, problem::ApiError, state::App};
 
+pub(crate) mod many;
 mod once;
 
-use once::Once;
+use many::Given;
+use once::{MOST_VALUES, Once};
 
 /// A larger body is refused unread.
 pub(crate) const MAX_BODY: usize = 1 << 20;
@@ -140,39 +145,96 @@ where
     }
 }
 
-/// A JSON body.
-pub(crate) struct Body(pub(crate) Value);
+/// A JSON body, and the memory that it may have.
+pub(crate) struct Body(pub(crate) Value, pub(crate) Share);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+/// What is read of a body takes at most so many times its size, where it is large.
+const BODY_TAKES: usize = 4;
+
+/// A body that is larger is read on a thread that answers no requests.
+const LARGE: usize = 64 << 10;
+
+impl FromRequest<Arc<App>> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        json(request, MAX_BODY).await.map(Self)
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let (text, share) = json(request, MAX_BODY, app).await?;
+        Ok(Self(elsewhere(text, one).await?, share))
     }
 }
 
-/// The JSON body of a request that brings many jobs.
-pub(crate) struct BulkBody(pub(crate) Value);
+/// The one value of a text.
+fn one(text: &[u8]) -> Result<Value, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let value = Once(&mut { MOST_VALUES }).deserialize(&mut json);
+    value.and_then(|value| json.end().map(|()| value)).map_err(|error| not_understood(&error))
+}
 
-impl<S: Send + Sync> FromRequest<S> for BulkBody {
+/// The jobs of a request that brings many, and the memory that they may have.
+pub(crate) struct BulkBody(pub(crate) Vec<Given>, pub(crate) Share);
+
+impl FromRequest<Arc<App>> for BulkBody {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
-        json(request, MAX_BULK_BODY).await.map(Self)
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        let (text, share) = json(request, MAX_BULK_BODY, app).await?;
+        Ok(Self(elsewhere(text, many::read).await?, share))
     }
 }
 
-async fn json(request: Request, limit: usize) -> Result<Value, ApiError> {
+/// What `parse` makes of a text; of a large one on a thread that answers no requests.
+async fn elsewhere<T: Send + 'static>(
+    text: Vec<u8>,
+    parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if text.len() <= LARGE {
+        return parse(&text);
+    }
+    spawn_blocking(move || parse(&text)).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "failed to read a body");
+        Err(ApiError::Internal)
+    })
+}
+
+/// Why a body is none of ours.
+fn not_understood(error: &serde_json::Error) -> ApiError {
+    if error.is_data() {
+        return ApiError::bad_request(format!("the body: {error}"));
+    }
+    ApiError::bad_request(format!("the body is no JSON: {error}"))
+}
+
+/// The text of a JSON body. The memory for it, and for what is made of it, is asked for as it comes.
+async fn json(request: Request, limit: usize, app: &App) -> Result<(Vec<u8>, Share), ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence != "application/json" && !essence.ends_with("+json") {
         return Err(ApiError::ContentType(kind.chars().take(80).collect()));
     }
-    let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| ApiError::TooLarge { limit })?;
-    match serde_json::from_slice(&bytes) {
-        Ok(Once(value)) => Ok(value),
-        Err(error) if error.is_data() => Err(ApiError::bad_request(format!("the body: {error}"))),
-        Err(error) => Err(ApiError::bad_request(format!("the body is no JSON: {error}"))),
+    read_body(request, limit, app).await
+}
+
+/// A body of at most so many bytes.
+pub(crate) async fn read_body(
+    request: Request,
+    limit: usize,
+    app: &App,
+) -> Result<(Vec<u8>, Share), ApiError> {
+    let said = request.body().size_hint().lower();
+    if said > limit as u64 {
+        return Err(ApiError::TooLarge { limit });
     }
+    let (mut text, mut share) = (Vec::new(), app.budget.share());
+    let mut chunks = request.into_body().into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| ApiError::bad_request(format!("the body broke off: {error}")))?;
+        let size = text.len() + chunk.len();
+        if size > limit {
+            return Err(ApiError::TooLarge { limit });
+        }
+        share.hold(size * BODY_TAKES).await?;
+        text.extend_from_slice(&chunk);
+    }
+    Ok((text, share))
 }

@@ -29,6 +29,7 @@ pub use config::ManagerConfig;
 pub use routes::ui::Asset;
 use state::App;
 
+mod budget;
 mod cache;
 mod clocks;
 mod config;

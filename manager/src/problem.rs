@@ -81,6 +81,10 @@ pub(crate) enum ApiError {
     RunLog(#[source] RunLogError),
     #[error("{0}")]
     Live(#[from] LiveError),
+    #[error(
+        "other requests and answers hold all the memory that large ones may have; try again, or ask for less at a time"
+    )]
+    Busy,
     #[error("the request took too long; a write may have happened, read it back")]
     TooSlow,
     #[error("something failed here that should not; the manager's log says what")]
@@ -216,6 +220,7 @@ impl ApiError {
             Self::Live(_) => {
                 (S::SERVICE_UNAVAILABLE, "worker-unavailable", "The run's worker cannot be reached")
             }
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "There is no room for it now"),
             Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too-slow", "The request took too long"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something failed here"),
         }

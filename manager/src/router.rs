@@ -20,6 +20,7 @@ use tower_http::{
 };
 
 use crate::{
+    budget::hold_answers,
     input::MAX_BODY,
     origin,
     problem::ApiError,
@@ -72,6 +73,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .nest("/api/v1", native)
         .merge(gdts)
+        .layer(from_fn_with_state(app.clone(), hold_answers))
         .layer(from_fn_with_state(app.clone(), say_stale))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Asset, ManagerConfig, ManagerPorts, cache::Cache, clocks::Clocks, problem::ApiError, writes::Writes,
+    Asset, ManagerConfig, ManagerPorts, budget::Budget, cache::Cache, clocks::Clocks, problem::ApiError,
+    writes::Writes,
 };
 
 /// Every request is answered within five seconds, whatever the servers behind do; this leaves time to say so.
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub(crate) cache: Cache,
     /// The workers', beside ours.
     pub(crate) clocks: Clocks,
+    /// The memory for large requests and answers.
+    pub(crate) budget: Budget,
     /// Sends what saves jobs.
     pub(crate) writes: Writes,
     /// Cancelled when the manager ends: answers that wait for something stop waiting.
@@ -57,6 +60,7 @@ impl App {
             metrics: ports.metrics,
             cache: Cache::default(),
             clocks: Clocks::default(),
+            budget: Budget::default(),
             ending: CancellationToken::new(),
         }
     }

@@ -1,25 +1,32 @@
-//! JSON whose objects give each member once: which of two a client means, nobody can tell.
+//! JSON whose objects give each member once: which of two a client means, nobody can tell. Its values are counted as they
+//! are read: one of two bytes takes sixty, so that a body says little of what it becomes.
 
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, SeqAccess, Visitor},
+    Deserializer,
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
-/// A value without a member that is given twice.
-pub(super) struct Once(pub(super) Value);
+/// More values in one document are refused as soon as they have come: a job has at most 128 KiB.
+pub(super) const MOST_VALUES: usize = 128 << 10;
 
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(Self)
+/// Reads a value without a member that is given twice, as long as so many values are left.
+pub(super) struct Once<'a>(pub(super) &'a mut usize);
+
+impl<'de> DeserializeSeed<'de> for Once<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        *self.0 = self.0.checked_sub(1).ok_or_else(|| {
+            D::Error::custom(format!("there are more than {MOST_VALUES} values in it, which no job has"))
+        })?;
+        deserializer.deserialize_any(self)
     }
 }
 
-struct Reader;
-
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for Once<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,7 +63,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
         let mut values = Vec::new();
-        while let Some(Once(value)) = list.next_element()? {
+        while let Some(value) = list.next_element_seed(Once(self.0))? {
             values.push(value);
         }
         Ok(Value::Array(values))
@@ -69,7 +76,7 @@ impl<'de> Visitor<'de> for Reader {
                 let shown: String = name.chars().take(80).collect();
                 return Err(A::Error::custom(format!("the member {shown:?} is given twice")));
             }
-            let Once(value) = object.next_value()?;
+            let value = object.next_value_seed(Once(self.0))?;
             members.insert(name, value);
         }
         Ok(Value::Object(members))

@@ -134,7 +134,7 @@ pub(crate) async fn create(
     State(app): State<Arc<App>>,
     _: NoParams,
     precondition: Precondition,
-    Body(body): Body,
+    Body(body, _share): Body,
 ) -> Result<Response, ApiError> {
     let job = Job::from_value(body)?;
     let saved = jobs::save(&app, &job.name, (&Expect::Absent, &precondition), |_| Ok(job.clone())).await?;
@@ -173,7 +173,7 @@ pub(crate) async fn save_all(
     State(app): State<Arc<App>>,
     mut params: Params,
     _: NoPrecondition,
-    BulkBody(body): BulkBody,
+    BulkBody(given, _share): BulkBody,
 ) -> Result<Json<SaveReport>, ApiError> {
     let expect =
         match params.parsed("existing", "way with jobs that exist; there are replace and refuse", "refuse") {
@@ -181,7 +181,7 @@ pub(crate) async fn save_all(
             Some(Existing::Replace) | None => Expect::Any,
         };
     params.done()?;
-    let saved = jobs::bulk::save_all(&app, jobs::bulk::jobs(body)?, &expect).await;
+    let saved = jobs::bulk::save_all(&app, given, &expect).await;
     let mut report = SaveReport {
         results: Vec::with_capacity(saved.len()),
         created: 0,
@@ -227,7 +227,7 @@ pub(crate) async fn replace(
     _: NoParams,
     Named(name): Named<JobName>,
     precondition: Precondition,
-    Body(mut body): Body,
+    Body(mut body, _share): Body,
 ) -> Result<Response, ApiError> {
     if let Value::Object(fields) = &mut body {
         let given = fields.entry("name").or_insert_with(|| Value::String(name.to_string()));

@@ -41,7 +41,7 @@ pub(crate) struct Valid {
 pub(crate) async fn validate(
     State(app): State<Arc<App>>,
     _: NoParams,
-    Body(body): Body,
+    Body(body, _share): Body,
 ) -> Result<Json<Valid>, ApiError> {
     let mut job = Job::from_value(body)?;
     let old = stored(&app, job.name.as_str()).await?;
@@ -58,7 +58,7 @@ pub(crate) async fn validate(
 pub(crate) async fn preview(
     State(app): State<Arc<App>>,
     _: NoParams,
-    Body(body): Body,
+    Body(body, _share): Body,
 ) -> Result<Json<Preview>, ApiError> {
     let request: PreviewRequest = serde_path_to_error::deserialize(body).map_err(|error| {
         let example = r#"{"cron": ["30 9 * * MON-FRI"], "zone": "Europe/Berlin", "count": 6}"#;

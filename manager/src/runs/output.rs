@@ -19,6 +19,9 @@ use crate::{
 /// A worker that takes longer counts as not to be reached.
 const WORKER_WITHIN: Duration = Duration::from_secs(4);
 
+/// A record has at most so many bytes where it is stored.
+const LARGEST_RECORD: usize = 16 << 20;
+
 /// The output of one attempt (the newest without) behind byte `from`.
 pub(crate) async fn read(
     app: &App,
@@ -44,6 +47,8 @@ pub(crate) async fn read(
         Some(Active::Wanted(wanted)) => Some(wanted.attempt),
         None => None,
     };
+    // The record, what is shown of it, and its text.
+    let _share = app.budget.hold(3 * LARGEST_RECORD).await?;
     match (app.ask_runlog(record(app, run, attempt.or(newest))).await?, newest) {
         (Some(record), _) => Ok(finished(&record, from)),
         // Between its end and its record, or its worker is gone and nobody has found it yet.

@@ -15,12 +15,16 @@ use axum::{
 use common::{
     id::JobName,
     job::{Job, JobError},
-    runlog::RunRecord,
+    runlog::{LOG_BYTES, RunRecord},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::task::spawn_blocking;
 
 use crate::{
+    budget::Share,
+    cache::CachedJob,
+    input::{MAX_BODY, read_body},
     jobs::{self, Expect},
     kills,
     precondition::Precondition,
@@ -33,6 +37,12 @@ mod translate;
 
 /// `/job/log` without a `limit`, and at most; large outputs end a page before.
 const LOG_LIMIT: (usize, usize) = (20, 1000);
+
+/// What a job of ordinary size takes that is shown, as such and as text.
+const JOB_TAKES: usize = 512;
+
+/// JSON takes at most so many times its size when it is read.
+const JSON_TAKES: usize = 32;
 
 /// Every answer.
 #[derive(Serialize)]
@@ -90,6 +100,8 @@ impl From<RunRecord> for GdtsLog {
 fn answer(outcome: Result<impl Serialize, ApiError>) -> Response {
     match outcome {
         Ok(data) => Json(Answer { errno: 0, msg: "success".to_owned(), data }).into_response(),
+        // Told as the layer tells it that finds no room for an answer.
+        Err(error @ ApiError::Busy) => error.into_response(),
         // Nothing serializes as null.
         Err(error) => Json(Answer { errno: -1, msg: error.to_string(), data: () }).into_response(),
     }
@@ -99,10 +111,17 @@ fn answer(outcome: Result<impl Serialize, ApiError>) -> Response {
 struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    async fn posted(request: Request) -> Result<Self, ApiError> {
+    async fn posted(app: &App, request: Request) -> Result<Self, ApiError> {
         if *request.method() != Method::POST {
             return Err(ApiError::bad_request("this route takes POST with a form, as curl -d sends it"));
         }
+        let (parts, body) = request.into_parts();
+        let read = read_body(Request::from_parts(parts.clone(), body), MAX_BODY, app).await;
+        let (body, _share) = read.map_err(|error| match error {
+            ApiError::TooLarge { .. } => ApiError::bad_request(format!("the form cannot be read: {error}")),
+            other => other,
+        })?;
+        let request = Request::from_parts(parts, body.into());
         let form = Form::<Vec<(String, String)>>::from_request(request, &()).await;
         let Form(fields) = form.map_err(|error| {
             ApiError::bad_request(format!(
@@ -142,9 +161,10 @@ pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Respo
 }
 
 /// The job that is posted, by name, and what of it is given.
-async fn posted_job(request: Request) -> Result<(JobName, Map<String, Value>), ApiError> {
-    let fields = Fields::posted(request).await?;
+async fn posted_job(app: &App, request: Request) -> Result<(JobName, Map<String, Value>), ApiError> {
+    let fields = Fields::posted(app, request).await?;
     let text = fields.required("job")?;
+    let _share = app.budget.hold(text.len() * JSON_TAKES).await?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
         ApiError::bad_request(format!("job is no JSON: {error}; right is {}", translate::EXAMPLE))
     })?;
@@ -153,7 +173,7 @@ async fn posted_job(request: Request) -> Result<(JobName, Map<String, Value>), A
 }
 
 async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
-    let (name, given) = posted_job(request).await?;
+    let (name, given) = posted_job(app, request).await?;
     let saved = jobs::save(app, &name, (&Expect::Any, &Precondition::default()), |previous| {
         translate::job(&given, previous).map_err(|error: JobError| error.into())
     })
@@ -166,7 +186,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Req
 }
 
 async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJob>, ApiError> {
-    let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
+    let name: JobName = Fields::posted(app, request).await?.required("name")?.parse()?;
     let Some(deleted) = jobs::delete(app, &name, by, &Precondition::default()).await? else {
         return Ok(None);
     };
@@ -180,7 +200,7 @@ pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Reque
 }
 
 async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> {
-    let name: JobName = Fields::posted(request).await?.required("name")?.parse()?;
+    let name: JobName = Fields::posted(app, request).await?.required("name")?.parse()?;
     match kills::kill_job(app, &name, by, &Precondition::default()).await {
         Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(()),
         Err(error) => Err(error),
@@ -188,32 +208,61 @@ async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> 
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
-    answer(do_list(&app, Fields::queried(&request)).await)
+    match do_list(&app, Fields::queried(&request)).await {
+        Ok((jobs, _share)) => {
+            answer_elsewhere(move || jobs.iter().map(shown).collect::<Vec<GdtsJob>>()).await
+        }
+        Err(error) => answer(Err::<(), _>(error)),
+    }
 }
 
-async fn do_list(app: &App, fields: Result<Fields, ApiError>) -> Result<Vec<GdtsJob>, ApiError> {
+fn shown((name, job): &(String, Arc<CachedJob>)) -> GdtsJob {
+    match &job.stored {
+        Ok(stored) => GdtsJob::from(&stored.job),
+        Err(_) => GdtsJob { name: name.clone(), command: String::new(), cron_expr: String::new() },
+    }
+}
+
+/// All jobs, and room for what is shown of them.
+async fn do_list(
+    app: &App,
+    fields: Result<Fields, ApiError>,
+) -> Result<(Vec<(String, Arc<CachedJob>)>, Share), ApiError> {
     fields?;
     app.loaded().await?;
-    let jobs = app.cache.all_jobs().into_iter().map(|(name, job)| match &job.stored {
-        Ok(stored) => GdtsJob::from(&stored.job),
-        Err(_) => GdtsJob { name, command: String::new(), cron_expr: String::new() },
-    });
-    Ok(jobs.collect())
+    let jobs = app.cache.all_jobs();
+    let share = app.budget.hold(jobs.len() * JOB_TAKES).await?;
+    Ok((jobs, share))
+}
+
+/// The answer with what `data` makes, on a thread that answers no requests: it may be many megabytes.
+async fn answer_elsewhere<T: Serialize>(data: impl FnOnce() -> T + Send + 'static) -> Response {
+    spawn_blocking(move || answer(Ok(data()))).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "failed to make an answer");
+        answer(Err::<(), _>(ApiError::Internal))
+    })
 }
 
 pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
-    answer(do_log(&app, Fields::queried(&request)).await)
+    match do_log(&app, Fields::queried(&request)).await {
+        Ok((records, _share)) => {
+            answer_elsewhere(move || records.into_iter().map(GdtsLog::from).collect::<Vec<_>>()).await
+        }
+        Err(error) => answer(Err::<(), _>(error)),
+    }
 }
 
-async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Result<Vec<GdtsLog>, ApiError> {
+/// A page of records, and room for them and for what is shown of them.
+async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Result<(Vec<RunRecord>, Share), ApiError> {
     let fields = fields?;
     let name = fields.required("name")?;
     let (default, most) = LOG_LIMIT;
     let limit = fields.number("limit").filter(|limit| *limit > 0);
     let limit = limit.map_or(default, |limit| usize::try_from(limit).unwrap_or(most).min(most));
     let skip = fields.number("skip").unwrap_or(0);
+    let share = app.budget.hold(2 * LOG_BYTES).await?;
     let records = app.ask_runlog(app.runlog.log(name, skip, limit)).await?;
-    Ok(records.into_iter().map(GdtsLog::from).collect())
+    Ok((records, share))
 }
 
 pub(crate) async fn workers(State(app): State<Arc<App>>, request: Request) -> Response {

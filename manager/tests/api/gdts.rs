@@ -139,7 +139,7 @@ async fn a_refused_edit_changes_nothing() {
 #[tokio::test]
 async fn a_form_that_is_too_large_is_refused() {
     let bench = Bench::start().await;
-    refuses(&bench.form("/job/save", &format!("job={}", "x".repeat(1 << 20))).await, "length limit");
+    refuses(&bench.form("/job/save", &format!("job={}", "x".repeat(1 << 20))).await, "is larger than");
     let long = "x".repeat(130 * 1024);
     let job = format!(r#"{{"name":"a","command":"{long}","cronExpr":"@daily"}}"#);
     refuses(&save(&bench, &job).await, "larger than");
