@@ -119,7 +119,7 @@ const leaseLoss = [["kill", "Kill it before another may start"], ["keep", "Keep 
 const keep = [["both", "Its beginning and its end"], ["tail", "Its end"], ["head", "Its beginning"]];
 
 export const MORE = [
-  ["description", "Description", "input", asText, "", { placeholder: "full backup of db3" }],
+  ["description", "Description", "area", asRaw, "", { rows: 2, placeholder: "full backup of db3" }],
   ["timeout", "Time limit of a run", "input", asText, "", { placeholder: "none; for example 2h" }],
   ["output_timeout", "Time limit without output", "input", asText, "", { placeholder: "none; for example 10m" }],
   ["grace", "From TERM to KILL", "input", asText, "", { placeholder: "5s" }],

@@ -10,6 +10,7 @@ use common::{
     run::{Cause, RunState},
     runlog::{Author, LogEntry, RunRecord, embedded::EmbeddedRunLog},
     store::{embedded::EmbeddedStore, key::Keys},
+    vital::Vital,
     worker::Registration,
 };
 use futures::stream;
@@ -58,7 +59,7 @@ impl Bench {
         };
         let app = App { budget: Budget::of(4 * UNIT), ..App::new(config, ports, Chance::default()) };
         let bench = Self { app: Arc::new(app), shutdown: CancellationToken::new() };
-        cache::feed::start(&bench.app, &TaskTracker::new(), &bench.shutdown);
+        cache::feed::start(&bench.app, &Vital::default(), &TaskTracker::new(), &bench.shutdown);
         bench
     }
 
@@ -101,6 +102,7 @@ impl Bench {
             exit_code: Some(0),
             signal: None,
             truncated: 0,
+            gap: None,
             pieces: Vec::new(),
             expires: now + 1_000_000,
         };

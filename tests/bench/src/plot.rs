@@ -98,6 +98,7 @@ fn mark(value: f64) -> String {
     match value {
         value if value >= 1e6 => format!("{} M", value / 1e6),
         value if value >= 1e4 => format!("{} k", value / 1e3),
+        value if value.fract() == 0.0 && value < 1e3 => format!("{value:.0}"),
         value if value.fract() == 0.0 => number(value),
         value => format!("{value:.1}"),
     }
