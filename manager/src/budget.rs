@@ -5,7 +5,10 @@
 //!
 //! Small ones are not counted: whatever large ones hold, jobs can be looked at and killed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
@@ -86,7 +89,24 @@ impl Share {
         }
         Ok(())
     }
+
+    /// Gives back what is beyond so many bytes.
+    fn keep(&mut self, bytes: usize) {
+        let kept = bytes.saturating_sub(SMALL).div_ceil(UNIT);
+        self.held = self.held.take().and_then(|mut held| held.split(kept.min(held.num_permits())));
+    }
+
+    /// Leaves it with the answer that was made with it: who gave it back first would wait for others with an answer that
+    /// is ready, and in vain.
+    pub(crate) fn left_with(self, mut response: Response) -> Response {
+        response.extensions_mut().insert(Left(Arc::new(Mutex::new(Some(self)))));
+        response
+    }
 }
+
+/// The share that an answer was made with.
+#[derive(Clone)]
+struct Left(Arc<Mutex<Option<Share>>>);
 
 /// An answer's bytes, and what they hold.
 struct Held {
@@ -102,17 +122,20 @@ impl AsRef<[u8]> for Held {
 
 /// Lets no large answer go out for which there is no room.
 pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let (parts, body) = next.run(request).await.into_parts();
+    let (mut parts, body) = next.run(request).await.into_parts();
+    let left = parts.extensions.remove::<Left>();
+    let left = left.and_then(|left| left.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     let Some(size) = body.size_hint().exact().and_then(|size| usize::try_from(size).ok()) else {
         return Response::from_parts(parts, body);
     };
     if size <= SMALL {
         return Response::from_parts(parts, body);
     }
-    let share = match app.budget.hold(size).await {
-        Ok(share) => share,
-        Err(error) => return error.into_response(),
-    };
+    let mut share = left.unwrap_or_else(|| app.budget.share());
+    share.keep(size);
+    if let Err(error) = share.hold(size).await {
+        return error.into_response();
+    }
     // It is in memory as a whole, and is not copied.
     match to_bytes(body, size).await {
         // The last one who has a part of the bytes, as the connection that writes them, gives the share back.

@@ -180,3 +180,25 @@ async fn a_large_body_waits_for_room_as_it_comes_and_gives_it_back() {
     assert_eq!(bench.send("PUT", "/api/v1/jobs/a", Body::from_stream(pieces)).await.status(), 413);
     assert_eq!(bench.left(), 4);
 }
+
+#[tokio::test]
+async fn an_answer_that_is_made_does_not_wait_behind_those_that_are_not() {
+    let bench = Bench::start().await;
+    let made = async |State(app): State<Arc<App>>| {
+        let share = app.budget.hold(usize::MAX).await.unwrap();
+        let other = tokio::spawn(async move {
+            let other = app.budget.hold(usize::MAX).await;
+            let is_busy = matches!(other, Err(ApiError::Busy));
+            // Nobody reads it.
+            std::mem::forget(other);
+            is_busy
+        });
+        tokio::task::yield_now().await;
+        assert!(!other.is_finished());
+        share.left_with(Response::new(Body::from(vec![b'x'; SMALL + UNIT])))
+    };
+    let routes = axum::Router::new().route("/", axum::routing::get(made));
+    let routes = routes.layer(axum::middleware::from_fn_with_state(bench.app.clone(), hold_answers));
+    let answer = routes.with_state(bench.app.clone()).oneshot(Request::new(Body::empty())).await.unwrap();
+    assert_eq!((answer.status().as_u16(), bench.left()), (200, 0), "three of four are given to who waits");
+}

@@ -2,9 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use common::{
-    api::{LatenessView, OutputView, RunAttempt, RunList, RunRequested},
+    api::{LatenessView, RunAttempt, RunList, RunRequested},
     id::RunId,
 };
 use tokio::time::{Instant, sleep};
@@ -66,20 +71,26 @@ pub(crate) async fn output(
     State(app): State<Arc<App>>,
     Named(run): Named<RunId>,
     mut params: Params,
-) -> Result<Json<OutputView>, ApiError> {
+) -> Result<Response, ApiError> {
     let from = params.parsed("from", "number of bytes", "4096").unwrap_or(0);
     let attempt = params.parsed("attempt", "number of an attempt", "1");
     let wait = params.span("wait").unwrap_or_default().min(LONGEST_WAIT);
     params.done()?;
     let until = Instant::now() + wait;
     loop {
-        let view = outputs::read(&app, run, attempt, from).await?;
-        if view.complete || view.next > from || Instant::now() >= until {
-            return Ok(Json(view));
+        let (view, share) = outputs::read(&app, run, attempt, from).await?;
+        let is_news = view.complete || view.next > from;
+        if is_news || Instant::now() >= until || app.ending.is_cancelled() {
+            let response = Json(view).into_response();
+            return Ok(match share {
+                Some(share) => share.left_with(response),
+                None => response,
+            });
         }
+        drop(share);
         tokio::select! {
             () = sleep(LOOK_EVERY) => {}
-            () = app.ending.cancelled() => return Ok(Json(view)),
+            () = app.ending.cancelled() => {}
         }
     }
 }

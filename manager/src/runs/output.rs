@@ -11,6 +11,7 @@ use common::{
 use tokio::time::timeout;
 
 use crate::{
+    budget::Share,
     cache::{Active, HeldRun},
     problem::ApiError,
     state::App,
@@ -22,23 +23,23 @@ const WORKER_WITHIN: Duration = Duration::from_secs(4);
 /// A record has at most so many bytes where it is stored.
 const LARGEST_RECORD: usize = 16 << 20;
 
-/// The output of one attempt (the newest without) behind byte `from`.
+/// The output of one attempt (the newest without) behind byte `from`, and the share that a finished one was read with.
 pub(crate) async fn read(
     app: &App,
     run: RunId,
     attempt: Option<u32>,
     from: u64,
-) -> Result<OutputView, ApiError> {
+) -> Result<(OutputView, Option<Share>), ApiError> {
     let active = app.cache.active_run(run);
     let asked = |number: u32| attempt.is_none_or(|attempt| attempt == number);
     match &active {
         Some(Active::Held(held)) if asked(held.held.attempt) => {
             if let Some(view) = live(app, held, from).await? {
-                return Ok(view);
+                return Ok((view, None));
             }
         }
         Some(Active::Wanted(wanted)) if asked(wanted.attempt) => {
-            return Ok(nothing_yet(wanted.attempt, from));
+            return Ok((nothing_yet(wanted.attempt, from), None));
         }
         _ => {}
     }
@@ -48,11 +49,11 @@ pub(crate) async fn read(
         None => None,
     };
     // The record, what is shown of it, and its text.
-    let _share = app.budget.hold(3 * LARGEST_RECORD).await?;
+    let share = app.budget.hold(3 * LARGEST_RECORD).await?;
     match (app.ask_runlog(record(app, run, attempt.or(newest))).await?, newest) {
-        (Some(record), _) => Ok(finished(&record, from)),
+        (Some(record), _) => Ok((finished(&record, from), Some(share))),
         // Between its end and its record, or its worker is gone and nobody has found it yet.
-        (None, Some(number)) if asked(number) => Ok(nothing_yet(number, from)),
+        (None, Some(number)) if asked(number) => Ok((nothing_yet(number, from), None)),
         (None, _) => Err(ApiError::NoSuchRun(run)),
     }
 }

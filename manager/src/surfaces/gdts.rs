@@ -209,8 +209,9 @@ async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> 
 
 pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
     match do_list(&app, Fields::queried(&request)).await {
-        Ok((jobs, _share)) => {
-            answer_elsewhere(move || jobs.iter().map(shown).collect::<Vec<GdtsJob>>()).await
+        Ok((jobs, share)) => {
+            let shown = move || jobs.iter().map(shown).collect::<Vec<GdtsJob>>();
+            share.left_with(answer_elsewhere(shown).await)
         }
         Err(error) => answer(Err::<(), _>(error)),
     }
@@ -245,8 +246,9 @@ async fn answer_elsewhere<T: Serialize>(data: impl FnOnce() -> T + Send + 'stati
 
 pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
     match do_log(&app, Fields::queried(&request)).await {
-        Ok((records, _share)) => {
-            answer_elsewhere(move || records.into_iter().map(GdtsLog::from).collect::<Vec<_>>()).await
+        Ok((records, share)) => {
+            let shown = move || records.into_iter().map(GdtsLog::from).collect::<Vec<_>>();
+            share.left_with(answer_elsewhere(shown).await)
         }
         Err(error) => answer(Err::<(), _>(error)),
     }
