@@ -159,7 +159,8 @@ impl FromRequest<Arc<App>> for Body {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (text, share) = json(request, MAX_BODY, app).await?;
-        Ok(Self(elsewhere(text, one).await?, share))
+        let (value, share) = elsewhere(text, share, one).await?;
+        Ok(Self(value, share))
     }
 }
 
@@ -178,19 +179,23 @@ impl FromRequest<Arc<App>> for BulkBody {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
         let (text, share) = json(request, MAX_BULK_BODY, app).await?;
-        Ok(Self(elsewhere(text, many::read).await?, share))
+        let (given, share) = elsewhere(text, share, many::read).await?;
+        Ok(Self(given, share))
     }
 }
 
-/// What `parse` makes of a text; of a large one on a thread that answers no requests.
+/// What `parse` makes of a text; of a large one on a thread that answers no requests. The share stays with it, also when
+/// nobody waits for it any more.
 async fn elsewhere<T: Send + 'static>(
     text: Vec<u8>,
+    share: Share,
     parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
+) -> Result<(T, Share), ApiError> {
     if text.len() <= LARGE {
-        return parse(&text);
+        return Ok((parse(&text)?, share));
     }
-    spawn_blocking(move || parse(&text)).await.unwrap_or_else(|error| {
+    let parsed = spawn_blocking(move || Ok((parse(&text)?, share))).await;
+    parsed.unwrap_or_else(|error| {
         tracing::error!(%error, "failed to read a body");
         Err(ApiError::Internal)
     })

@@ -211,7 +211,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Respo
     match do_list(&app, Fields::queried(&request)).await {
         Ok((jobs, share)) => {
             let shown = move || jobs.iter().map(shown).collect::<Vec<GdtsJob>>();
-            share.left_with(answer_elsewhere(shown).await)
+            answer_elsewhere(share, shown).await
         }
         Err(error) => answer(Err::<(), _>(error)),
     }
@@ -236,9 +236,11 @@ async fn do_list(
     Ok((jobs, share))
 }
 
-/// The answer with what `data` makes, on a thread that answers no requests: it may be many megabytes.
-async fn answer_elsewhere<T: Serialize>(data: impl FnOnce() -> T + Send + 'static) -> Response {
-    spawn_blocking(move || answer(Ok(data()))).await.unwrap_or_else(|error| {
+/// The answer with what `data` makes, on a thread that answers no requests: it may be many megabytes. The share stays
+/// with it, also when nobody waits for the answer any more.
+async fn answer_elsewhere<T: Serialize>(share: Share, data: impl FnOnce() -> T + Send + 'static) -> Response {
+    let made = spawn_blocking(move || share.left_with(answer(Ok(data())))).await;
+    made.unwrap_or_else(|error| {
         tracing::error!(%error, "failed to make an answer");
         answer(Err::<(), _>(ApiError::Internal))
     })
@@ -248,7 +250,7 @@ pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Respon
     match do_log(&app, Fields::queried(&request)).await {
         Ok((records, share)) => {
             let shown = move || records.into_iter().map(GdtsLog::from).collect::<Vec<_>>();
-            share.left_with(answer_elsewhere(shown).await)
+            answer_elsewhere(share, shown).await
         }
         Err(error) => answer(Err::<(), _>(error)),
     }
