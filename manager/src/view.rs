@@ -224,9 +224,18 @@ fn wanted_reason(wanted: &common::queue::Wanted) -> String {
     parts.join("; ")
 }
 
-/// What a save, a pause or a resume says that took back what a clock had said that was ahead.
-pub(crate) fn says_righted(by: TimeDelta) -> String {
-    format!("it counted from a clock that was {} ahead of this one; its ticks count from now", span_of(by))
+/// What a save, a pause or a resume says that took back what a clock had said that was ahead. `still` is what is wrong
+/// with the job all the same, and `lock` its lock: ticks may have run by that clock, so that they count as decided.
+pub(crate) fn says_righted(
+    by: TimeDelta,
+    still: &str,
+    lock: Option<&CachedLock>,
+    now: DateTime<Utc>,
+) -> String {
+    let is_silent = lock.and_then(|lock| lock.fence).is_some_and(|fence| is_ahead(fence, now));
+    let counts = if is_silent { "" } else { "; its ticks count from now" };
+    let still = if still.is_empty() { String::new() } else { format!("; {still}") };
+    format!("it counted from a clock that was {} ahead of this one{counts}{still}", span_of(by))
 }
 
 fn span_of(by: TimeDelta) -> Span {

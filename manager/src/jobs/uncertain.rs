@@ -54,7 +54,7 @@ impl Tried {
         }
         if let Some(by) = righted {
             let by = Span::seconds(by.num_seconds().unsigned_abs());
-            tracing::warn!(job = %stored.job.name, %by, "a job counted from a clock that was ahead; it counts from now");
+            tracing::warn!(job = %stored.job.name, %by, "a job counted from a clock that was ahead; what that clock said of it is taken back");
         }
         Saved { stored, revision, previous, created: compared == 0, righted }
     }

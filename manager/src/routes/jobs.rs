@@ -322,8 +322,8 @@ fn saved_view(app: &App, saved: &Saved) -> Response {
     let viewer = Viewer::new(&app.cache, app.now());
     let mut view = viewer.stored(&saved.stored, saved.revision, known.as_ref());
     if let Some(by) = saved.righted {
-        let says = [says_righted(by), std::mem::take(&mut view.status.warning)];
-        view.status.warning = says[..if says[1].is_empty() { 1 } else { 2 }].join("; ");
+        let lock = known.as_ref().and_then(|known| known.lock.as_deref());
+        view.status.warning = says_righted(by, &view.status.warning, lock, app.now());
     }
     answer(if saved.created { StatusCode::CREATED } else { StatusCode::OK }, view)
 }
