@@ -7,12 +7,16 @@ use std::{
     process::Stdio,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use common::runlog::Stream;
-use tokio::net::unix::pipe::Receiver;
+use tokio::{net::unix::pipe::Receiver, time::sleep};
 
 use crate::output::Output;
+
+/// Between two reads of what nobody wants: some megabytes a second.
+const DRAIN_PAUSE: Duration = Duration::from_millis(10);
 
 /// As much as a pipe holds.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -63,12 +67,14 @@ impl Capture {
         self.is_open()
     }
 
-    /// Reads on until both streams have ended, and throws away what comes: who still prints must not die of it.
+    /// Reads on until both streams have ended, and throws away what comes: who still prints must not die of it. It reads
+    /// slowly, so that one who prints without end waits for it, and does not take a processor from others.
     pub(super) async fn drain(mut self) {
         while self.is_open() {
             let stream = poll_fn(|context| self.poll_ready(context)).await;
             self.last = stream;
             self.read_to(stream, |_| {});
+            sleep(DRAIN_PAUSE).await;
         }
     }
 
