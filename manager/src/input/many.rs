@@ -81,7 +81,9 @@ impl<'de> Visitor<'de> for Many<'_> {
         let mut jobs = None;
         while let Some(member) = object.next_key::<String>()? {
             if member != "jobs" || jobs.is_some() {
-                let problem = format!("stands beside \"jobs\", which is the one member: {member:.80?}");
+                let is_known = member == "jobs";
+                let problem =
+                    if is_known { "is given twice" } else { "is not known: \"jobs\" is the one member" };
                 *self.0 = Some(Wrong::new(member.chars().take(80).collect::<String>(), problem));
                 return Err(A::Error::custom("another member"));
             }
@@ -149,6 +151,8 @@ mod tests {
             ("7", "is no list of jobs"),
             ("{}", "is no list of jobs"),
             (r#"{"jobs": [1], "others": 1}"#, "is the one member"),
+            (r#"{"jobs": [1], "others": 1}"#, r#"jobs: "others" is not known"#),
+            (r#"{"jobs": [1], "jobs": [1]}"#, r#""jobs" is given twice"#),
             (r#"{"others": 1}"#, "is the one member"),
             (r#"[{"name": "a", "name": "b"}]"#, "is given twice"),
             ("[7] 8", "is no JSON"),
