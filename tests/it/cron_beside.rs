@@ -1,7 +1,8 @@
 //! Debian's cron and Quorate side by side, with the same table: what their jobs can see of themselves.
 //!
-//! cron runs in a mount and a process namespace of its own, with a copy of `/etc`. That takes root: elsewhere the
-//! test says that it is skipped.
+//! cron runs in a mount and a process namespace of its own, with a copy of `/etc`. Where there is no cron, what it gave
+//! elsewhere is compared with (`cron_beside.txt`, which `QUORATE_RECORD_CRON=1` writes anew), but for what is the
+//! machine's. Both take root, as the table names users: elsewhere the test says that it is skipped.
 
 use std::{
     collections::BTreeMap,
@@ -128,13 +129,37 @@ const BESIDE: [&str; 3] = ["QUORATE_", "USER=", "PWD="];
 /// What cron's have beside.
 const OF_CRON: [&str; 3] = ["MAILTO=", "PWD=", "CRON_TZ="];
 
+/// What cron's jobs saw of themselves, and whose cron it was.
+const RECORDED: &str = include_str!("cron_beside.txt");
+
 fn cron() -> Option<PathBuf> {
-    if !nix::unistd::geteuid().is_root() {
+    let named = std::env::var_os("QUORATE_TEST_CRON").map(PathBuf::from);
+    if named.as_ref().is_some_and(|named| named == Path::new("none")) {
         return None;
     }
-    let named = std::env::var_os("QUORATE_TEST_CRON").map(PathBuf::from);
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/cron");
     named.into_iter().chain([fetched, "/usr/sbin/cron".into()]).find(|path| path.exists())
+}
+
+/// Without what is the machine's, not cron's: its limits and groups, handles that the test was started with, and the
+/// C library's own signals (32 on).
+fn portable(lines: &[String]) -> Vec<String> {
+    const OF_MACHINE: [&str; 4] = ["limit ", "hard limit ", "groups ", "0, 1, "];
+    let kept = lines.iter().filter(|line| !OF_MACHINE.iter().any(|kind| line.starts_with(kind)));
+    kept.map(|line| match line.strip_prefix("signals ").and_then(|set| set.split_once(' ')) {
+        Some((kind, set)) => {
+            let set = u64::from_str_radix(set, 16).unwrap_or(u64::MAX);
+            format!("signals {kind} {:08x}", set & 0x7fff_ffff)
+        }
+        None => line.clone(),
+    })
+    .collect()
+}
+
+/// The recorded lines by their probes.
+fn recorded() -> BTreeMap<&'static str, Vec<String>> {
+    let sections = RECORDED.split("== ").skip(1).filter_map(|section| section.split_once('\n'));
+    sections.map(|(name, text)| (name, text.lines().map(str::to_owned).collect())).collect()
 }
 
 fn start_cron(cron: &Path, dir: &Path) -> Result<Child> {
@@ -200,10 +225,11 @@ async fn run_what_waits_for_a_boot(dev: &Dev) -> Result<()> {
 
 #[tokio::test]
 async fn jobs_see_of_themselves_what_they_see_under_cron() -> Result<()> {
-    let Some(cron) = cron() else {
-        eprintln!("skipped: comparing with cron takes root and Debian's cron (QUORATE_TEST_CRON)");
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: the table that is compared names users, which takes root");
         return Ok(());
-    };
+    }
+    let cron = cron();
     let dir = TempDir::new()?;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
     let probe = dir.path().join("probe");
@@ -217,27 +243,65 @@ async fn jobs_see_of_themselves_what_they_see_under_cron() -> Result<()> {
         let text = text.replace("@PROBE@", &probe.display().to_string());
         fs::write(dir.path().join(format!("{side}.table")), text)?;
     }
-    let _cron = start_cron(&cron, dir.path())?;
+    let running = cron.as_deref().map(|cron| start_cron(cron, dir.path())).transpose()?;
     let dev = Dev::start().await;
     let table = dir.path().join("quorate.table").display().to_string();
     let said = run(&["import", "crontab", "--system", "--server", dev.url(), &table])?;
     ensure!(said.code == Some(0), "{} {}", said.out, said.err);
     run_what_waits_for_a_boot(&dev).await?;
     let log = dir.path().join("cron.log");
-    let theirs = seen(&dir.path().join("cron"), &log).await?;
-    let ours = seen(&dir.path().join("quorate"), &log).await?;
     let side = |name: &str| dir.path().join(name).display().to_string();
-    let mut differ = Vec::new();
-    for name in PROBES {
-        let ours = compared(&ours[name], &side("quorate"), &BESIDE);
-        let theirs = compared(&theirs[name], &side("cron"), &OF_CRON);
-        let only = |these: &[String], those: &[String]| -> Vec<String> {
-            these.iter().filter(|line| !those.contains(line)).cloned().collect()
-        };
-        if ours != theirs {
-            differ.push((name, only(&ours, &theirs), only(&theirs, &ours)));
+    let probe = dir.path().display().to_string();
+    let lines = |text: &str, name: &str, beside: &[&str]| {
+        let lines = compared(text, &side(name), beside);
+        lines.iter().map(|line| line.replace(&probe, "DIR")).collect::<Vec<_>>()
+    };
+    let ours = seen(&dir.path().join("quorate"), &log).await?;
+    let mut ours: BTreeMap<_, _> =
+        ours.iter().map(|(name, text)| (*name, lines(text, "quorate", &BESIDE))).collect();
+    let theirs = match running {
+        Some(_) => {
+            let theirs = seen(&dir.path().join("cron"), &log).await?;
+            let theirs: BTreeMap<_, _> =
+                theirs.iter().map(|(name, text)| (*name, lines(text, "cron", &OF_CRON))).collect();
+            keep(&theirs)?;
+            theirs
         }
-    }
+        None => {
+            ours = ours.into_iter().map(|(name, lines)| (name, portable(&lines))).collect();
+            recorded()
+        }
+    };
+    let differ = differences(&ours, &theirs);
     assert!(differ.is_empty(), "probe, Quorate's alone, cron's alone: {differ:#?}");
     Ok(())
+}
+
+type Lines = BTreeMap<&'static str, Vec<String>>;
+
+/// What is recorded has to be what this cron gives; it is written anew where that is asked for.
+fn keep(theirs: &Lines) -> Result<()> {
+    let now: Lines = theirs.iter().map(|(name, lines)| (*name, portable(lines))).collect();
+    if std::env::var_os("QUORATE_RECORD_CRON").is_some() {
+        let head = RECORDED.split("== ").next().unwrap_or_default();
+        let sections = now.iter().map(|(name, lines)| format!("== {name}\n{}\n", lines.join("\n")));
+        let text = head.to_owned() + &sections.collect::<String>();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/cron_beside.txt");
+        return fs::write(path, text).context("record what cron gives");
+    }
+    let differ = differences(&recorded(), &now);
+    ensure!(differ.is_empty(), "what is recorded of cron is not what it gives: {differ:#?}");
+    Ok(())
+}
+
+/// Where two sides differ, and what only the one and only the other has.
+fn differences(one: &Lines, other: &Lines) -> Vec<(&'static str, Vec<String>, Vec<String>)> {
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    let lines = |side: &Lines, name| side.get(name).cloned().unwrap_or_default();
+    let both = PROBES.iter().map(|name| (*name, lines(one, name), lines(other, name)));
+    both.filter(|(_, one, other)| one != other)
+        .map(|(name, one, other)| (name, only(&one, &other), only(&other, &one)))
+        .collect()
 }

@@ -49,7 +49,7 @@ fn a_dry_run_shows_the_jobs_and_accounts_for_every_line() -> Result<()> {
         "if [ $(date +%d) -le 7 ]; then /usr/share/mdadm/checkarray --all; fi"
     );
     for part in [
-        "11 lines = 6 jobs + 3 settings + 1 comments + 1 blank + 0 not carried over",
+        "11 lines = 6 jobs + 3 settings + 1 comment + 1 blank + 0 not carried over",
         "line 4",
         "no mail",
         "overlap",

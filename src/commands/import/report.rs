@@ -164,9 +164,10 @@ fn line(text: &mut String, content: std::fmt::Arguments<'_>) {
 
 fn counted(count: Count) -> String {
     let Count { lines, jobs, settings, comments, blank, problems } = count;
-    format!(
-        "{lines} lines = {jobs} jobs + {settings} settings + {comments} comments + {blank} blank + {problems} not carried over"
-    )
+    let some = |n: usize, noun| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
+    let (lines, jobs) = (some(lines, "line"), some(jobs, "job"));
+    let (settings, comments) = (some(settings, "setting"), some(comments, "comment"));
+    format!("{lines} = {jobs} + {settings} + {comments} + {blank} blank + {problems} not carried over")
 }
 
 fn when(job: &common::job::Job) -> String {
