@@ -2,7 +2,7 @@
 //! same seed plays the same.
 
 #[cfg(feature = "test-support")]
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use chrono::{DateTime, Utc};
 use rand::Rng as _;
@@ -39,7 +39,7 @@ impl Chance {
         match self {
             Self::Machine => rand::rng().random(),
             #[cfg(feature = "test-support")]
-            Self::Seeded(generator) => generator.lock().unwrap_or_else(PoisonError::into_inner).random(),
+            Self::Seeded(generator) => generator.lock().random(),
         }
     }
 
@@ -48,7 +48,7 @@ impl Chance {
         match self {
             Self::Machine => rand::rng().random(),
             #[cfg(feature = "test-support")]
-            Self::Seeded(generator) => generator.lock().unwrap_or_else(PoisonError::into_inner).random(),
+            Self::Seeded(generator) => generator.lock().random(),
         }
     }
 }

@@ -8,8 +8,10 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
-    sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard},
+    sync::OnceLock,
 };
+
+use parking_lot::{RwLock, RwLockReadGuard};
 
 use nix::{
     errno::Errno,
@@ -34,12 +36,12 @@ impl Steady {
 
 /// Keeps the limit as it is. Not to be held while something is waited for that may take long.
 pub fn steady() -> Steady {
-    Steady(CAME_WITH.read().unwrap_or_else(PoisonError::into_inner))
+    Steady(CAME_WITH.read())
 }
 
 /// Takes as many handles as this process may have. Done again it changes nothing.
 pub fn raise() -> io::Result<()> {
-    let mut came_with = CAME_WITH.write().unwrap_or_else(PoisonError::into_inner);
+    let mut came_with = CAME_WITH.write();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;

@@ -5,10 +5,9 @@
 //!
 //! Small ones are not counted: whatever large ones hold, jobs can be looked at and killed.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use axum::{
     body::{Body, Bytes, HttpBody, to_bytes},
@@ -125,7 +124,7 @@ impl AsRef<[u8]> for Held {
 pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = next.run(request).await.into_parts();
     let left = parts.extensions.remove::<Left>();
-    let left = left.and_then(|left| left.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let left = left.and_then(|left| left.0.lock().take());
     let Some(size) = body.size_hint().exact().and_then(|size| usize::try_from(size).ok()) else {
         return Response::from_parts(parts, body);
     };

@@ -6,8 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::Arc,
 };
+
+use parking_lot::{Mutex, RwLock};
 
 use common::{
     job::{JobError, StoredJob},
@@ -150,7 +152,7 @@ impl Default for Cache {
 
 impl Cache {
     fn read<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
-        look(&self.content.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.content.read())
     }
 
     /// Why what the cache shows may be old; `None` when it is current.
@@ -181,7 +183,7 @@ impl Cache {
         // Registered before the look, so that no news falls between.
         let (reached, news) = oneshot::channel();
         {
-            let mut waiting = self.waiting[place as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting[place as usize].lock();
             let same = waiting.entry(revision).or_default();
             same.retain(|other| !other.is_closed());
             same.push(reached);
@@ -194,7 +196,7 @@ impl Cache {
     fn wake(&self, place: Place) {
         let Some(shown) = self.progress.borrow().revision[place as usize] else { return };
         let reached = {
-            let mut waiting = self.waiting[place as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.waiting[place as usize].lock();
             let later = waiting.split_off(&(shown + 1));
             std::mem::replace(&mut *waiting, later)
         };

@@ -1,10 +1,9 @@
 //! The workers' clocks beside this manager's: a fence only grows, so a change by a clock in the future would bury ticks that
 //! are yet to come, and silence jobs.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use chrono::TimeDelta;
 use common::clock::{AHEAD, ahead_of};
@@ -40,6 +39,6 @@ impl Clocks {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Box<str>, TimeDelta>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

@@ -8,8 +8,10 @@
 use std::{
     collections::{HashSet, VecDeque},
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use common::store::{Key, MAX_TXN_OPS, Op, OpOutcome, Store, StoreError, Txn, TxnOutcome};
 use futures::{FutureExt as _, future::BoxFuture};
@@ -65,7 +67,7 @@ impl Writes {
         let _room = self.room.acquire().await.map_err(|_| lost("the manager is ending"))?;
         let (answer, received) = oneshot::channel();
         let starts = {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.queue.lock();
             queue.waiting.push_back(Request { key, txn, answer });
             let starts = queue.in_flight < IN_FLIGHT;
             queue.in_flight += usize::from(starts);
@@ -89,7 +91,7 @@ impl Writes {
 async fn send_all(store: Arc<dyn Store>, queue: Arc<Mutex<Queue>>) {
     loop {
         let batch = {
-            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = queue.lock();
             let batch = next_batch(&mut queue.waiting);
             if batch.is_empty() {
                 queue.in_flight -= 1;

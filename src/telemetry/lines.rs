@@ -8,10 +8,12 @@ use std::{
     cell::RefCell,
     collections::VecDeque,
     io::{self, ErrorKind, Write},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Lines and bytes that wait, at most: some seconds of a busy log.
 const MOST_LINES: usize = 10_000;
@@ -90,7 +92,7 @@ impl Lines {
     pub(super) fn flush(&self, within: Duration) {
         let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
         // Poisoned or late: there is nothing else to be done.
-        drop(self.done.wait_timeout_while(self.lock(), within, busy));
+        self.done.wait_while_for(&mut self.lock(), busy, within);
     }
 
     /// For the thread that writes: waits for the next entry. The one before it is done with.
@@ -106,12 +108,12 @@ impl Lines {
                 return entry;
             }
             self.done.notify_all();
-            queue = self.came.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.came.wait(&mut queue);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 
@@ -219,7 +221,7 @@ mod tests {
                 Ok(Fate::Cut(at)) => at,
                 Ok(Fate::Refused) => return Err(ErrorKind::StorageFull.into()),
             };
-            self.taken.lock().unwrap().extend_from_slice(&bytes[..count]);
+            self.taken.lock().extend_from_slice(&bytes[..count]);
             Ok(count)
         }
 
@@ -239,7 +241,7 @@ mod tests {
     }
 
     fn text(taken: &Mutex<Vec<u8>>) -> String {
-        String::from_utf8(taken.lock().unwrap().clone()).unwrap()
+        String::from_utf8(taken.lock().clone()).unwrap()
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -274,12 +276,12 @@ mod tests {
         }
         drop(fate);
         lines.flush(LONG);
-        let bytes = taken.lock().unwrap().iter().filter(|byte| **byte == b'x').count();
+        let bytes = taken.lock().iter().filter(|byte| **byte == b'x').count();
         // One may have been on its way already.
         assert!(bytes <= MOST_BYTES + MOST_BYTES / 10, "{bytes}");
         lines.push(vec![b'y'; MOST_BYTES + 1]);
         lines.flush(LONG);
-        let bytes = taken.lock().unwrap().iter().filter(|byte| **byte == b'y').count();
+        let bytes = taken.lock().iter().filter(|byte| **byte == b'y').count();
         assert_eq!(bytes, MOST_BYTES + 1, "one by itself is written");
     }
 

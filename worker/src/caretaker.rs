@@ -5,10 +5,7 @@
 //! When the workers change, all locks are listed: some may be of jobs that are gone. Now and then a worker reads those
 //! of its own jobs, so that all workers together read each lock once, however many they are.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use common::{
     id::JobName,
@@ -88,7 +85,7 @@ impl Desk {
             |job: &JobName| view.candidates.rank_of(&self.config.id, job, &Placement::default()) == Some(0);
         let rank = |job: &Job| view.candidates.rank_of(&self.config.id, &job.name, &job.placement);
         let mut own = {
-            let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut agenda = self.agenda.lock();
             agenda.ranked(0, view.candidates.view(), rank)
         };
         own.sort_unstable_by(|one, other| one.job.name.cmp(&other.job.name));

@@ -4,10 +4,12 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -77,44 +79,44 @@ impl Post {
     /// The clock was ahead, and says `now`: no newer tick is being decided.
     pub fn set_back(&self, now: Tick) {
         self.newest.fetch_min(now.seconds(), Ordering::SeqCst);
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take_if(|next| next.tick > now);
+        self.next.lock().take_if(|next| next.tick > now);
     }
 
     /// The run's claim was answered.
     pub fn answered(&self, run: RunId, at: DateTime<Utc>) {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some((run, at));
+        *self.answered.lock() = Some((run, at));
     }
 
     /// Since when the run of a lock may stand in the way of ticks: since its claim was answered, which may have been sent
     /// long before.
     pub fn since(&self, held: &Held) -> DateTime<Utc> {
-        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = *self.answered.lock();
         answered.filter(|(run, _)| *run == held.run).map_or(held.claimed, |(_, at)| at.max(held.claimed))
     }
 
     /// The run has ended: a tick that finds its lock held waits for that instead of being skipped.
     pub fn mark_ended(&self, run: RunId) {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+        *self.ended.lock() = Some(run);
     }
 
     /// True when nothing executes any more of the run that holds the lock.
     pub fn has_ended(&self, run: RunId) -> bool {
-        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) == Some(run)
+        *self.ended.lock() == Some(run)
     }
 
     /// Asks whoever ends the run to claim this tick with it.
     pub fn wait_for_end(&self, next: Next) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        *self.next.lock() = Some(next);
     }
 
     /// The tick that waits for the end, if one does; it waits no longer.
     pub fn take_next(&self) -> Option<Next> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.next.lock().take()
     }
 
     /// The tick no longer waits for the end: it looks for itself.
     pub fn forget_next(&self, tick: Tick) {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take_if(|next| next.tick == tick);
+        self.next.lock().take_if(|next| next.tick == tick);
     }
 
     /// True when a newer tick of the job is being decided as well.
@@ -204,25 +206,25 @@ impl Beside {
     }
 
     fn runs(&self) -> MutexGuard<'_, HashSet<RunId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
 impl Desk {
     /// The job's post.
     pub fn post(&self, job: &JobName) -> Arc<Post> {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner).entry(job.clone()).or_default().clone()
+        self.posts.lock().entry(job.clone()).or_default().clone()
     }
 
     /// True when this process holds the job's lock.
     pub fn runs_here(&self, job: &JobName) -> bool {
-        let posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        let posts = self.posts.lock();
         posts.get(job).is_some_and(|post| post.holding.try_lock().is_ok_and(|holding| holding.is_some()))
     }
 
     /// A job is gone: so is its post, unless something still goes on at it.
     pub fn forget_post(&self, job: &str) {
-        let mut posts = self.posts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut posts = self.posts.lock();
         if posts.get(job).is_some_and(|post| Arc::strong_count(post) == 1) {
             posts.remove(job);
         }
@@ -230,7 +232,7 @@ impl Desk {
 
     /// The job as it stands.
     pub fn planned(&self, job: &JobName) -> Option<Arc<Planned>> {
-        self.agenda.lock().unwrap_or_else(PoisonError::into_inner).get(job.as_str()).cloned()
+        self.agenda.lock().get(job.as_str()).cloned()
     }
 
     /// True when this worker may run the job, by the definition that would run: it may have been ranked by an older one.

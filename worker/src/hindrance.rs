@@ -1,9 +1,6 @@
 //! When this worker could claim nothing, and why: what the records of ticks say that were missed meanwhile.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use common::worker::Readiness;
@@ -94,7 +91,7 @@ impl Desk {
             had_session |= has_session;
             let lost = (had_session && !has_session).then_some(NO_SESSION);
             let why = lost.or_else(|| told.borrow_and_update().and_then(words));
-            self.hindrances.lock().unwrap_or_else(PoisonError::into_inner).note(self.clock.now(), why);
+            self.hindrances.lock().note(self.clock.now(), why);
             let told_more = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return,

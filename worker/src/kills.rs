@@ -1,10 +1,9 @@
 //! The kills that stand in the store. One acts on what was claimed or wanted before it, also where this worker hears of
 //! the kill first: so each is known here until it goes, and whoever starts something asks.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use common::{
     id::{JobName, RunId},
@@ -61,7 +60,7 @@ impl Kills {
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<String, (Kill, Revision)>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 

@@ -380,17 +380,17 @@ impl Worker {
             spool: self.machine.spool.clone(),
             trust,
             turn: tokio::sync::Mutex::default(),
-            agenda: std::sync::Mutex::default(),
+            agenda: parking_lot::Mutex::default(),
             kills: kills::Kills::default(),
-            queue: std::sync::Mutex::default(),
+            queue: parking_lot::Mutex::default(),
             lead: claim::lead::Lead::default(),
             marks: marks::Marks::default(),
             tasks: TaskTracker::new(),
             vital: self.vital.clone(),
             closing: CancellationToken::new(),
-            posts: std::sync::Mutex::default(),
+            posts: parking_lot::Mutex::default(),
             beside: desk::Beside::default(),
-            hindrances: std::sync::Mutex::default(),
+            hindrances: parking_lot::Mutex::default(),
         })
     }
 

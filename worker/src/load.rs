@@ -3,11 +3,13 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use common::{epoch::Epoch, handles, store::Revision, worker::Readiness};
 use tokio::{
@@ -195,7 +197,7 @@ impl Load {
     }
 
     fn unkept(&self) -> MutexGuard<'_, Unkept> {
-        self.unkept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unkept.lock()
     }
 
     /// True when nothing but a lack of slots keeps the worker from claiming.
@@ -290,7 +292,7 @@ impl Load {
     /// older than what has run, and a person has to see to it. Several who notice say it once.
     pub fn store_was_restored(&self, seen: Revision, now: Revision) {
         // Under the lock, so that it is either before the raised epoch is seen, or late news.
-        let known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.epoch.lock();
         if known.raised.is_some_and(|at| at.elapsed() < LATE_NEWS) {
             tracing::debug!(seen, now, "the store went back, and has been seen to since");
             return;
@@ -310,7 +312,7 @@ impl Load {
     /// The store's epoch, as it was read. One above what was known says that a person has seen to a restore: what stands
     /// in the store counts again.
     pub fn saw_epoch(&self, epoch: Epoch) {
-        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.epoch.lock();
         let before = known.epoch;
         known.epoch = before.max(Some(epoch));
         if before.is_none_or(|before| epoch <= before) {
@@ -324,7 +326,7 @@ impl Load {
 
     /// The store's epoch, as far as it is known.
     pub fn epoch(&self) -> Epoch {
-        self.epoch.lock().unwrap_or_else(PoisonError::into_inner).epoch.unwrap_or_default()
+        self.epoch.lock().epoch.unwrap_or_default()
     }
 
     /// How often the store was found to be restored.
@@ -389,7 +391,7 @@ mod tests {
         load.store_was_restored(900, 12);
         assert_eq!((load.readiness(), load.restores()), (Readiness::Ready, 1));
         // Long after.
-        load.epoch.lock().unwrap().raised = None;
+        load.epoch.lock().raised = None;
         load.store_was_restored(1000, 10);
         assert_eq!((load.readiness(), load.restores()), (Readiness::StoreRestored, 2));
     }

@@ -1,10 +1,9 @@
 //! How far this worker has decided: all ticks up to the mark that it ranks first for are decided. The others look
 //! only after ticks behind it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
 
 use common::tick::Tick;
 use tokio::sync::watch;
@@ -26,8 +25,8 @@ impl Default for Marks {
 impl Marks {
     /// These ticks are to be decided.
     pub fn begin(&self, ticks: impl IntoIterator<Item = Tick>) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
+        let mut newest = self.newest.lock();
         for tick in ticks {
             *pending.entry(tick).or_default() += 1;
             *newest = (*newest).max(Some(tick));
@@ -36,14 +35,14 @@ impl Marks {
 
     /// One of them is.
     pub fn done(&self, tick: Tick) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         if let Some(count) = pending.get_mut(&tick) {
             *count -= 1;
             if *count == 0 {
                 pending.remove(&tick);
             }
         }
-        let newest = *self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = *self.newest.lock();
         let decided = match pending.first_key_value() {
             Some((first, _)) => Some(Tick::from_instant(first.instant() - chrono::Duration::seconds(1))),
             None => newest,
@@ -59,9 +58,9 @@ impl Marks {
 
     /// The clock was ahead, and says `now`: nothing behind that is decided.
     pub fn set_back(&self, now: Tick) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
         pending.retain(|tick, _| *tick <= now);
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest.lock();
         *newest = newest.map(|newest| newest.min(now));
         self.decided.send_if_modified(|mark| {
             let ahead = mark.is_some_and(|mark| mark > now);

@@ -4,7 +4,7 @@
 //! A fence that passes them buries them, so the same transaction says which they are, in a held lock: whoever holds
 //! it keeps their record, and whoever takes it over does. Where nothing is to run, the lock is held for that alone.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -223,7 +223,7 @@ impl Desk {
 
     /// Why nobody claimed these ticks, as far as this worker knows.
     fn why_missed(&self, ticks: &Stretch) -> String {
-        let hindrances = self.hindrances.lock().unwrap_or_else(PoisonError::into_inner);
+        let hindrances = self.hindrances.lock();
         match hindrances.during(ticks.from.instant(), ticks.to.instant()) {
             Some(why) => format!("no worker could claim in time; worker {} {why}", self.config.id),
             None => Why::Usual.text(TickOutcome::Missed).to_owned(),

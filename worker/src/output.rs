@@ -8,11 +8,13 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use common::{
     id::RunId,
@@ -268,8 +270,7 @@ impl Output {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is complete before the lock is given back, so what a panicking holder left is usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

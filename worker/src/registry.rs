@@ -2,8 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use chrono::Duration as Span;
 use common::{
@@ -93,7 +95,7 @@ impl Registry {
     /// Those of the view's workers that have not said, by the same view, that they have decided all that they rank
     /// first for up to `tick`.
     pub fn behind(&self, tick: Tick, view: &View) -> HashSet<WorkerId> {
-        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let marks = self.marks.lock();
         let by = view.candidates.view();
         let decided =
             |worker: &WorkerId| marks.get(worker).is_some_and(|mark| mark.view == by && mark.decided >= tick);
@@ -160,7 +162,7 @@ impl Registry {
     fn forget(&self, prefix: &Prefix, key: &Key, at: Revision, live: &mut HashMap<WorkerId, LiveWorker>) {
         let Some(name) = prefix.name(key) else { return };
         live.remove(name);
-        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).by_worker.remove(name);
+        self.offsets.lock().by_worker.remove(name);
         if name == self.me.as_str() {
             self.removed.send_replace(at);
         }
@@ -168,7 +170,7 @@ impl Registry {
 
     /// Takes a reading of another's clock, and at each of our own registrations judges ours.
     fn read_clock(&self, registration: &Registration) {
-        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offsets = self.offsets.lock();
         let offset = registration.clock - self.clock.now();
         if registration.id != self.me {
             offsets.by_worker.insert(registration.id.clone(), offset);
@@ -186,7 +188,7 @@ impl Registry {
     }
 
     fn marks_changed(&self, prefix: &Prefix, change: Change) {
-        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut marks = self.marks.lock();
         let put = |marks: &mut HashMap<WorkerId, Mark>, entry: &Entry| {
             let id = prefix.name(&entry.key).and_then(|name| name.parse().ok());
             if let (Some(id), Ok(mark)) = (id, Mark::decode(&entry.value)) {

@@ -1,12 +1,9 @@
 //! Runs what was claimed: waits for its instant, takes a last look, starts it, ends it when told, and makes its
 //! record. What executes can be looked up here, to be killed or watched.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -107,13 +104,12 @@ impl Runner {
 
     /// How many runs execute or wait for their instant.
     pub fn executing(&self) -> usize {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.active.lock().len()
     }
 
     /// In the order of their claims.
     fn active(&self) -> Vec<Arc<Active>> {
-        let mut active: Vec<Arc<Active>> =
-            self.active.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mut active: Vec<Arc<Active>> = self.active.lock().values().cloned().collect();
         active.sort_by_key(|active| (active.revision, active.held.run));
         active
     }
@@ -138,7 +134,7 @@ impl Runner {
             stop: watch::Sender::new(None),
             output: Output::new(job.output, Instant::now(), Some(spill)),
         });
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).insert(run, active.clone());
+        self.active.lock().insert(run, active.clone());
         let mut stopped = active.stop.subscribe();
         tokio::select! {
             biased;
@@ -153,7 +149,7 @@ impl Runner {
             None => self.start(claimed, &active).await,
         };
         let record = self.record(claimed, &active, started, end);
-        self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+        self.active.lock().remove(&run);
         (record, active.output.clone())
     }
 
@@ -250,7 +246,7 @@ impl Runner {
 
     /// Ends one run.
     pub fn end(&self, run: &RunId, why: Stop) {
-        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+        let active = self.active.lock().get(run).cloned();
         if let Some(active) = active {
             active.stop(why, active.grace);
         }
@@ -258,12 +254,12 @@ impl Runner {
 
     /// Says until when the guard lets runs execute, by the time since boot.
     pub fn guarded_until(&self, until: Duration) {
-        *self.guarded_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        *self.guarded_until.lock() = Some(until);
     }
 
     /// True when a run that nobody here ended was ended by the guard: this process was stopped, or slow.
     fn is_guards_work(&self, end: &End, active: &Active) -> bool {
-        let until = *self.guarded_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *self.guarded_until.lock();
         !active.keep && was_guarded(end, until, self.clock.since_boot())
     }
 
@@ -283,7 +279,7 @@ impl Runner {
 
     /// What a run has printed so far, behind byte `from`.
     pub fn live(&self, run: &RunId, from: u64) -> Result<LiveOutput, LiveError> {
-        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+        let active = self.active.lock().get(run).cloned();
         let active = active.ok_or(LiveError::NotRunning)?;
         Ok(active.output.snapshot(from).live(active.held.attempt))
     }
@@ -302,12 +298,12 @@ enum End {
 impl Active {
     /// The first reason stands; the shortest grace wins.
     fn stop(&self, why: Stop, grace: Duration) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        self.why.lock().get_or_insert(why);
         self.stop.send_modify(|stop| *stop = Some(stop.map_or(grace, |before| before.min(grace))));
     }
 
     fn why(&self) -> Option<Stop> {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.why.lock().clone()
     }
 }
 

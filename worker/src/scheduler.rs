@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, PoisonError},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
@@ -71,7 +71,7 @@ impl Desk {
                 latest = now;
             }
             latest = latest.max(now);
-            let next = self.agenda.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = self.agenda.lock().next();
             let wake = next.map_or(now + IDLE, |tick| (tick.instant() - self.lead.now()).min(now + IDLE));
             // Changes before ticks: they are few, and a worker that can hardly keep up with its ticks must hear of them.
             tokio::select! {
@@ -108,10 +108,10 @@ impl Desk {
     /// What was passed on by a clock that was ahead comes again: ticks that were decided are found decided.
     fn clock_was_set_back(&self, now: DateTime<Utc>) {
         tracing::warn!(%now, "the clock was set back; ticks are counted from now");
-        self.agenda.lock().unwrap_or_else(PoisonError::into_inner).set_back(now);
+        self.agenda.lock().set_back(now);
         let now = Tick::from_instant(now);
         self.marks.set_back(now);
-        for post in self.posts.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for post in self.posts.lock().values() {
             post.set_back(now);
         }
     }
@@ -122,8 +122,7 @@ impl Desk {
         let view = self.registry.view();
         let candidates = &view.candidates;
         let rank = |job: &Job| candidates.rank_of(&self.config.id, &job.name, &job.placement);
-        let due =
-            self.agenda.lock().unwrap_or_else(PoisonError::into_inner).pop(due_by, candidates.view(), rank);
+        let due = self.agenda.lock().pop(due_by, candidates.view(), rank);
         let mut first = Vec::with_capacity(due.len());
         // By tick and rank: all of a group are looked at together.
         let mut hedged: BTreeMap<(Tick, usize), Vec<Due>> = BTreeMap::new();
@@ -176,7 +175,7 @@ impl Desk {
     }
 
     fn jobs_changed(&self, change: Change<ReadJob>) {
-        let mut agenda = self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agenda = self.agenda.lock();
         match change {
             Change::Reset(jobs, _) => {
                 let kept: HashSet<&str> = jobs.iter().map(ReadJob::name).collect();
@@ -214,7 +213,7 @@ impl Desk {
     /// Off the loop: to read a million jobs takes seconds. One that is known as it stands is not read again.
     fn read_job(&self, entry: &Entry) -> Option<ReadJob> {
         let name = self.config.keys.jobs.name(&entry.key)?;
-        let agenda = || self.agenda.lock().unwrap_or_else(PoisonError::into_inner);
+        let agenda = || self.agenda.lock();
         let revision = entry.mod_revision;
         if let Some(known) = agenda().get(name).filter(|known| known.revision == revision) {
             return Some(ReadJob::Planned(known.clone(), None));
@@ -247,7 +246,7 @@ impl Desk {
     }
 
     fn queue_changed(&self, change: Change) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let prefix = &self.config.keys.queue;
         let put = |queue: &mut std::collections::HashMap<_, _>, entry: &Entry| {
             let Some(name) = prefix.name(&entry.key) else { return };

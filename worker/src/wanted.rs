@@ -2,11 +2,9 @@
 //! deleted, or deleted and made again since, go on record as killed: who deletes a job leaves its queue to the workers, so
 //! that nothing is out of the queue before it is on record.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -68,7 +66,7 @@ impl Desk {
     /// job's runs that have to wait for each other, the oldest is enough.
     pub fn attend_queue(self: &Arc<Self>, attended: &Arc<Attended>) {
         let mut wanted: Vec<(String, Wanted, Revision)> = {
-            let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let queue = self.queue.lock();
             queue.iter().map(|(name, (wanted, at))| (name.clone(), wanted.clone(), *at)).collect()
         };
         // The oldest first, whatever it is: a tick that waits for its job's run, a retry, or what somebody asked for.
@@ -102,13 +100,13 @@ impl Desk {
             }
             // Each writing of an entry is looked after by itself: a next attempt has the name of the one before.
             let task = format!("{name}@{at}{}", if is_over { ", over" } else { "" });
-            if !attended.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone()) {
+            if !attended.0.lock().insert(task.clone()) {
                 continue;
             }
             let (desk, attended) = (self.clone(), attended.clone());
             self.tasks.spawn(async move {
                 desk.see_through(&name, (&wanted, at), rank, is_over).await;
-                attended.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+                attended.0.lock().remove(&task);
             });
         }
     }
@@ -154,7 +152,7 @@ impl Desk {
     }
 
     async fn look_at(self: &Arc<Self>, name: &str, revision: Revision) -> Step {
-        let found = self.queue.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
+        let found = self.queue.lock().get(name).cloned();
         // Written anew it has another time, deadline and worker: who looks after that waits for them.
         let Some((wanted, _)) = found.filter(|(_, at)| *at == revision) else { return Step::Done };
         let key = self.config.keys.queue.key(name);

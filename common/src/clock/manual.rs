@@ -1,10 +1,8 @@
 //! A clock that stands until a test moves it, and says who waits for which instant.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -39,7 +37,7 @@ impl ManualClock {
     /// Sets it back, as a person does. The time since boot goes on.
     pub fn set_back(&self, by: Duration) {
         let by = chrono::Duration::from_std(by).unwrap_or_default();
-        let mut back = self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut back = self.back.lock();
         *back += by;
         self.now.send_modify(|now| *now -= by);
     }
@@ -82,7 +80,7 @@ impl Clock for ManualClock {
     }
 
     fn since_boot(&self) -> Duration {
-        let back = *self.back.lock().unwrap_or_else(PoisonError::into_inner);
+        let back = *self.back.lock();
         (self.now() - self.start + back).to_std().unwrap_or_default()
     }
 

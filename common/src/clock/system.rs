@@ -1,10 +1,8 @@
 //! The machine's own clocks, and one thread that wakes sleepers within a tenth of a millisecond.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::{Condvar, Mutex};
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -61,7 +59,7 @@ fn wall() -> DateTime<Utc> {
 impl Waiters {
     /// Wakes who is due, then waits for the next instant, a change or [`STEP_CHECK`].
     fn turn(&self) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
         let now = wall();
         while let Some(entry) = queue.1.first_entry() {
             if entry.key().0 > now {
@@ -75,8 +73,7 @@ impl Waiters {
             .first_key_value()
             .map_or(STEP_CHECK, |((at, _), _)| (*at - now).to_std().unwrap_or_default().min(STEP_CHECK));
         if wait > PRECISE {
-            let woken = self.changed.wait_timeout(queue, wait - PRECISE / 2);
-            drop(woken.unwrap_or_else(PoisonError::into_inner));
+            self.changed.wait_for(&mut queue, wait - PRECISE / 2);
         } else {
             drop(queue);
             precise_sleep(wait);
@@ -111,7 +108,7 @@ impl Clock for SystemClock {
             while clock.now() < at {
                 let woken = {
                     let (sender, receiver) = oneshot::channel();
-                    let mut queue = clock.waiters.queue.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut queue = clock.waiters.queue.lock();
                     queue.0 += 1;
                     let number = queue.0;
                     if number.is_multiple_of(SWEEP_EVERY) {

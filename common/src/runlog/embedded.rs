@@ -6,8 +6,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -114,7 +116,7 @@ async fn with<T: Send + 'static>(
     let connection = connection.clone();
     let worked = spawn_blocking(move || {
         // A transaction that a panic cut short was rolled back when it was dropped.
-        work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut connection.lock())
     });
     worked.await.map_err(|error| RunLogError::Unavailable(error.into()))?.map_err(classify)
 }
@@ -141,7 +143,7 @@ impl RunLog for EmbeddedRunLog {
         // A record that is refused says nothing of the others.
         if !matches!(appended, Err(RunLogError::Refused(Refusal::Record(_)))) {
             let why = appended.as_ref().err().map(RunLogError::chain);
-            *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why;
+            *self.failing.lock() = why;
         }
         appended
     }
@@ -193,7 +195,7 @@ impl RunLog for EmbeddedRunLog {
     }
 
     async fn status(&self) -> Result<String, RunLogError> {
-        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failing = self.failing.lock().clone();
         match failing.or_else(|| self.dir.as_deref().and_then(room::lack_of)) {
             Some(why) => Err(RunLogError::Unavailable(format!("it cannot be written: {why}").into())),
             None => Ok("embedded run log".to_owned()),

@@ -6,11 +6,13 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use hyper::{
     Request, Response, Version,
@@ -66,7 +68,7 @@ struct Idle {
 
 impl Connections {
     fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Closes the one that has been idle the longest; false: none is.
@@ -173,7 +175,7 @@ impl Connection {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     fn set_idle(self: &Arc<Self>, state: &mut State) {

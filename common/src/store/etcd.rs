@@ -8,11 +8,9 @@
 //!   lease without keys that ends by itself.
 //! - [`StoreError::Full`] is etcd's space alarm. The transaction that trips the alarm may have been done.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use async_trait::async_trait;
 use etcd_client::{GetOptions, GetResponse};
@@ -109,7 +107,7 @@ impl EtcdStore {
     /// The ranges to ask for to read `prefix` behind `after`.
     fn bounds(&self, prefix: &Prefix, after: Option<&Key>) -> Vec<Vec<u8>> {
         let Some(after) = after else { return vec![prefix.as_bytes().to_vec(), prefix.end()] };
-        let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let sizes = self.sizes.lock();
         let is_large = sizes.get(prefix).is_some_and(|size| *size > LARGE_PREFIX);
         if is_large && prefix.name(after).is_some() {
             return bounds_behind(prefix, after);
@@ -118,7 +116,7 @@ impl EtcdStore {
     }
 
     fn remember_size(&self, prefix: &Prefix, size: i64) {
-        let mut sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sizes = self.sizes.lock();
         if sizes.len() >= REMEMBERED_SIZES {
             sizes.clear();
         }

@@ -1,6 +1,6 @@
 //! Feeds the cache: one follower a place, until the manager ends.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use common::{
     store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow_as, key::Keys},
@@ -98,7 +98,7 @@ impl Cache {
             fresh.set(place, name, value);
         }
         let old = {
-            let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+            let mut content = self.content.write();
             content.replace(place, fresh)
         };
         // Dropped outside of the lock: it may be a hundred thousand jobs.
@@ -109,7 +109,7 @@ impl Cache {
 
     pub(super) fn change(&self, place: Place, values: Vec<NamedValue>, revision: Revision) {
         if !values.is_empty() {
-            let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+            let mut content = self.content.write();
             for (name, value) in values {
                 content.set(place, name, value);
             }

@@ -4,11 +4,13 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -75,7 +77,7 @@ impl Spy {
 
     /// All starts since the last call.
     pub(crate) fn take(&self) -> Vec<Started> {
-        std::mem::take(&mut *self.seen.started.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.seen.started.lock())
     }
 }
 
@@ -85,7 +87,7 @@ impl Driver for Spy {
         let asked = stage::now();
         let running = self.drivers.of(&spec.job.driver).start(spec, output).await?;
         let started = Started { job: spec.job.name.clone(), tick: spec.tick, asked, running: stage::now() };
-        self.seen.started.lock().unwrap_or_else(PoisonError::into_inner).push(started);
+        self.seen.started.lock().push(started);
         Ok(Box::new(Watched { running, seen: self.seen.clone() }))
     }
 }

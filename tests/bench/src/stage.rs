@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -264,7 +266,7 @@ impl NoOp {
 
     /// How late the runs were since the last call.
     pub(crate) fn take(&self) -> Spread {
-        Spread::of(std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner)))
+        Spread::of(std::mem::take(&mut *self.late.lock()))
     }
 }
 
@@ -275,7 +277,7 @@ impl Driver for NoOp {
     async fn start(&self, spec: &RunSpec, _output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
         self.total.fetch_add(1, Ordering::SeqCst);
         if let Some(tick) = spec.tick {
-            self.late.lock().unwrap_or_else(PoisonError::into_inner).push(now() - tick.instant());
+            self.late.lock().push(now() - tick.instant());
         }
         Ok(Box::new(Nothing(self.runs)))
     }

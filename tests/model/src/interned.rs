@@ -1,13 +1,9 @@
 //! Values kept once for the whole process, so that a state of the model is a handful of numbers: copied, compared
 //! and hashed by identity.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::Hash,
-    ops::Deref,
-    sync::{Mutex, PoisonError, RwLock},
-};
+use std::{collections::HashMap, fmt, hash::Hash, ops::Deref};
+
+use parking_lot::{Mutex, RwLock};
 
 /// A value that is kept once. Two are equal exactly if they were interned from the same text.
 pub struct Interned<T: 'static>(&'static (u32, T));
@@ -71,7 +67,7 @@ impl<T> Table<T> {
 
     /// The value of this text, made when it is met first. It is kept for ever: a model has few.
     pub fn intern(&self, text: Vec<u8>, make: impl FnOnce(&[u8]) -> T) -> Interned<T> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.0.lock();
         let table = table.get_or_insert_with(HashMap::new);
         let id = u32::try_from(table.len()).expect("a model has few values");
         *table.entry(text).or_insert_with_key(|text| Interned(Box::leak(Box::new((id, make(text))))))
@@ -95,13 +91,13 @@ impl<K: Eq + Hash, V> Memo<K, V> {
 
     /// What `make` gives for `key`, computed when it is met first.
     pub fn get(&self, key: K, make: impl FnOnce(&K) -> V) -> &'static V {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.read();
         if let Some(value) = known.as_ref().and_then(|known| known.get(&key)) {
             return value;
         }
         drop(known);
         let value: &'static V = Box::leak(Box::new(make(&key)));
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.write();
         known.get_or_insert_with(HashMap::new).entry(key).or_insert(value)
     }
 }

@@ -1,6 +1,8 @@
 //! A manager as its clients reach it: its real routes, in process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use axum::{
     Router,
@@ -51,17 +53,17 @@ impl Door {
 
     /// A life begins.
     pub fn open(&self, router: Router, died: CancellationToken) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(Open { router, died });
+        *self.open.lock() = Some(Open { router, died });
     }
 
     /// A life is over, or is to end: nobody new is let in.
     pub fn close(&self) {
-        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.open.lock() = None;
     }
 
     /// Asks for something.
     pub async fn call(&self, method: &str, path: &str, json: Option<String>) -> Result<Answer, NoAnswer> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let open = self.open.lock().clone();
         let Open { router, died } = open.ok_or(NoAnswer::Refused)?;
         let request = Request::builder().method(method).uri(path).header(header::HOST, "127.0.0.1:8070");
         let request = request.header(header::CONTENT_TYPE, "application/json");

@@ -1,10 +1,9 @@
 //! Executes runs in virtual time: each job's run lasts as long as its load says, unless it is told to end. What starts
 //! and ends is told to the ledger, outside of the scheduler.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use async_trait::async_trait;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -47,7 +46,7 @@ impl SimDriver {
 
     /// How long a command takes that is told to end: most do so at once, some not before they are killed.
     fn reluctance(&self) -> f64 {
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rng = self.rng.lock();
         if rng.random_range(0..5) == 0 { 1.0 } else { rng.random_range(0.0..0.2) }
     }
 }

@@ -1,10 +1,8 @@
 //! What lies between a process and a server, and how it can be broken.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use common::{
     runlog::RunLogError,
@@ -271,7 +269,7 @@ impl Link {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,11 +2,9 @@
 //! instant, the link that it came by and its number there: so what one process does in no certain order changes
 //! nothing for another, and the same seed plays the same.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use tokio::{
     sync::{Notify, oneshot},
@@ -42,7 +40,7 @@ impl Network {
         let at = Instant::now() + time.max(Duration::from_micros(1));
         let (arrive, arrived) = oneshot::channel();
         {
-            let mut travelling = self.travelling.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut travelling = self.travelling.lock();
             let first = travelling.first_key_value().is_none_or(|((first, _), _)| at < *first);
             travelling.insert((at, ticket), arrive);
             if first {
@@ -58,7 +56,7 @@ impl Network {
     async fn carry(self: Arc<Self>) {
         loop {
             let next = {
-                let travelling = self.travelling.lock().unwrap_or_else(PoisonError::into_inner);
+                let travelling = self.travelling.lock();
                 travelling.first_key_value().map(|((at, _), _)| *at)
             };
             match next {
@@ -74,7 +72,7 @@ impl Network {
 
     fn let_in(&self) {
         let now = Instant::now();
-        let mut travelling = self.travelling.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut travelling = self.travelling.lock();
         while let Some(first) = travelling.first_entry().filter(|first| first.key().0 <= now) {
             // Who has gone meanwhile does not arrive.
             let _ = first.remove().send(());
@@ -95,12 +93,12 @@ mod tests {
             let (network, arrived) = (network.clone(), arrived.clone());
             tasks.push(tokio::spawn(async move {
                 network.travel(Ticket { link, number }, Duration::from_millis(5)).await;
-                arrived.lock().unwrap().push((link, number));
+                arrived.lock().push((link, number));
             }));
         }
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!(*arrived.lock().unwrap(), [(1, 1), (1, 2), (2, 0), (2, 1)]);
+        assert_eq!(*arrived.lock(), [(1, 1), (1, 2), (2, 0), (2, 1)]);
     }
 }

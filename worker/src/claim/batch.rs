@@ -15,10 +15,9 @@
 //! what has run. Whoever meets the restored store first is told by it; the others find that the answer's revision is
 //! below one that they have seen, or that [`Load::restores`] has grown since they asked.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
 
 use common::store::{
     Compare, MAX_TXN_OPS, Op, OpOutcome, Revision, Store, StoreError, Txn, TxnOutcome, key::Keys,
@@ -310,7 +309,7 @@ impl Sending {
     }
 
     fn seen(&self) -> Seen {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let restores = self.load.restores();
         if seen.restores != restores {
             // From here on the restored store is taken as it is.
@@ -333,7 +332,7 @@ impl Sending {
         if now < before.revision {
             return Err(self.went_back(before.revision, now));
         }
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         if seen.restores == before.restores {
             seen.revision = seen.revision.max(now);
         }

@@ -4,10 +4,9 @@
 //! a run start late; one too long only lets a definition change between claim and start, which the last look before
 //! the start meets.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
+
+use parking_lot::Mutex;
 
 /// To wake up takes some of it.
 const SHORTEST: Duration = Duration::from_micros(500);
@@ -31,7 +30,7 @@ struct Smoothed {
 impl Lead {
     /// Takes a reading: a claim was answered after so long.
     pub fn read(&self, took: Duration) {
-        let mut smoothed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut smoothed = self.0.lock();
         *smoothed = Some(smoothed.map_or(Smoothed { mean: took, deviation: took / 2 }, |before| Smoothed {
             mean: (before.mean * 7 + took) / 8,
             deviation: (before.deviation * 3 + before.mean.abs_diff(took)) / 4,
@@ -40,7 +39,7 @@ impl Lead {
 
     /// How much ahead a claim is to be sent now.
     pub fn now(&self) -> Duration {
-        let smoothed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let smoothed = *self.0.lock();
         smoothed
             .map_or(AT_FIRST, |smoothed| (smoothed.mean + smoothed.deviation * 4).clamp(SHORTEST, LONGEST))
     }

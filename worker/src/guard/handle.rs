@@ -6,9 +6,11 @@ use std::{
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use common::id::RunId;
 use nix::unistd::Pid;
@@ -204,8 +206,8 @@ impl Shared {
                 let idle = |state: &mut State| {
                     state.pending.is_empty() && !state.retell && !state.dead && !state.closed
                 };
-                let state = self.changed.wait_while(self.lock(), idle);
-                let mut state = state.unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.lock();
+                self.changed.wait_while(&mut state, idle);
                 if state.closed {
                     return;
                 }
@@ -227,8 +229,7 @@ impl Shared {
                 tracing::debug!(%error, "the guard does not listen");
                 let mut state = self.lock();
                 state.retell = true;
-                let ended = self.changed.wait_while(state, |state| !state.dead && !state.closed);
-                drop(ended.unwrap_or_else(PoisonError::into_inner));
+                self.changed.wait_while(&mut state, |state| !state.dead && !state.closed);
             }
         }
     }
@@ -237,9 +238,12 @@ impl Shared {
     fn start_again(self: &Arc<Self>, last_start: Instant) -> Option<ChildStdin> {
         let mut wait = RESTART_AFTER.saturating_sub(last_start.elapsed());
         loop {
-            let closed = self.changed.wait_timeout_while(self.lock(), wait, |state| !state.closed);
-            if closed.unwrap_or_else(PoisonError::into_inner).0.closed {
-                return None;
+            {
+                let mut state = self.lock();
+                self.changed.wait_while_for(&mut state, |state| !state.closed, wait);
+                if state.closed {
+                    return None;
+                }
             }
             wait = RESTART_AFTER;
             let started = self.start().and_then(|(child, input)| self.watch(child).map(|()| input));
@@ -255,8 +259,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is complete before the lock is given back, so what a panicking holder left is usable.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -11,9 +11,11 @@ use std::{
     io::Read as _,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use common::{
@@ -206,7 +208,7 @@ impl Segment {
 
 impl Shared {
     fn segments(&self) -> MutexGuard<'_, VecDeque<Segment>> {
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+        self.segments.lock()
     }
 
     fn read(&self, entries: usize, bytes: u64) -> io::Result<Vec<Spooled>> {
@@ -291,7 +293,7 @@ impl Shared {
     }
 
     fn failing(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failing.lock()
     }
 
     fn path(&self, number: u64) -> PathBuf {

@@ -1,13 +1,9 @@
 //! A spool that a simulation's clock drives. What is in [`Memory`] outlives the worker that kept it, as a disk does;
 //! a worker that has died writes no more.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use common::runlog::LogEntry;
@@ -69,7 +65,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

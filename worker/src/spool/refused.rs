@@ -5,8 +5,9 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
+
+use parking_lot::Mutex;
 
 /// With so much in it, it gets no more.
 const LIMIT_BYTES: u64 = 256 << 20;
@@ -22,7 +23,7 @@ impl Refused {
 
     /// Appends lines; on disk when it returns. None: the file has no more room.
     pub(super) fn append(&self, lines: &[u8]) -> io::Result<Option<PathBuf>> {
-        let path = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.0.lock();
         let mut file = fs::OpenOptions::new().read(true).append(true).create(true).open(&*path)?;
         let length = file.metadata()?.len();
         if length >= LIMIT_BYTES {

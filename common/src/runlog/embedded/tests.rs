@@ -73,7 +73,7 @@ async fn a_log_that_cannot_be_written_says_so_until_it_takes_something() {
     let directory = TempDir::new().unwrap();
     let log = EmbeddedRunLog::open(&directory.path().join("runs.db")).unwrap();
     let limit = |pages: u32| {
-        let writer = log.writer.lock().unwrap();
+        let writer = log.writer.lock();
         writer.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     };
     assert!(log.status().await.is_ok());

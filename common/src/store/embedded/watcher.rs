@@ -6,11 +6,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tokio::{sync::Notify, time::sleep};
@@ -70,7 +72,7 @@ impl Watches {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<Watched>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`Mark`] taken at sending. Once noticed, counting starts anew, so that the caller can go on with what the store
 //! is now; watches are told, since their next revision belongs to the old history.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 use etcd_client::ResponseHeader;
 use tokio::sync::watch;
@@ -88,7 +88,7 @@ impl History {
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
         // The numbers are whole at every step, also if a holder panicked.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen.lock()
     }
 }
 

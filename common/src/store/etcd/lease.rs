@@ -5,10 +5,9 @@
 //! it, coming late, would pass for the answer to the next one, and the caller would trust the lease for longer than
 //! etcd keeps it.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use etcd_client::{Error, LeaseClient, LeaseKeepAliveStream, LeaseKeeper};
 
@@ -41,7 +40,7 @@ impl Renewals {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LeaseId, Renewal>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
