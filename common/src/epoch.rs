@@ -6,7 +6,10 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{queue::ValueError, store::Revision};
+use crate::{
+    queue::ValueError,
+    revision::{Revision, Token},
+};
 
 /// Revisions of one epoch: more than a store gives in its life.
 const REVISIONS_BITS: u32 = 40;
@@ -30,8 +33,8 @@ pub struct Raised {
 
 impl Epoch {
     /// The fencing token of what was claimed at this revision in this epoch.
-    pub fn token(self, revision: Revision) -> i64 {
-        (i64::from(self.0.min(LAST)) << REVISIONS_BITS) + revision
+    pub fn token(self, revision: Revision) -> Token {
+        Token((i64::from(self.0.min(LAST)) << REVISIONS_BITS) + revision.get())
     }
 
     /// The one after it.
@@ -71,9 +74,10 @@ mod tests {
     #[test]
     fn a_token_grows_with_the_epoch_whatever_the_revision() {
         let first = Epoch::default();
-        assert_eq!(first.token(42), 42);
-        assert_eq!(first.next().token(42), (1 << 40) + 42);
-        assert!(first.next().token(1) > first.token(1_000_000_000_000));
-        assert!(Epoch(u32::MAX).next().token(1) > 0);
+        let at = Revision::new;
+        assert_eq!(first.token(at(42)), Token(42));
+        assert_eq!(first.next().token(at(42)), Token((1 << 40) + 42));
+        assert!(first.next().token(at(1)) > first.token(at(1_000_000_000_000)));
+        assert!(Epoch(u32::MAX).next().token(at(1)) > Token(0));
     }
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     epoch::Epoch,
     id::{JobName, RunId, WorkerId},
+    revision::{Revision, Token},
     run::{Cause, RunState},
     runlog::TickOutcome,
-    store::Revision,
     tick::{Fence, TICK_TEXT_BYTES, Tick},
 };
 
@@ -195,7 +195,7 @@ impl Lock {
 impl Held {
     /// The fencing token of this claim, which was found at `seen`. Grows across the cluster, also when the store is
     /// restored; to be compared with revisions it is not.
-    pub fn token(&self, seen: Revision) -> i64 {
+    pub fn token(&self, seen: Revision) -> Token {
         self.epoch.token(self.claimed_at(seen))
     }
 
@@ -231,7 +231,7 @@ mod tests {
             tick: Some("2026-11-22T01:02:03Z".parse().unwrap()),
             cause: Cause::Schedule,
             worker: "w1".parse().unwrap(),
-            session: 7,
+            session: Revision::new(7),
             epoch: Epoch::default(),
             claimed: DateTime::UNIX_EPOCH,
             skipped: 0,
@@ -246,9 +246,12 @@ mod tests {
     #[test]
     fn a_claim_that_is_written_anew_is_the_same_claim() {
         let before = held();
-        let moved = before.clone().at_fence("2026-11-22T01:02:04Z".parse().unwrap(), 9);
-        let again = moved.clone().at_fence("2026-11-22T01:02:05Z".parse().unwrap(), 12);
-        assert_eq!((before.token(9), moved.token(12), again.token(15)), (9, 9, 9));
+        let moved = before.clone().at_fence("2026-11-22T01:02:04Z".parse().unwrap(), Revision::new(9));
+        let again = moved.clone().at_fence("2026-11-22T01:02:05Z".parse().unwrap(), Revision::new(12));
+        assert_eq!(
+            (before.token(Revision::new(9)), moved.token(Revision::new(12)), again.token(Revision::new(15))),
+            (Token(9), Token(9), Token(9))
+        );
         assert_eq!(again.fence.to_string(), "2026-11-22T01:02:05Z");
         assert_eq!(Held { fence: before.fence, claim_revision: None, ..again }, before);
     }
@@ -258,7 +261,7 @@ mod tests {
         let text = r#"{"job":"a","fence":"2026-11-22T01:02:03Z","run":"01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b",
             "attempt":1,"cause":"manual","worker":"w1","session":7,"claimed":"2026-11-22T01:02:03Z"}"#;
         let held = Held::decode(text.as_bytes()).unwrap();
-        assert_eq!((held.token(9), held.command("date").as_str()), (9, "date"));
+        assert_eq!((held.token(Revision::new(9)), held.command("date").as_str()), (Token(9), "date"));
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Candidates {
         let mut view = FNV_OFFSET;
         for worker in live.into_iter().filter(|worker| worker.registration.readiness == Readiness::Ready) {
             let hash = fnv(FNV_OFFSET, worker.registration.id.as_str().as_bytes());
-            view = view.wrapping_add(mix(hash ^ worker.session.unsigned_abs()));
+            view = view.wrapping_add(mix(hash ^ worker.session.get().unsigned_abs()));
             for (key, value) in &worker.registration.labels {
                 view = view.wrapping_add(mix(fnv(fnv(hash, key.as_bytes()), value.as_bytes())));
             }
@@ -106,6 +106,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::revision::Revision;
     use crate::worker::Registration;
 
     fn worker(id: &str, labels: &[(&str, &str)], readiness: Readiness) -> LiveWorker {
@@ -125,7 +126,7 @@ mod tests {
                 started: DateTime::UNIX_EPOCH,
                 clock: DateTime::UNIX_EPOCH,
             },
-            session: 1,
+            session: Revision::new(1),
         }
     }
 

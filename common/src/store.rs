@@ -20,6 +20,8 @@ pub use error::{BoxError, StoreError};
 pub use follow::{Change, Follow, follow, follow_as};
 pub use key::{Key, Prefix};
 
+pub use crate::revision::Revision;
+
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 #[cfg(feature = "embedded")]
@@ -29,9 +31,6 @@ mod error;
 pub mod etcd;
 mod follow;
 pub mod key;
-
-/// A point in the store's history. Grows with every write.
-pub type Revision = i64;
 
 /// A lease's id, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

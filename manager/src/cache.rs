@@ -70,7 +70,7 @@ pub(crate) struct CachedLock {
 pub(crate) struct HeldRun {
     pub(crate) held: Arc<Held>,
     /// The fencing token; 0 when an earlier version wrote the record anew, so that it can no longer be told.
-    pub(crate) token: i64,
+    pub(crate) token: common::revision::Token,
 }
 
 /// A run that has not ended.

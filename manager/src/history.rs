@@ -39,7 +39,7 @@ async fn forget(app: &App, before: Option<Revision>) -> Option<Revision> {
     // After a restore the store is below what was seen.
     if let Some(before) = before.filter(|before| *before < now) {
         match app.write_store(App::deadline(), app.store.compact(before)).await {
-            Ok(()) => tracing::debug!(before, now, "the store forgets what was before"),
+            Ok(()) => tracing::debug!(%before, %now, "the store forgets what was before"),
             Err(error) => tracing::warn!(error = error.chain(), "the store does not forget, and grows"),
         }
     }

@@ -99,11 +99,11 @@ impl Current {
     }
 
     fn job_revision(&self) -> Revision {
-        self.job.as_ref().map_or(0, |entry| entry.mod_revision)
+        self.job.as_ref().map_or(Revision::NONE, |entry| entry.mod_revision)
     }
 
     fn lock_revision(&self) -> Revision {
-        self.lock.as_ref().map_or(0, |entry| entry.mod_revision)
+        self.lock.as_ref().map_or(Revision::NONE, |entry| entry.mod_revision)
     }
 
     fn stored(&self, name: &JobName) -> Option<Result<StoredJob, JobError>> {

@@ -8,7 +8,7 @@ use common::{
     id::{JobName, RunId},
     lock::Held,
     queue::{Kill, Wanted},
-    store::{Compare, Entry, Key, MAX_TXN_OPS, Op, StoreError, Txn, read_all},
+    store::{Compare, Entry, Key, MAX_TXN_OPS, Op, Revision, StoreError, Txn, read_all},
 };
 
 use crate::{precondition::Precondition, problem::ApiError, state::App};
@@ -123,7 +123,7 @@ async fn only_as_read(
     }
     let key = app.config.keys.job(name);
     let (entry, _) = app.read_store(App::deadline(), app.store.get(&key)).await?;
-    let now = entry.map_or(0, |entry| entry.mod_revision);
+    let now = entry.map_or(Revision::NONE, |entry| entry.mod_revision);
     precondition.check(name, now)?;
     Ok(vec![Compare::ModRevision(key, now)])
 }

@@ -39,7 +39,7 @@ enum Of {
 
 impl Tags {
     fn hold(&self, now: Revision) -> bool {
-        now > 0
+        now > Revision::NONE
             && match &self.of {
                 Of::Any => true,
                 Of::These(revisions) => revisions.contains(&now),
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_revision_has_to_be_among_those_that_match() {
-        let of = |text| holds(&[(header::IF_MATCH, text)], 17);
+        let of = |text| holds(&[(header::IF_MATCH, text)], Revision::new(17));
         for text in
             ["\"17\"", "17", "*", "\"1\", \"17\"", "\"1\",\"17\"", ", \"17\" ,,", "\"a,b\", \"17\"", "1, 17"]
         {
@@ -190,20 +190,27 @@ mod tests {
         {
             assert_eq!(of(text), None, "{text}");
         }
-        assert_eq!(holds(&[(header::IF_MATCH, "*")], 0), Some(false));
-        assert_eq!(holds(&[(header::IF_MATCH, "\"0\"")], 0), Some(false));
-        assert_eq!(holds(&[(header::IF_MATCH, "\"1\""), (header::IF_MATCH, "\"17\"")], 17), Some(true));
-        assert_eq!(holds(&[], 17), Some(true));
+        assert_eq!(holds(&[(header::IF_MATCH, "*")], Revision::NONE), Some(false));
+        assert_eq!(holds(&[(header::IF_MATCH, "\"0\"")], Revision::NONE), Some(false));
+        assert_eq!(
+            holds(&[(header::IF_MATCH, "\"1\""), (header::IF_MATCH, "\"17\"")], Revision::new(17)),
+            Some(true)
+        );
+        assert_eq!(holds(&[], Revision::new(17)), Some(true));
     }
 
     #[test]
     fn a_revision_must_not_be_among_those_that_none_may_match() {
         let of = |text, now| holds(&[(header::IF_NONE_MATCH, text)], now);
-        assert_eq!([of("*", 17), of("*", 0)], [Some(false), Some(true)]);
+        assert_eq!([of("*", Revision::new(17)), of("*", Revision::NONE)], [Some(false), Some(true)]);
         assert_eq!(
-            [of("\"17\"", 17), of("W/\"17\"", 17), of("\"16\"", 17)],
+            [
+                of("\"17\"", Revision::new(17)),
+                of("W/\"17\"", Revision::new(17)),
+                of("\"16\"", Revision::new(17))
+            ],
             [Some(false), Some(false), Some(true)]
         );
-        assert_eq!(of("rubbish", 17), None);
+        assert_eq!(of("rubbish", Revision::new(17)), None);
     }
 }

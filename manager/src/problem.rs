@@ -100,7 +100,7 @@ pub(crate) struct BadRequest {
 }
 
 fn changed(name: &JobName, given: &str, now: Revision) -> String {
-    if now == 0 {
+    if now == Revision::NONE {
         return format!(
             "there is no job {name}, and If-Match: {given} says that there has to be; nothing was done"
         );

@@ -133,7 +133,7 @@ async fn raise(
     let stored = before.and_then(|entry| Raised::decode(&entry.value).ok()).map(|raised| raised.epoch);
     let known = workers.iter().filter_map(|entry| Some(Registration::decode(&entry.value).ok()?.epoch));
     let epoch = known.chain(stored).max().unwrap_or_default().next();
-    let seen: Revision = before.map_or(0, |entry| entry.mod_revision);
+    let seen: Revision = before.map_or(Revision::NONE, |entry| entry.mod_revision);
     let value = Raised { epoch, at: now }.encode();
     let txn = Txn::when(
         vec![Compare::ModRevision(keys.epoch(), seen)],

@@ -96,7 +96,7 @@ impl<'a> Viewer<'a> {
         };
         let active = known.map_or(&[][..], |known| &known.active);
         let status = JobStatus {
-            revision,
+            revision: revision.get(),
             paused: stored.paused,
             saved: stored.saved.map(instant),
             describe,
@@ -172,7 +172,7 @@ impl<'a> Viewer<'a> {
                 view.attempt = held.attempt;
                 view.tick = held.tick.map(|tick| tick.to_string());
                 view.worker = held.worker.to_string();
-                view.fence = run.token;
+                view.fence = run.token.0;
                 view.command = held.command(command);
                 view.claimed = Some(instant(held.claimed));
                 view.started = started(active, self.now).map(instant);

@@ -210,9 +210,9 @@ mod tests {
     async fn each_of_a_batch_has_its_own_outcome() {
         let store = common::store::embedded::EmbeddedStore::in_memory();
         let (mut good, first) = request(1, 1);
-        good.txn.compares.push(Compare::ModRevision(good.key.clone(), 0));
+        good.txn.compares.push(Compare::ModRevision(good.key.clone(), common::revision::Revision::NONE));
         let (mut bad, second) = request(2, 1);
-        bad.txn.compares.push(Compare::ModRevision(bad.key.clone(), 7));
+        bad.txn.compares.push(Compare::ModRevision(bad.key.clone(), common::revision::Revision::new(7)));
         let (mut refused, third) = request(3, 1);
         let twice = refused.txn.then[0].clone();
         refused.txn.then.push(twice);

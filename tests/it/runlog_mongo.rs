@@ -53,7 +53,7 @@ fn run(job: &str, n: u8) -> RunRecord {
         trigger: Cause::Schedule,
         tick: None,
         worker: "w1".parse().expect("the test is set up"),
-        fence: 7,
+        fence: common::revision::Token(7),
         claim_time: planned,
         exit_code: Some(0),
         signal: None,

@@ -172,7 +172,7 @@ async fn a_store_waits_for_an_etcd_that_is_away_at_the_start() {
     assert!(matches!(store.get(&key).await, Err(StoreError::Unavailable(_))));
     assert!(matches!(store.txn(put(&key, "1")).await, Err(StoreError::Unavailable(_))), "it was not sent");
     assert!(store.status().await.unwrap_err().chain().contains("Connection refused"));
-    let mut watch = store.watch(&keys.jobs, 1);
+    let mut watch = store.watch(&keys.jobs, Revision::new(1));
     let first = in_time("the watch says that the store is away", watch.next()).await;
     assert!(matches!(first, Some(Err(StoreError::Unavailable(_)))), "{first:?}");
     etcd.restart().await;
@@ -192,7 +192,7 @@ async fn a_dead_endpoint_among_several_is_passed_over() {
     let (lease, _) = store.grant(Duration::from_secs(10)).await.unwrap();
     store.renew(lease, DEADLINE).await.unwrap();
     store.revoke(lease).await.unwrap();
-    next_events(&mut store.watch(&keys.jobs, 1)).await;
+    next_events(&mut store.watch(&keys.jobs, Revision::new(1))).await;
     let status = store.status().await.unwrap();
     assert!(status.starts_with("etcd 3.") && status.contains("3 endpoints, 1 answers"), "{status}");
 }
@@ -282,8 +282,10 @@ async fn work_goes_on_when_the_leader_of_three_members_is_killed() {
     // Put only if it is not there: counts each write once, whatever became of an earlier attempt.
     for n in 0..20 {
         let key = keys.jobs.key(n);
-        let txn =
-            Txn::when(vec![Compare::ModRevision(key.clone(), 0)], vec![Op::Put(key, b"x".to_vec(), None)]);
+        let txn = Txn::when(
+            vec![Compare::ModRevision(key.clone(), Revision::NONE)],
+            vec![Op::Put(key, b"x".to_vec(), None)],
+        );
         eventually("a write succeeds", async || store.txn(txn.clone()).await).await;
     }
     eventually("the lease is renewed", async || store.renew(lease, Duration::from_secs(2)).await).await;
@@ -314,7 +316,7 @@ async fn work_goes_on_when_the_leader_of_three_members_is_cut_off_from_the_other
         // Put only if it is not there: what a member without a majority took must not count beside what counts.
         let put = |n: usize| {
             let key = keys.jobs.key(n);
-            let absent = vec![Compare::ModRevision(key.clone(), 0)];
+            let absent = vec![Compare::ModRevision(key.clone(), Revision::NONE)];
             Txn::when(absent, vec![Op::Put(key, b"x".to_vec(), None)])
         };
         for n in 0..5 {
@@ -362,7 +364,7 @@ async fn a_follower_that_missed_a_compaction_lists_again() {
         .await;
     write(&*direct, &keys.jobs.key("a"), "2").await;
     let revision = write(&*direct, &keys.jobs.key("b"), "1").await;
-    etcd.client().await.compact(revision, None).await.unwrap();
+    etcd.client().await.compact(revision.get(), None).await.unwrap();
     assert!(matches!(
         direct.list(&keys.jobs, None, 9, Some(revision - 1)).await,
         Err(StoreError::Compacted(_))
@@ -406,7 +408,7 @@ async fn an_etcd_that_was_restored_from_a_copy_is_noticed_by_everyone_and_then_u
     let store = store_at([etcd.endpoint()]).await;
     let keys = unique_keys();
     let key = keys.jobs.key("a");
-    let mut revision = 0;
+    let mut revision = Revision::NONE;
     for n in 0..20 {
         revision = write(&*store, &key, &n.to_string()).await;
     }

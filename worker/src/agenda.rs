@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn each_tick_comes_once_with_the_one_before_it() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 2, 1), at(1));
+        agenda.put(every("a", 2, Revision::new(1)), at(1));
         assert_eq!(agenda.next().unwrap().instant(), at(2));
         assert!(pop(&mut agenda, at(1)).is_empty());
         assert_eq!(seconds(&pop(&mut agenda, at(5))), [("a".into(), 2, 1), ("a".into(), 4, 2)]);
@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn after_a_long_sleep_the_newest_tick_stands_for_those_before_it() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 2, 1), at(1));
-        agenda.put(every("b", 40, 1), at(0));
+        agenda.put(every("a", 2, Revision::new(1)), at(1));
+        agenda.put(every("b", 40, Revision::new(1)), at(0));
         assert_eq!(seconds(&pop(&mut agenda, at(45))), [("a".into(), 44, 42), ("b".into(), 40, 0)]);
         assert_eq!(seconds(&pop(&mut agenda, at(46))), [("a".into(), 46, 44)]);
     }
@@ -275,8 +275,8 @@ mod tests {
     #[test]
     fn when_the_clock_is_set_back_ticks_come_again() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 2, 1), at(1));
-        agenda.put(every("b", 40, 1), at(0));
+        agenda.put(every("a", 2, Revision::new(1)), at(1));
+        agenda.put(every("b", 40, Revision::new(1)), at(0));
         pop(&mut agenda, at(50));
         agenda.set_back(at(9));
         assert_eq!(seconds(&pop(&mut agenda, at(10))), [("a".into(), 10, 9)]);
@@ -287,18 +287,18 @@ mod tests {
     #[test]
     fn an_edit_that_leaves_the_trigger_alone_loses_no_tick() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 2, 1), at(1));
+        agenda.put(every("a", 2, Revision::new(1)), at(1));
         // Seen when the tick at 2 was due already, and not looked at yet.
-        agenda.put(every("a", 2, 2), at(3));
+        agenda.put(every("a", 2, Revision::new(2)), at(3));
         assert_eq!(seconds(&pop(&mut agenda, at(3))), [("a".into(), 2, 1)]);
     }
 
     #[test]
     fn a_changed_or_removed_job_leaves_no_old_tick() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 2, 1), at(1));
-        agenda.put(every("b", 2, 1), at(1));
-        agenda.put(every("a", 3, 2), at(1));
+        agenda.put(every("a", 2, Revision::new(1)), at(1));
+        agenda.put(every("b", 2, Revision::new(1)), at(1));
+        agenda.put(every("a", 3, Revision::new(2)), at(1));
         agenda.remove("b");
         assert_eq!(seconds(&pop(&mut agenda, at(4))), [("a".into(), 3, 1)]);
     }
@@ -306,12 +306,12 @@ mod tests {
     #[test]
     fn a_rank_is_asked_for_again_when_the_view_or_the_job_changes() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 1, 1), at(0));
+        agenda.put(every("a", 1, Revision::new(1)), at(0));
         let rank_at = |agenda: &mut Agenda, second, view, rank| agenda.pop(at(second), view, |_| rank)[0].1;
         assert_eq!(rank_at(&mut agenda, 1, 7, Some(2)), Some(2));
         assert_eq!(rank_at(&mut agenda, 2, 7, Some(0)), Some(2), "nothing has changed");
         assert_eq!(rank_at(&mut agenda, 3, 8, None), None);
-        agenda.put(every("a", 1, 2), at(3));
+        agenda.put(every("a", 1, Revision::new(2)), at(3));
         assert_eq!(rank_at(&mut agenda, 4, 8, Some(1)), Some(1));
         assert_eq!((agenda.ranked(1, 8, |_| None).len(), agenda.ranked(0, 8, |_| None).len()), (1, 0));
     }
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn a_place_that_was_left_is_taken_by_another_job() {
         let mut agenda = Agenda::default();
-        agenda.put(every("a", 2, 1), at(1));
+        agenda.put(every("a", 2, Revision::new(1)), at(1));
         agenda.remove("a");
-        agenda.put(every("b", 3, 1), at(1));
+        agenda.put(every("b", 3, Revision::new(1)), at(1));
         assert_eq!(seconds(&pop(&mut agenda, at(4))), [("b".into(), 3, 1)]);
         assert!(agenda.get("a").is_none() && agenda.jobs().count() == 1);
     }

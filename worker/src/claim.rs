@@ -109,7 +109,7 @@ pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>) -
     let lock = keys.lock(&held.job);
     let free = Lock::Free(Free { fence: held.fence, last });
     let end = Txn {
-        compares: vec![Compare::ModRevision(keys.job(&held.job), 0)],
+        compares: vec![Compare::ModRevision(keys.job(&held.job), Revision::NONE)],
         then: vec![Op::Delete(lock.clone())],
         otherwise: vec![Op::Put(lock.clone(), free.encode(), None)],
     };
@@ -133,7 +133,8 @@ pub fn finish_and_claim(
 /// Removes the free lock of a job that is gone.
 pub fn remove(keys: &Keys, job: &JobName, seen: Revision) -> Txn {
     let lock = keys.lock(job);
-    let gone = vec![Compare::ModRevision(keys.job(job), 0), Compare::ModRevision(lock.clone(), seen)];
+    let gone =
+        vec![Compare::ModRevision(keys.job(job), Revision::NONE), Compare::ModRevision(lock.clone(), seen)];
     Txn::when(gone, vec![Op::Delete(lock)])
 }
 

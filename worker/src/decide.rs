@@ -12,7 +12,7 @@ use common::{
     lock::{ClaimedCommand, Held, Lock, Why},
     queue::Wanted,
     run::Cause,
-    store::{Compare, Op, Txn, TxnOutcome},
+    store::{Compare, Op, Revision, Txn, TxnOutcome},
     tick::Tick,
 };
 use tokio::time::{Instant, sleep};
@@ -178,7 +178,7 @@ impl Desk {
         let with = Lock::Held(held.clone());
         let keys = &self.config.keys;
         let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, put);
-        txn.compares.push(Compare::ModRevision(key, 0));
+        txn.compares.push(Compare::ModRevision(key, Revision::NONE));
         txn.compares.push(Compare::ModRevision(keys.job(&planned.job.name), planned.revision));
         let outcome = match self.batcher.plain(txn).await {
             Ok(outcome) => outcome,
@@ -406,7 +406,7 @@ impl Desk {
         let lock = keys.lock(&planned.job.name);
         let txn = Txn::when(
             vec![
-                Compare::CreateRevision(lock.clone(), 0),
+                Compare::CreateRevision(lock.clone(), Revision::NONE),
                 Compare::ModRevision(keys.job(&planned.job.name), planned.revision),
             ],
             vec![Op::Put(lock, Lock::new(Tick::from_instant(self.clock.now())).encode(), None)],

@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use common::{
     id::{RunId, WorkerId},
     job::{Command, Job},
+    revision::Token,
     tick::Tick,
 };
 
@@ -54,7 +55,7 @@ pub struct RunSpec {
     /// Whose tick it is; none for a manual run.
     pub tick: Option<Tick>,
     /// The fencing token.
-    pub fence: i64,
+    pub fence: Token,
     /// Who runs it.
     pub worker: WorkerId,
 }

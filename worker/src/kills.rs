@@ -55,7 +55,7 @@ impl Kills {
     /// them, so that a kill that is on its way here is not passed by.
     pub fn revisions(&self, job: &JobName, run: &RunId) -> (Revision, Revision) {
         let all = self.all();
-        let of = |name: &str| all.get(name).map_or(0, |(_, at)| *at);
+        let of = |name: &str| all.get(name).map_or(Revision::NONE, |(_, at)| *at);
         (of(job.as_str()), of(&run.to_string()))
     }
 
@@ -78,12 +78,15 @@ mod tests {
         let kill = Kill { by: "a test".into(), at: chrono::DateTime::UNIX_EPOCH, worker: None };
         for name in [job.to_string(), run('b').to_string()] {
             let kills = Kills::default();
-            kills.put(&name, kill.clone(), 7);
-            assert_eq!(kills.of(&job, &run('b'), 6), Some(kill.clone()));
-            assert_eq!(kills.of(&job, &run('b'), 7), None);
-            assert_eq!(kills.of(&other, &run('c'), 6), None);
+            kills.put(&name, kill.clone(), Revision::new(7));
+            assert_eq!(kills.of(&job, &run('b'), Revision::new(6)), Some(kill.clone()));
+            assert_eq!(kills.of(&job, &run('b'), Revision::new(7)), None);
+            assert_eq!(kills.of(&other, &run('c'), Revision::new(6)), None);
             kills.remove(&name);
-            assert_eq!((kills.of(&job, &run('b'), 6), kills.revisions(&job, &run('b'))), (None, (0, 0)));
+            assert_eq!(
+                (kills.of(&job, &run('b'), Revision::new(6)), kills.revisions(&job, &run('b'))),
+                (None, (Revision::NONE, Revision::NONE))
+            );
         }
     }
 }

@@ -88,7 +88,7 @@ impl Keeper {
                 trust = self.begin() => trust,
             };
             let lease = begun.lease;
-            tracing::info!(worker = %self.config.id, session = begun.session.revision, "registered");
+            tracing::info!(worker = %self.config.id, session = %begun.session.revision, "registered");
             self.trust.send_replace(Some(begun.clone()));
             tokio::select! {
                 biased;
@@ -157,7 +157,8 @@ impl Keeper {
         }
         let key = self.config.keys.worker(&self.config.id);
         let put = Op::Put(key.clone(), self.registration().encode(), Some(lease));
-        let txn = Txn::when(vec![Compare::CreateRevision(key.clone(), 0)], vec![put]).or_get(key.clone());
+        let txn = Txn::when(vec![Compare::CreateRevision(key.clone(), Revision::NONE)], vec![put])
+            .or_get(key.clone());
         let outcome = self.store.txn(txn).await;
         let revision = match outcome {
             Ok(outcome) if outcome.succeeded => outcome.revision,

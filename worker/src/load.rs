@@ -294,14 +294,14 @@ impl Load {
         // Under the lock, so that it is either before the raised epoch is seen, or late news.
         let known = self.epoch.lock();
         if known.raised.is_some_and(|at| at.elapsed() < LATE_NEWS) {
-            tracing::debug!(seen, now, "the store went back, and has been seen to since");
+            tracing::debug!(%seen, %now, "the store went back, and has been seen to since");
             return;
         }
         if self.set(&self.store_restored, true) {
             self.restores.fetch_add(1, Ordering::SeqCst);
             tracing::error!(
-                seen,
-                now,
+                %seen,
+                %now,
                 "the store went back: it was restored from a copy, or is another one. Ticks that have run since the copy was \
                  made could run again, so this worker claims nothing any more: see what has run, then give `quorate admin \
                  after-restore`"
@@ -379,7 +379,7 @@ mod tests {
         let load = Load::new(1);
         let (one, two) = (Epoch::default().next(), Epoch::default().next().next());
         load.saw_epoch(one);
-        load.store_was_restored(1000, 10);
+        load.store_was_restored(Revision::new(1000), Revision::new(10));
         for copied in [Epoch::default(), one] {
             load.saw_epoch(copied);
             assert_eq!(load.readiness(), Readiness::StoreRestored);
@@ -388,11 +388,11 @@ mod tests {
         load.saw_epoch(two);
         assert_eq!((load.readiness(), load.epoch()), (Readiness::Ready, two));
         // Some watch is late to tell of it.
-        load.store_was_restored(900, 12);
+        load.store_was_restored(Revision::new(900), Revision::new(12));
         assert_eq!((load.readiness(), load.restores()), (Readiness::Ready, 1));
         // Long after.
         load.epoch.lock().raised = None;
-        load.store_was_restored(1000, 10);
+        load.store_was_restored(Revision::new(1000), Revision::new(10));
         assert_eq!((load.readiness(), load.restores()), (Readiness::StoreRestored, 2));
     }
 }

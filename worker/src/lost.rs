@@ -170,7 +170,7 @@ mod tests {
             tick: Some("2026-11-22T01:02:03Z".parse().unwrap()),
             cause: Cause::Schedule,
             worker: "w1".parse().unwrap(),
-            session: 7,
+            session: Revision::new(7),
             epoch: common::epoch::Epoch::default(),
             claimed: at,
             skipped: 0,
@@ -180,10 +180,15 @@ mod tests {
             claim_revision: None,
             command: None,
         };
-        let planned =
-            Arc::new(Planned { job: Arc::new(job), revision: 1, created: 1, schedule: None, paused: false });
+        let planned = Arc::new(Planned {
+            job: Arc::new(job),
+            revision: Revision::new(1),
+            created: Revision::new(1),
+            schedule: None,
+            paused: false,
+        });
         let slot = Load::new(1).take().await.unwrap();
-        Claimed { planned, held, revision: 42, due: at, scheduled: at, answered: at, slot }
+        Claimed { planned, held, revision: Revision::new(42), due: at, scheduled: at, answered: at, slot }
     }
 
     /// Leaves what a killed worker leaves of a run that printed.
@@ -234,7 +239,7 @@ mod tests {
         assert_eq!(record.pieces.iter().map(|piece| piece.1).collect::<Vec<_>>(), [Stream::Out, Stream::Err]);
         assert_eq!(
             (record.job_name.as_str(), record.command.as_str(), record.fence),
-            ("nightly", "backup", 42)
+            ("nightly", "backup", common::revision::Token(42))
         );
         assert_eq!(record.tick, Some("2026-11-22T01:02:03Z".parse().unwrap()));
         assert!(record.start_time <= record.end_time);

@@ -269,7 +269,13 @@ mod tests {
         let trigger = Trigger::Every { period: Span::seconds(1), anchor: Some(tick(0).instant()) };
         let job = Job::new("a".parse().unwrap(), trigger, Command::Exec(Exec::default()));
         let schedule = job.schedule().unwrap();
-        Planned { job: Arc::new(job), revision: 1 as Revision, created: 1, schedule, paused: false }
+        Planned {
+            job: Arc::new(job),
+            revision: Revision::new(1),
+            created: Revision::new(1),
+            schedule,
+            paused: false,
+        }
     }
 
     fn held(fence: i64, claimed_ms: i64) -> Held {
@@ -281,7 +287,7 @@ mod tests {
             tick: Some(tick(fence)),
             cause: common::run::Cause::Retry,
             worker: "w".parse().unwrap(),
-            session: 7,
+            session: Revision::new(7),
             epoch: common::epoch::Epoch::default(),
             claimed: tick(0).instant() + chrono::Duration::milliseconds(claimed_ms),
             skipped: 3,
@@ -300,12 +306,16 @@ mod tests {
     #[test]
     fn ticks_that_were_due_before_the_run_was_claimed_are_missed_and_the_others_skipped() {
         let planned = every_second();
-        let here = Holding { held: held(0, 8_100), revision: 42 };
+        let here = Holding { held: held(0, 8_100), revision: Revision::new(42) };
         let retried = Found::by(&planned, &here.held, here.held.claimed, tick(9)).in_lock(&here, tick(9));
         assert_eq!(ends(retried.missed.as_ref()), Some((tick(1), tick(7), 7)));
         assert_eq!(ends(retried.last_skip.as_ref()), Some((tick(8), tick(9), 2)), "8 was just overtaken");
         assert_eq!((retried.fence, retried.skipped), (tick(9), 5));
-        assert_eq!((retried.claim_revision, retried.token(43)), (Some(42), 42), "its token stays");
+        assert_eq!(
+            (retried.claim_revision, retried.token(Revision::new(43))),
+            (Some(Revision::new(42)), common::revision::Token(42)),
+            "its token stays"
+        );
         let by = |held: &Held, until| Found::by(&planned, held, held.claimed, until);
         let late = by(&held(0, 8_100), tick(5));
         assert_eq!((ends(late.missed.as_ref()), late.skipped), (Some((tick(1), tick(5), 5)), None));

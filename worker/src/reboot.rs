@@ -13,7 +13,7 @@ use common::{
     job::{Job, StoredJob},
     queue::Wanted,
     run::Cause,
-    store::{Compare, Entry, Op, StoreError, Txn, read_all},
+    store::{Compare, Entry, Op, Revision, StoreError, Txn, read_all},
     worker::Boot,
 };
 use tokio::time::sleep;
@@ -63,7 +63,7 @@ impl Desk {
     async fn queue_some(&self, boot: &str, session: &Session) -> Result<Step, StoreError> {
         let key = self.config.keys.boot(&self.config.id);
         let (entry, _) = self.store.get(&key).await?;
-        let seen = entry.as_ref().map_or(0, |entry| entry.mod_revision);
+        let seen = entry.as_ref().map_or(Revision::NONE, |entry| entry.mod_revision);
         // What does not decode tells of no boot, and is replaced.
         let dealt_with = entry.and_then(|entry| Boot::decode(&entry.value).ok());
         let after = match dealt_with.filter(|dealt_with| dealt_with.boot == boot) {

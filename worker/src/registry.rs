@@ -75,7 +75,7 @@ impl Registry {
             me,
             clock,
             load,
-            removed: watch::Sender::new(0),
+            removed: watch::Sender::new(Revision::NONE),
             view: watch::Sender::new(Arc::default()),
             marks: Mutex::default(),
             offsets: Mutex::default(),

@@ -205,7 +205,7 @@ impl Desk {
             }
             Change::Stale(why) => tracing::warn!(why, "the jobs may have changed unseen"),
             Change::WentBack { seen, now } => {
-                tracing::error!(seen, now, "the store was restored from a copy; the jobs are read again");
+                tracing::error!(%seen, %now, "the store was restored from a copy; the jobs are read again");
             }
         }
     }

@@ -416,7 +416,7 @@ async fn a_run_keeps_its_token_and_its_command_while_its_job_is_edited_and_ticks
     let held = bench.until_held("a").await;
     let seen = bench.lock_revision("a").await;
     assert_eq!((held.fence, held.skipped), (bench.tick(2), 1));
-    assert!(seen > run.spec.fence);
+    assert!(seen.get() > run.spec.fence.0);
     assert_eq!((held.token(seen), held.command("second").as_str()), (run.spec.fence, "first"));
 }
 

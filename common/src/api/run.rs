@@ -124,7 +124,7 @@ impl From<&RunRecord> for RunView {
             trigger: record.trigger,
             tick: record.tick.map(|tick| tick.to_string()),
             worker: record.worker.to_string(),
-            fence: record.fence,
+            fence: record.fence.0,
             planned: instant_text(record.plan_time),
             claimed: instant_text(record.claim_time),
             started: instant_text(record.start_time),

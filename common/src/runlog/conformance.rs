@@ -119,7 +119,7 @@ fn record(name: &str, n: u32) -> RunRecord {
         trigger: Cause::Schedule,
         tick: Some(Tick::from_instant(instant(plan))),
         worker: worker("web1-3f9c"),
-        fence: 4711 + i64::from(n),
+        fence: crate::revision::Token(4711 + i64::from(n)),
         claim_time: plan - 20,
         exit_code: Some(0),
         signal: None,

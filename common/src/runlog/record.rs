@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{JobName, RunId, WorkerId},
     lock::Stretch,
+    revision::Token,
     run::{Cause, RunState},
     tick::Tick,
 };
@@ -93,7 +94,7 @@ pub struct RunRecord {
     /// Who ran it.
     pub worker: WorkerId,
     /// The fencing token.
-    pub fence: i64,
+    pub fence: Token,
     /// When the claim was answered.
     pub claim_time: i64,
     /// The exit code, if it exited.

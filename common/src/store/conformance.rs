@@ -157,7 +157,7 @@ async fn next_events(watch: &mut Watch) -> Events {
 /// The next events, at least `count` of them. Checks that none comes late or out of order.
 async fn next_events_of(watch: &mut Watch, count: usize) -> Vec<Event> {
     let mut all = Vec::new();
-    let mut completed = 0;
+    let mut completed = Revision::NONE;
     while all.len() < count {
         let events = next_events(watch).await;
         assert!(events.revision > completed, "revision {} after {completed}", events.revision);

@@ -156,7 +156,7 @@ impl Store for EtcdStore {
                 let options = GetOptions::new()
                     .with_range(end.as_slice())
                     .with_limit(left)
-                    .with_revision(at.unwrap_or_default());
+                    .with_revision(at.unwrap_or_default().get());
                 let (mut reply, revision) = self.range(&start, options, at).await?;
                 if after.is_none() && entries.is_empty() {
                     self.remember_size(prefix, reply.count());
@@ -235,7 +235,7 @@ impl Store for EtcdStore {
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
         let send = |endpoint: &Endpoint| {
             let mut kv = endpoint.kv.clone();
-            async move { kv.compact(to, None).await }
+            async move { kv.compact(to.get(), None).await }
         };
         match self.pool.call(Kind::Repeatable, self.pool.request_timeout, send).await {
             Ok(_) => Ok(()),

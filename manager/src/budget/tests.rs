@@ -97,7 +97,7 @@ impl Bench {
             trigger: Cause::Manual,
             tick: None,
             worker: "w1".parse().unwrap(),
-            fence: 1,
+            fence: common::revision::Token(1),
             claim_time: now,
             exit_code: Some(0),
             signal: None,

@@ -7,6 +7,7 @@ use common::{
     job::{FieldError, JobError, StoredJob},
     lock::{Held, Lock},
     queue::Wanted,
+    revision::Token,
     store::Entry,
     worker::Registration,
 };
@@ -69,7 +70,7 @@ fn lock(entry: &Entry) -> CachedLock {
         Ok(Lock::Held(held)) => {
             // A skip by a worker of an earlier version left no trace of the revision that was the token.
             let is_known = held.claim_revision.is_some() || held.skipped == 0;
-            let token = if is_known { held.token(entry.mod_revision) } else { 0 };
+            let token = if is_known { held.token(entry.mod_revision) } else { Token::default() };
             let fence = Some(held.fence);
             let held = Some(HeldRun { held: Arc::new(held), token });
             CachedLock { fence, held, ..CachedLock::default() }

@@ -112,7 +112,7 @@ async fn remove(app: &App, name: &JobName, current: &Current, deadline: Instant)
         return Ok(false);
     }
     if !app.cache.shows(Place::Jobs, outcome.revision, deadline).await {
-        tracing::warn!(job = %name, revision = outcome.revision, "the job is deleted, but the lists still show it");
+        tracing::warn!(job = %name, revision = %outcome.revision, "the job is deleted, but the lists still show it");
     }
     Ok(true)
 }

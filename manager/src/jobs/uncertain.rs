@@ -48,7 +48,7 @@ impl Tried {
         for place in places {
             if !app.cache.shows(*place, revision, deadline).await {
                 let job = &stored.job.name;
-                tracing::warn!(%job, revision, "the job is stored, but the lists do not show it yet");
+                tracing::warn!(%job, %revision, "the job is stored, but the lists do not show it yet");
                 break;
             }
         }
@@ -56,7 +56,7 @@ impl Tried {
             let by = Span::seconds(by.num_seconds().unsigned_abs());
             tracing::warn!(job = %stored.job.name, %by, "a job counted from a clock that was ahead; what that clock said of it is taken back");
         }
-        Saved { stored, revision, previous, created: compared == 0, righted }
+        Saved { stored, revision, previous, created: compared == Revision::NONE, righted }
     }
 }
 
@@ -97,7 +97,7 @@ impl Uncertain {
         if let Some((_, full)) = self.0.pop_if(|(_, error)| matches!(error, StoreError::Full(_))) {
             return Err(full.into());
         }
-        Ok(if compared == 0 { Next::LookAgain } else { Next::Try })
+        Ok(if compared == Revision::NONE { Next::LookAgain } else { Next::Try })
     }
 
     /// The answer of a save that failed by `error`: where an answer was lost, it may have happened.

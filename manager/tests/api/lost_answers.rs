@@ -135,7 +135,7 @@ async fn a_save_that_arrives_late_is_no_conflict_with_itself() {
     let replaced = put_if(&bench, &revision, job("a", "second")).await;
     assert_eq!(replaced.status, 200, "{replaced:?}");
     let now = bench.entry(&bench.keys.jobs.key("a")).await.unwrap().mod_revision;
-    assert_eq!(replaced.json()["status"]["revision"], now);
+    assert_eq!(replaced.json()["status"]["revision"], now.get());
     assert_eq!(bench.get("/api/v1/jobs/a").await.json(), replaced.json());
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn record(job: &str, run: &str, planned: &str, state: RunState) -> Ru
         trigger: Cause::Schedule,
         tick: None,
         worker: "w1".parse().expect("a literal of the test"),
-        fence: 7,
+        fence: common::revision::Token(7),
         claim_time: planned + 1,
         exit_code: Some(i32::from(state != RunState::Succeeded)),
         signal: None,

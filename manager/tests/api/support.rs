@@ -253,7 +253,7 @@ fn wait_until_up(inner: Watch, mut mode: watch::Receiver<Mode>) -> Watch {
     let back = async move {
         mode.wait_for(|mode| *mode == Mode::Up)
             .await
-            .map_or_else(|_| Err(away()), |_| Ok(Events { revision: 0, events: Vec::new() }))
+            .map_or_else(|_| Err(away()), |_| Ok(Events { revision: Revision::NONE, events: Vec::new() }))
     };
     Box::pin(once(back).chain(inner))
 }
@@ -523,7 +523,7 @@ pub(crate) fn held(job: &str, run: &str, fence: &str) -> Held {
         tick: Some(fence.parse().expect("a literal of this file or its test")),
         cause: Cause::Schedule,
         worker: "w1".parse().expect("a literal of this file or its test"),
-        session: 1,
+        session: Revision::new(1),
         epoch: common::epoch::Epoch::default(),
         claimed: NOW.parse().expect("a literal of this file or its test"),
         skipped: 0,

@@ -154,7 +154,9 @@ async fn raw(store: Arc<dyn Store>, root: &str, time: Duration, most: usize) -> 
                 Op::Put(key.clone(), StoredJob::new(job, now).encode(), None),
                 Op::Put(lock, Lock::new(Tick::from_instant(now)).encode(), None),
             ];
-            let outcome = store.txn(Txn::when(vec![Compare::CreateRevision(key, 0)], puts)).await?;
+            let outcome = store
+                .txn(Txn::when(vec![Compare::CreateRevision(key, common::revision::Revision::NONE)], puts))
+                .await?;
             anyhow::ensure!(outcome.succeeded, "a key was there");
             Ok(1)
         }

@@ -116,7 +116,7 @@ async fn run_one(spy: Arc<Spy>, job: Arc<Job>) -> anyhow::Result<()> {
         run: RunId::from_uuid(uuid::Uuid::now_v7()),
         attempt: 1,
         tick: Some(Tick::from_instant(stage::now())),
-        fence: 1,
+        fence: common::revision::Token(1),
         worker: "bench".parse()?,
     };
     let output = Output::new(OutputLimit::of(MAX_OUTPUT.0), Instant::now(), None);

@@ -120,7 +120,7 @@ fn entry(n: usize) -> anyhow::Result<LogEntry> {
         trigger: Cause::Schedule,
         tick: Some(Tick::from_instant(now)),
         worker: "worker-0".parse()?,
-        fence: 1,
+        fence: common::revision::Token(1),
         claim_time: at,
         exit_code: Some(0),
         signal: None,

@@ -183,7 +183,7 @@ impl Model {
                 actions.extend((fence + 1..=self.ticks).map(|n| Action::Skip(w, n)));
                 let ended =
                     |run: &crate::world::Running| run.held.run == here.held.run && run.phase == Phase::Ended;
-                let mine = here.held.session == i64::from(cast::session_revision(w, worker.session));
+                let mine = here.held.session == cast::revision(cast::session_revision(w, worker.session));
                 if self.merge && mine && fence < self.ticks && worker.runs.iter().any(ended) {
                     actions.push(Action::FinishAndClaim(w, fence + 1));
                 }
@@ -235,7 +235,7 @@ impl Model {
         }
         let by_name = !self.rules.keep(Rule::SessionNotName);
         let my_name = cast::worker_of(&held.worker) == w;
-        let mine = my_name && held.session == i64::from(cast::session_revision(w, worker.session));
+        let mine = my_name && held.session == cast::revision(cast::session_revision(w, worker.session));
         let executed_here = worker.runs.iter().any(|run| run.held.run == held.run);
         if (mine || by_name && my_name) && !executed_here {
             actions.push(Action::Release(w));
@@ -256,7 +256,7 @@ impl Model {
     fn is_orphan_beside(&self, world: &World, w: usize, held: &cast::HeldRef) -> bool {
         let worker = &world.workers[w];
         let mine = cast::worker_of(&held.worker) == w
-            && held.session == i64::from(cast::session_revision(w, worker.session));
+            && held.session == cast::revision(cast::session_revision(w, worker.session));
         let phantom = mine && !worker.runs.iter().any(|run| run.held.run == held.run);
         world.is_gone(held) || phantom && self.rules.keep(Rule::PhantomBeside)
     }

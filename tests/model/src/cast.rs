@@ -22,6 +22,11 @@ pub type N = u8;
 /// A revision. They are compared for equality only, so the model gives the smallest one that nothing refers to.
 pub type Rev = u8;
 
+/// The revision as the store has it.
+pub fn revision(rev: Rev) -> Revision {
+    Revision::new(rev.into())
+}
+
 /// Revisions of registrations begin here; a session's number is part of its revision.
 pub const FIRST_SESSION: Rev = 20;
 
@@ -102,7 +107,7 @@ pub fn session_revision(worker: usize, session: Rev) -> Rev {
 
 /// A session as the claim protocol names it.
 pub fn session(worker: usize, session: Rev) -> Session {
-    Session { worker: worker_id(worker), revision: Revision::from(session_revision(worker, session)) }
+    Session { worker: worker_id(worker), revision: revision(session_revision(worker, session)) }
 }
 
 /// A run's id. `nonce` tells apart what one session wants of one tick more than once.

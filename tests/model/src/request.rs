@@ -88,23 +88,29 @@ impl Request {
             Self::CatchUp { held, fence, seen, definition, leaves, .. } => {
                 catch_up_txn(&held, fence, seen, definition, leaves, rules)
             }
-            Self::Skip { to, seen, .. } => {
-                claim::replace(keys, cast::job(), seen.into(), &Lock::Held((*to).clone()), Vec::new())
-            }
+            Self::Skip { to, seen, .. } => claim::replace(
+                keys,
+                cast::job(),
+                cast::revision(seen),
+                &Lock::Held((*to).clone()),
+                Vec::new(),
+            ),
             Self::Finish { held, seen, retry } => {
                 let mut ended = (*held).clone();
                 if !rules.keep(Rule::FinishKeepsTheFence) {
                     ended.fence = ended.tick.unwrap_or(ended.fence);
                 }
-                let mut txn = claim::finish(keys, &ended, seen.into(), Some(cast::last_run()));
+                let mut txn = claim::finish(keys, &ended, cast::revision(seen), Some(cast::last_run()));
                 txn.then.extend(retry_op(&held, retry));
                 txn
             }
             Self::FinishAndClaim { held, seen, definition, .. } => {
-                let definition = definition.into();
-                let mut txn = claim::finish_and_claim(keys, seen.into(), &held, definition, Vec::new());
+                let definition = cast::revision(definition);
+                let mut txn =
+                    claim::finish_and_claim(keys, cast::revision(seen), &held, definition, Vec::new());
                 let dropped = |compare: &Compare| {
-                    let of_lock = *compare == Compare::ModRevision(keys.lock(cast::job()), seen.into());
+                    let of_lock =
+                        *compare == Compare::ModRevision(keys.lock(cast::job()), cast::revision(seen));
                     let of_job = *compare == Compare::ModRevision(keys.job(cast::job()), definition);
                     of_lock && !rules.keep(Rule::MergeComparesTheLock)
                         || of_job && !rules.keep(Rule::MergeComparesTheJob)
@@ -115,18 +121,18 @@ impl Request {
             Self::TakeOver { held, seen, retry, phantom, .. } => {
                 let retry = retry_op(&held, retry);
                 let last = (!held.is_without_run()).then(cast::last_run);
-                let mut txn = claim::take_over(keys, &held, seen.into(), last, retry);
+                let mut txn = claim::take_over(keys, &held, cast::revision(seen), last, retry);
                 if phantom {
                     txn.compares.truncate(1);
                 } else if !rules.keep(Rule::SessionNotName) {
                     txn.compares.truncate(1);
-                    txn.compares.push(Compare::CreateRevision(keys.worker(&held.worker), 0));
+                    txn.compares.push(Compare::CreateRevision(keys.worker(&held.worker), Revision::NONE));
                 }
                 txn
             }
             Self::Take { held, seen, fence, wanted, place, definition, .. } => {
                 let mut txn = take_txn(&held, seen, fence, wanted, place);
-                txn.compares.push(Compare::ModRevision(keys.job(cast::job()), definition.into()));
+                txn.compares.push(Compare::ModRevision(keys.job(cast::job()), cast::revision(definition)));
                 txn
             }
             Self::EndBeside { held, seen, retry } => end_beside_txn(&held, seen, retry, rules),
@@ -134,7 +140,7 @@ impl Request {
                 free_beside_txn(&held, seen, retry_op(&held, retry), phantom)
             }
             Self::Told { key, seen } => Txn::when(
-                vec![Compare::ModRevision((*key).clone(), seen.into())],
+                vec![Compare::ModRevision((*key).clone(), cast::revision(seen))],
                 vec![Op::Delete((*key).clone())],
             ),
             Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. } => self.managers_txn(),
@@ -146,21 +152,21 @@ impl Request {
         let keys = cast::keys();
         match *self {
             Self::Save { job, lock, passed } => {
-                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), job.into())];
+                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), cast::revision(job))];
                 let mut ops = vec![Op::Put(keys.job(cast::job()), b"{}".to_vec(), None)];
                 if let Some((seen, after)) = lock {
                     let key = keys.lock(cast::job());
-                    compares.push(Compare::ModRevision(key.clone(), seen.into()));
+                    compares.push(Compare::ModRevision(key.clone(), cast::revision(seen)));
                     ops.push(Op::Put(key, after.bytes.clone(), None));
                 }
                 ops.extend(passed.map(passed_op));
                 Txn::when(compares, ops)
             }
             Self::Delete { job, lock, moved, passed, .. } => {
-                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), job.into())];
+                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), cast::revision(job))];
                 let mut ops = vec![Op::Delete(keys.job(cast::job()))];
                 if let Some(seen) = lock {
-                    compares.push(Compare::ModRevision(keys.lock(cast::job()), seen.into()));
+                    compares.push(Compare::ModRevision(keys.lock(cast::job()), cast::revision(seen)));
                     ops.push(match moved {
                         Some(moved) => Op::Put(keys.lock(cast::job()), moved.bytes.clone(), None),
                         None => Op::Delete(keys.lock(cast::job())),
@@ -170,7 +176,7 @@ impl Request {
                 Txn::when(compares, ops)
             }
             Self::RunNow { job, run } => {
-                let compare = Compare::ModRevision(keys.job(cast::job()), job.into());
+                let compare = Compare::ModRevision(keys.job(cast::job()), cast::revision(job));
                 let wanted = cast::wanted(run, None, Cause::Manual);
                 Txn::when(vec![compare], vec![Op::Put(keys.wanted(&run), wanted.encode(), None)])
             }
@@ -258,8 +264,8 @@ fn passed_op((from, to): Ticks) -> Op {
 fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
     let (keys, previous) = (cast::keys(), cast::tick(previous));
     let mut txn = match place {
-        Place::Lock => claim::claim(keys, held, previous, definition.into()),
-        Place::Beside => claim::claim_beside(keys, held, previous, definition.into()),
+        Place::Lock => claim::claim(keys, held, previous, cast::revision(definition)),
+        Place::Beside => claim::claim_beside(keys, held, previous, cast::revision(definition)),
     };
     if !rules.keep(Rule::InOrder) {
         txn.compares.retain(|compare| !matches!(compare, Compare::ValueGreater(..)));
@@ -293,12 +299,12 @@ fn catch_up_txn(held: &Held, fence: N, seen: Rev, definition: Rev, leaves: Caugh
             (Lock::Held(held.clone()), queued.collect())
         }
     };
-    let mut txn = claim::replace(keys, cast::job(), seen.into(), &with, then);
+    let mut txn = claim::replace(keys, cast::job(), cast::revision(seen), &with, then);
     if leaves == CaughtUp::Run(Place::Beside) {
         txn.otherwise.push(Op::Get(keys.run(&held.run)));
     }
     if rules.keep(Rule::CatchUpComparesTheJob) {
-        txn.compares.push(Compare::ModRevision(keys.job(cast::job()), definition.into()));
+        txn.compares.push(Compare::ModRevision(keys.job(cast::job()), cast::revision(definition)));
     }
     txn
 }
@@ -311,15 +317,15 @@ fn take_txn(held: &Held, seen: Rev, fence: N, wanted: Rev, place: Place) -> Txn 
         Place::Beside => {
             let then = vec![delete, Op::Put(keys.run(&held.run), held.encode(), None)];
             let free = Lock::Free(Free { fence: cast::tick(fence), last: None });
-            let mut txn = claim::replace(keys, cast::job(), seen.into(), &free, then);
+            let mut txn = claim::replace(keys, cast::job(), cast::revision(seen), &free, then);
             txn.otherwise.push(Op::Get(keys.run(&held.run)));
             txn
         }
         Place::Lock => {
-            claim::replace(keys, cast::job(), seen.into(), &Lock::Held(held.clone()), vec![delete])
+            claim::replace(keys, cast::job(), cast::revision(seen), &Lock::Held(held.clone()), vec![delete])
         }
     };
-    txn.compares.push(Compare::ModRevision(key, wanted.into()));
+    txn.compares.push(Compare::ModRevision(key, cast::revision(wanted)));
     txn
 }
 
@@ -328,7 +334,7 @@ fn end_beside_txn(held: &Held, seen: Rev, retry: bool, rules: Rules) -> Txn {
     let mut then = vec![Op::Delete(keys.run(&held.run))];
     then.extend(retry_op(held, retry));
     let once = rules.keep(Rule::EndBesideOnce);
-    let compare = once.then(|| Compare::ModRevision(keys.run(&held.run), seen.into()));
+    let compare = once.then(|| Compare::ModRevision(keys.run(&held.run), cast::revision(seen)));
     Txn::when(compare.into_iter().collect(), then)
 }
 
@@ -336,7 +342,7 @@ fn free_beside_txn(held: &Held, seen: Rev, retry: Vec<Op>, phantom: bool) -> Txn
     let keys = cast::keys();
     let mut then = vec![Op::Delete(keys.run(&held.run))];
     then.extend(retry);
-    let mut compares = vec![Compare::ModRevision(keys.run(&held.run), seen.into())];
+    let mut compares = vec![Compare::ModRevision(keys.run(&held.run), cast::revision(seen))];
     if !phantom {
         compares.push(Compare::CreateRevisionNot(keys.worker(&held.worker), held.session));
     }
@@ -364,7 +370,7 @@ pub fn claimed(done: &Done, at: Rev, held: HeldRef) -> Claimed {
         let session = claim::Session { worker: held.worker.clone(), revision: held.session };
         match claim::outcome(&real(done, *at), held, &session) {
             Outcome::Won(here) => {
-                let revision = Rev::try_from(here.revision).expect("a small revision");
+                let revision = Rev::try_from(here.revision.get()).expect("a small revision");
                 Claimed::Won(cast::held(here.held), revision)
             }
             Outcome::Lost(_) => Claimed::Lost,
@@ -376,8 +382,8 @@ fn real(done: &Done, at: Rev) -> TxnOutcome {
     let entry = |key: &KeyRef, entry: &Entry| common::store::Entry {
         key: (**key).clone(),
         value: entry.value.bytes.clone().into(),
-        create_revision: entry.created.into(),
-        mod_revision: entry.written.into(),
+        create_revision: cast::revision(entry.created),
+        mod_revision: cast::revision(entry.written),
         lease: None,
     };
     let result = |result: &Result| match result {
@@ -389,7 +395,7 @@ fn real(done: &Done, at: Rev) -> TxnOutcome {
     TxnOutcome {
         succeeded: done.succeeded,
         results: done.results.iter().map(result).collect(),
-        revision: Revision::from(at),
+        revision: cast::revision(at),
     }
 }
 

@@ -257,7 +257,7 @@ impl Model {
         if place == Place::Lock {
             worker.holding = Some(Holding { held, revision });
         }
-        let session = i64::from(cast::session_revision(w, worker.session));
+        let session = cast::revision(cast::session_revision(w, worker.session));
         let mine = held.session == session || !self.rules.keep(Rule::SessionNotName);
         let withdrawn = !worker.trusted || !mine || worker.view == 0;
         let phase = if withdrawn { Phase::Ended } else { Phase::Executing };

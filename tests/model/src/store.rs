@@ -3,7 +3,7 @@
 use common::{
     lock::{Held, Lock, fence_bytes},
     queue::{Passed, Wanted},
-    store::{Compare, Op, Txn},
+    store::{Compare, Op, Revision, Txn},
 };
 
 use crate::{
@@ -120,8 +120,8 @@ pub enum Comparing {
     HeldAsFree,
 }
 
-fn revision(revision: i64) -> Rev {
-    Rev::try_from(revision).expect("the model's revisions are small")
+fn revision(revision: Revision) -> Rev {
+    Rev::try_from(revision.get()).expect("the model's revisions are small")
 }
 
 impl Ready {
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn nested_compares_see_the_state_before() {
         let lock = cast::keys().lock(cast::job());
-        let inner = Txn::when(vec![Compare::ModRevision(lock.clone(), 1)], Vec::new());
+        let inner = Txn::when(vec![Compare::ModRevision(lock.clone(), cast::revision(1))], Vec::new());
         let both = Txn::when(Vec::new(), vec![Op::Delete(lock.clone()), Op::Txn(inner)]).or_get(lock);
         let done = apply(&mut with_lock(LockView::Free(0)), &both);
         assert!(matches!(

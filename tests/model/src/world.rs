@@ -212,7 +212,7 @@ impl World {
 
     /// True when the holder's session has ended, as a read of its registration tells.
     pub fn is_gone(&self, held: &HeldRef) -> bool {
-        i64::from(self.store.session(cast::worker_of(&held.worker))) != held.session
+        cast::revision(self.store.session(cast::worker_of(&held.worker))) != held.session
     }
 
     /// Every request that may yet reach the store.

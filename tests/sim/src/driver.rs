@@ -63,7 +63,7 @@ impl Driver for SimDriver {
             tick: spec.tick,
             run: spec.run,
             attempt: spec.attempt,
-            fence: spec.fence,
+            fence: spec.fence.0,
             worker: self.worker,
             ahead_ms: self.clock.ahead_ms(),
         };

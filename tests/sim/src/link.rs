@@ -262,7 +262,7 @@ impl Link {
         loop {
             let changed = self.changed.notified();
             if self.compactions() > seen {
-                return Revision::MAX;
+                return Revision::new(i64::MAX);
             }
             changed.await;
         }

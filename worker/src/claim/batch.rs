@@ -313,7 +313,7 @@ impl Sending {
         let restores = self.load.restores();
         if seen.restores != restores {
             // From here on the restored store is taken as it is.
-            *seen = Seen { revision: 0, restores };
+            *seen = Seen { revision: Revision::NONE, restores };
         }
         *seen
     }

@@ -80,7 +80,7 @@ async fn a_run_that_has_ended_does_not_keep_its_worker_from_another_session() {
     // Its lock cannot be freed now.
     let _slot = load.take().await.unwrap();
     tokio::spawn(keeper.run(shutdown.clone()));
-    let first = next(&mut sessions, 0).await;
+    let first = next(&mut sessions, Revision::NONE).await;
     store.revoke(first.lease).await.unwrap();
     next(&mut sessions, first.session.revision).await;
     shutdown.cancel();
@@ -95,7 +95,7 @@ async fn what_executes_gets_its_grace_before_another_session_begins() {
     let slot = load.take().await.unwrap();
     let executing = slot.execute();
     tokio::spawn(keeper.run(shutdown.clone()));
-    let first = next(&mut sessions, 0).await;
+    let first = next(&mut sessions, Revision::NONE).await;
     store.revoke(first.lease).await.unwrap();
     timeout(PATIENCE, sessions.wait_for(Option::is_none)).await.expect("it is lost").unwrap();
     let before = store.get(&Keys::new("/quorate/").unwrap().worker(&first.session.worker)).await.unwrap();
@@ -113,7 +113,7 @@ async fn a_lost_lease_is_followed_by_one_session_that_stays() {
     let mut sessions = keeper.trust.subscribe();
     tokio::spawn(keeper.run(shutdown.clone()));
 
-    let first = next(&mut sessions, 0).await;
+    let first = next(&mut sessions, Revision::NONE).await;
     store.revoke(first.lease).await.unwrap();
     let second = next(&mut sessions, first.session.revision).await;
     // The registry has seen all of it when it has seen the second registration.
@@ -122,7 +122,10 @@ async fn a_lost_lease_is_followed_by_one_session_that_stays() {
         |view: &Arc<crate::registry::View>| view.lives(&second.session.worker, second.session.revision);
     timeout(PATIENCE, view.wait_for(lives)).await.expect("it is seen").unwrap();
     assert!(*registry.removed().borrow() < second.session.revision);
-    assert!(next(&mut sessions, 0).await.session == second.session, "the second session was ended");
+    assert!(
+        next(&mut sessions, Revision::NONE).await.session == second.session,
+        "the second session was ended"
+    );
     shutdown.cancel();
 }
 
@@ -137,7 +140,7 @@ async fn a_session_that_could_not_be_kept_on_disk_claims_nothing_until_there_is_
     let (keeper, shutdown) = keeper(config, store.clone(), load.clone());
     let mut sessions = keeper.trust.subscribe();
     tokio::spawn(keeper.run(shutdown.clone()));
-    let first = next(&mut sessions, 0).await;
+    let first = next(&mut sessions, Revision::NONE).await;
     assert_eq!(load.readiness(), Readiness::DiskFailing);
     load.set_runs_unkept(None);
     assert!(!load.may_claim(), "the spool, which has room, does not speak for it");
@@ -156,6 +159,9 @@ async fn a_session_that_could_not_be_kept_on_disk_claims_nothing_until_there_is_
     timeout(PATIENCE, claims).await.expect("it says that it claims again");
     assert!(load.may_claim());
     assert_eq!(LifeFile::in_dir(&data_dir).read().unwrap().lease, Some(first.lease.0));
-    assert!(next(&mut sessions, 0).await.session == first.session, "for that no other session is needed");
+    assert!(
+        next(&mut sessions, Revision::NONE).await.session == first.session,
+        "for that no other session is needed"
+    );
     shutdown.cancel();
 }

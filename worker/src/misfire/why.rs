@@ -79,7 +79,13 @@ mod tests {
         let mut job = Job::new("a".parse().unwrap(), trigger, Command::Exec(Exec::default()));
         job.overlap = overlap;
         let schedule = job.schedule().unwrap();
-        let planned = Planned { job: Arc::new(job), revision: 1, created: 1, schedule, paused: false };
+        let planned = Planned {
+            job: Arc::new(job),
+            revision: common::revision::Revision::new(1),
+            created: common::revision::Revision::new(1),
+            schedule,
+            paused: false,
+        };
         let last = LastRun {
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
             state,

@@ -118,7 +118,7 @@ impl Store for Doctored {
             if !before || restored.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
-            Err(StoreError::WentBack { seen: 1000, now: 10 })
+            Err(StoreError::WentBack { seen: Revision::new(1000), now: Revision::new(10) })
         };
         let slow = (*prefix == self.held).then(|| self.let_go.subscribe());
         let inner = self.inner.watch(prefix, from).then(move |item| {

@@ -96,7 +96,7 @@ async fn what_an_earlier_life_left_is_killed_before_its_lease_is_revoked_and_nob
     let pid = i32::try_from(process.id()).expect("a pid");
     // Reaps it, so that it is gone once it is dead.
     let reaped = std::thread::spawn(move || process.wait());
-    let mut watch = world.store.watch(&world.keys.workers, 1);
+    let mut watch = world.store.watch(&world.keys.workers, common::revision::Revision::new(1));
 
     let worker = world.worker();
     assert!(name(pid).is_some(), "preparing a worker is quick: it kills nobody");

@@ -130,7 +130,7 @@ fn named(id: &str) -> LiveWorker {
         started: chrono::DateTime::UNIX_EPOCH,
         clock: chrono::DateTime::UNIX_EPOCH,
     };
-    LiveWorker { registration, session: 0 }
+    LiveWorker { registration, session: common::revision::Revision::NONE }
 }
 
 /// A worker that is alive to this one, and does nothing.

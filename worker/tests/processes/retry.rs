@@ -53,7 +53,7 @@ struct Queue(Arc<Mutex<HashMap<(RunId, u32), Wanted>>>, JoinHandle<()>);
 
 impl Queue {
     fn watch(world: &World) -> Self {
-        let mut events = world.store.watch(&world.keys.queue, 1);
+        let mut events = world.store.watch(&world.keys.queue, common::revision::Revision::new(1));
         let seen: Arc<Mutex<HashMap<_, _>>> = Arc::default();
         let all = seen.clone();
         let task = tokio::spawn(async move {

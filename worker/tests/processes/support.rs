@@ -128,7 +128,7 @@ pub(crate) fn spec(command: Command) -> RunSpec {
         run: RunId::from_uuid(uuid::Uuid::now_v7()),
         attempt: 1,
         tick: None,
-        fence: 7,
+        fence: common::revision::Token(7),
         worker: "w1".parse().expect("a name"),
     }
 }

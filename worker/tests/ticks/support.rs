@@ -165,7 +165,7 @@ impl Bench {
             tick: Some(self.tick(0)),
             cause: Cause::Schedule,
             worker: "dead".parse().expect("a good id"),
-            session: 1,
+            session: common::revision::Revision::new(1),
             epoch: common::epoch::Epoch::default(),
             claimed: start(),
             skipped: 0,
@@ -313,7 +313,7 @@ impl Bench {
     }
 
     /// The revision at which the job's lock stands.
-    pub(crate) async fn lock_revision(&self, job: &str) -> i64 {
+    pub(crate) async fn lock_revision(&self, job: &str) -> common::revision::Revision {
         let (entry, _) = self.store.get(&self.keys.lock(&name(job))).await.expect("read a lock");
         entry.expect("there is a lock").mod_revision
     }

@@ -203,7 +203,7 @@ pub(super) fn read_run(document: &RawDocument) -> Result<RunRecord, Unreadable> 
         trigger: stored.trigger.unwrap_or(Cause::Schedule),
         tick: stored.tick,
         worker,
-        fence: stored.fence,
+        fence: crate::revision::Token(stored.fence),
         claim_time: stored.claim_time.unwrap_or(stored.schedule_time),
         exit_code: stored.exit_code,
         signal: stored.signal,

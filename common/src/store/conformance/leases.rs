@@ -1,6 +1,7 @@
 //! What a lease holds, and what its end takes along.
 
 use super::*;
+use crate::revision::Revision;
 
 /// Long enough to be written under on a busy machine; etcd grants 2 s at least.
 const SHORT: u64 = 3;
@@ -66,7 +67,7 @@ pub async fn a_put_under_a_lease_that_is_gone_fails_the_whole_transaction(store:
 pub async fn a_lease_in_the_branch_not_taken_does_not_matter(store: Arc<dyn Store>, keys: Keys) {
     let key = keys.workers.key("w");
     let txn = Txn {
-        compares: vec![Compare::ModRevision(key.clone(), 1)],
+        compares: vec![Compare::ModRevision(key.clone(), Revision::new(1))],
         then: vec![put_under(LeaseId(0x5eed_0000_0003), &key)],
         otherwise: vec![put(&key, "else")],
     };

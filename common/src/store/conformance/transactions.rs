@@ -1,14 +1,14 @@
 //! What a transaction reads, writes and refuses.
 
 use super::*;
-use crate::store::MAX_TXN_OPS;
+use crate::{revision::Revision, store::MAX_TXN_OPS};
 
 /// etcd has both rules: a missing key's revisions are 0, and a compare on its value fails, whatever it asks.
 pub async fn a_compare_on_a_missing_key_sees_revision_zero_and_no_value(store: Arc<dyn Store>, keys: Keys) {
     let key = keys.jobs.key("missing");
-    assert!(holds(&store, vec![Compare::ModRevision(key.clone(), 0)]).await);
-    assert!(holds(&store, vec![Compare::CreateRevision(key.clone(), 0)]).await);
-    assert!(!holds(&store, vec![Compare::ModRevision(key.clone(), 1)]).await);
+    assert!(holds(&store, vec![Compare::ModRevision(key.clone(), Revision::NONE)]).await);
+    assert!(holds(&store, vec![Compare::CreateRevision(key.clone(), Revision::NONE)]).await);
+    assert!(!holds(&store, vec![Compare::ModRevision(key.clone(), Revision::new(1))]).await);
     assert!(!holds(&store, vec![Compare::ValueGreater(key.clone(), Vec::new())]).await);
     assert!(!holds(&store, vec![Compare::ValueLess(key, b"\xff".to_vec())]).await);
 }
@@ -16,8 +16,8 @@ pub async fn a_compare_on_a_missing_key_sees_revision_zero_and_no_value(store: A
 /// What a take-over asks: the holder's registration is not the one recorded.
 pub async fn create_revision_not_holds_for_a_missing_key(store: Arc<dyn Store>, keys: Keys) {
     let key = keys.workers.key("w");
-    assert!(holds(&store, vec![Compare::CreateRevisionNot(key.clone(), 7)]).await);
-    assert!(!holds(&store, vec![Compare::CreateRevisionNot(key.clone(), 0)]).await);
+    assert!(holds(&store, vec![Compare::CreateRevisionNot(key.clone(), Revision::new(7))]).await);
+    assert!(!holds(&store, vec![Compare::CreateRevisionNot(key.clone(), Revision::NONE)]).await);
     let created = write(&store, &key, "here").await;
     assert!(!holds(&store, vec![Compare::CreateRevisionNot(key.clone(), created)]).await);
     assert!(holds(&store, vec![Compare::CreateRevisionNot(key, created - 1)]).await);
@@ -71,8 +71,11 @@ pub async fn equal_keys_in_a_batch_are_refused_and_nothing_is_written(store: Arc
     ];
     for ops in clashes {
         assert!(is_refused(&store, always(ops.clone())).await, "{ops:?}");
-        let never =
-            Txn { compares: vec![Compare::ModRevision(key.clone(), 1)], then: ops, otherwise: vec![] };
+        let never = Txn {
+            compares: vec![Compare::ModRevision(key.clone(), Revision::new(1))],
+            then: ops,
+            otherwise: vec![],
+        };
         assert!(is_refused(&store, never).await, "also in the branch that is not taken");
     }
     assert_eq!(read(&store, &other).await, None, "nothing of a refused transaction is written");
@@ -82,7 +85,7 @@ pub async fn equal_keys_in_a_batch_are_refused_and_nothing_is_written(store: Arc
 pub async fn one_key_in_both_branches_is_no_clash(store: Arc<dyn Store>, keys: Keys) {
     let key = keys.jobs.key("a");
     let create = Txn {
-        compares: vec![Compare::ModRevision(key.clone(), 0)],
+        compares: vec![Compare::ModRevision(key.clone(), Revision::NONE)],
         then: vec![put(&key, "created")],
         otherwise: vec![Op::Delete(key.clone())],
     };
@@ -145,7 +148,8 @@ pub async fn each_nested_transaction_has_its_own_outcome(store: Arc<dyn Store>, 
     let taken = write(&store, &lost, "taken").await;
     let claim = |key: &Key| {
         Op::Txn(
-            Txn::when(vec![Compare::ModRevision(key.clone(), 0)], vec![put(key, "mine")]).or_get(key.clone()),
+            Txn::when(vec![Compare::ModRevision(key.clone(), Revision::NONE)], vec![put(key, "mine")])
+                .or_get(key.clone()),
         )
     };
     let outcome = done(&store, always(vec![claim(&lost), claim(&won)])).await;
@@ -191,7 +195,10 @@ pub async fn a_batch_of_120_claims_is_one_transaction(store: Arc<dyn Store>, key
     let created = write(&store, &me, "here").await;
     let claim = |n: usize| {
         let (lock, run) = (keys.locks.key(n), keys.runs.key(n));
-        let compares = vec![Compare::ModRevision(lock.clone(), 0), Compare::CreateRevision(run.clone(), 0)];
+        let compares = vec![
+            Compare::ModRevision(lock.clone(), Revision::NONE),
+            Compare::CreateRevision(run.clone(), Revision::NONE),
+        ];
         Op::Txn(Txn::when(compares, vec![put(&lock, "~ {}"), put(&run, "{}")]).or_get(lock))
     };
     let guard = vec![Compare::CreateRevision(me, created)];

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::store::{Change, follow, list_all};
+use crate::{
+    revision::Revision,
+    store::{Change, follow, list_all},
+};
 
 /// From the revision behind a listing or a write.
 pub async fn a_watch_from_now_shows_what_comes(store: Arc<dyn Store>, keys: Keys) {
@@ -97,7 +100,7 @@ pub async fn a_watch_stays_within_its_prefix(store: Arc<dyn Store>, keys: Keys) 
 
 /// Whoever asks for it has seen revisions that this store does not have: it was restored from a copy.
 pub async fn a_watch_from_a_future_revision_is_noticed(store: Arc<dyn Store>, keys: Keys) {
-    const FAR: Revision = 1_000_000_000;
+    const FAR: i64 = 1_000_000_000;
     let now = write(&store, &keys.jobs.key("a"), "x").await;
     let mut watch = store.watch(&keys.jobs, now + FAR);
     let noticed = async {

@@ -87,7 +87,7 @@ impl Disk {
         write_entries(&transaction, changes)?;
         write_leases(&transaction, changes)?;
         let mut count = transaction.prepare_cached("UPDATE counters SET value = ?2 WHERE name = ?1")?;
-        count.execute(params!["revision", changes.revision])?;
+        count.execute(params!["revision", changes.revision.get()])?;
         count.execute(params!["last_lease", last_lease])?;
         drop(count);
         transaction.commit()
@@ -111,8 +111,8 @@ fn write_entries(transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::
             Some(entry) => put.execute(params![
                 key.as_str(),
                 &*entry.value,
-                entry.create_revision,
-                entry.mod_revision,
+                entry.create_revision.get(),
+                entry.mod_revision.get(),
                 entry.lease.map(|lease| lease.0),
             ])?,
         };
@@ -148,7 +148,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Saved> {
                 Ok((LeaseId(row.get(0)?), Duration::from_secs(seconds.max(1).unsigned_abs())))
             })?
             .collect::<Result<_, _>>()?,
-        revision: counter("revision")?,
+        revision: Revision::new(counter("revision")?),
         last_lease: counter("last_lease")?,
     })
 }
@@ -157,8 +157,8 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
     Ok(Entry {
         key: Key::from_bytes(row.get_ref(0)?.as_bytes()?),
         value: row.get_ref(1)?.as_blob()?.into(),
-        create_revision: row.get(2)?,
-        mod_revision: row.get(3)?,
+        create_revision: Revision::new(row.get(2)?),
+        mod_revision: Revision::new(row.get(3)?),
         lease: row.get::<_, Option<i64>>(4)?.map(LeaseId),
     })
 }

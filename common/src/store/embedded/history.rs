@@ -69,7 +69,7 @@ impl History {
     pub(super) fn read(&self, prefix: &Prefix, from: Revision, newest: Revision) -> Result<Read, StoreError> {
         self.reaches(from)?;
         let mut read = Read { events: Vec::new(), revision: newest };
-        let mut last = 0;
+        let mut last = Revision::NONE;
         for (n, made) in self.changes.range(self.position(from)..).enumerate() {
             if n >= MAX_READ && made.revision() != last {
                 read.revision = last;

@@ -62,7 +62,7 @@ impl<'a> Pending<'a> {
         if keys.is_empty() {
             return;
         }
-        self.changes.revision += 1;
+        self.changes.revision = self.changes.revision + 1;
         for key in keys {
             self.delete(&key);
         }
@@ -75,10 +75,10 @@ impl<'a> Pending<'a> {
             return Err(StoreError::LeaseGone(gone));
         }
         let before = self.changes.made.len();
-        self.changes.revision += 1;
+        self.changes.revision = self.changes.revision + 1;
         let mut outcome = self.carry_out(&plan);
         if self.changes.made.len() == before {
-            self.changes.revision -= 1;
+            self.changes.revision = self.changes.revision - 1;
             set_revision(&mut outcome, self.changes.revision);
         }
         Ok(outcome)
@@ -107,12 +107,14 @@ impl<'a> Pending<'a> {
     fn holds(&self, compare: &Compare) -> bool {
         let entry = self.get(compare.key());
         match compare {
-            Compare::ModRevision(_, revision) => entry.map_or(0, |entry| entry.mod_revision) == *revision,
+            Compare::ModRevision(_, revision) => {
+                entry.map_or(Revision::NONE, |entry| entry.mod_revision) == *revision
+            }
             Compare::CreateRevision(_, revision) => {
-                entry.map_or(0, |entry| entry.create_revision) == *revision
+                entry.map_or(Revision::NONE, |entry| entry.create_revision) == *revision
             }
             Compare::CreateRevisionNot(_, revision) => {
-                entry.map_or(0, |entry| entry.create_revision) != *revision
+                entry.map_or(Revision::NONE, |entry| entry.create_revision) != *revision
             }
             Compare::ValueGreater(_, than) => entry.is_some_and(|entry| *entry.value > than[..]),
             Compare::ValueLess(_, than) => entry.is_some_and(|entry| *entry.value < than[..]),

@@ -236,13 +236,13 @@ async fn a_watcher_with_much_to_read_reads_it_in_whole_revisions() {
     for _ in 0..100 {
         store.txn(always((0..120).map(|n| put(&n.to_string(), b"x")).collect())).await.unwrap();
     }
-    let mut watch = store.watch(&keys().jobs, 1);
+    let mut watch = store.watch(&keys().jobs, Revision::new(1));
     let (mut seen, mut reads) = (0, 0);
     while seen < 12_000 {
         let events = watch.next().await.unwrap().unwrap();
         assert_eq!(events.events.len() % 120, 0);
         seen += events.events.len();
-        assert_eq!(events.revision, i64::try_from(seen / 120).unwrap());
+        assert_eq!(events.revision, Revision::new(i64::try_from(seen / 120).unwrap()));
         reads += 1;
     }
     assert!(reads > 1, "writers got their turn in between");
@@ -307,7 +307,9 @@ fn as_txn(write: &Write) -> Txn {
     match write {
         Write::Put(n, value) => always(vec![Op::Put(key(*n), vec![*value], None)]),
         Write::Delete(n) => always(vec![Op::Delete(key(*n))]),
-        Write::Fail(n) => Txn::when(vec![Compare::ModRevision(key(*n), -1)], vec![Op::Delete(key(*n))]),
+        Write::Fail(n) => {
+            Txn::when(vec![Compare::ModRevision(key(*n), Revision::new(-1))], vec![Op::Delete(key(*n))])
+        }
     }
 }
 
@@ -340,8 +342,8 @@ proptest! {
             }
             let (present, revision) = past.pop().unwrap();
             let mut state = std::collections::BTreeMap::new();
-            let mut watch = store.watch(&keys().jobs, 1);
-            let mut completed = 0;
+            let mut watch = store.watch(&keys().jobs, Revision::new(1));
+            let mut completed = Revision::NONE;
             while completed < revision {
                 let events = watch.next().await.unwrap().unwrap();
                 completed = events.revision;

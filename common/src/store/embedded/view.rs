@@ -116,7 +116,7 @@ impl View {
     }
 
     /// Whoever names a later revision has seen another, newer store.
-    const fn not_ahead(&self, seen: Revision) -> Result<(), StoreError> {
+    fn not_ahead(&self, seen: Revision) -> Result<(), StoreError> {
         if seen > self.revision { Err(StoreError::WentBack { seen, now: self.revision }) } else { Ok(()) }
     }
 }

@@ -49,8 +49,8 @@ impl Watches {
             let prefix = watched.prefix.as_bytes();
             if made.iter().any(|made| made.event.key().as_bytes().starts_with(prefix)) {
                 news.0.push(watched);
-            } else if watched.next.load(Ordering::Relaxed) == before + 1 {
-                watched.next.store(now + 1, Ordering::Relaxed);
+            } else if watched.next.load(Ordering::Relaxed) == (before + 1).get() {
+                watched.next.store((now + 1).get(), Ordering::Relaxed);
             }
             true
         });
@@ -66,7 +66,7 @@ impl Watches {
     }
 
     fn add(&self, prefix: Prefix, next: Revision) -> Arc<Watched> {
-        let watched = Arc::new(Watched { prefix, next: AtomicI64::new(next), news: Notify::new() });
+        let watched = Arc::new(Watched { prefix, next: AtomicI64::new(next.get()), news: Notify::new() });
         self.lock().push(Arc::downgrade(&watched));
         watched
     }
@@ -142,9 +142,9 @@ impl Watcher {
     /// What is to be shown next, and whether that is all there is.
     fn read(&self) -> Result<(Events, bool), StoreError> {
         let view = self.shared.view();
-        let next = self.watched.next.load(Ordering::Relaxed);
+        let next = Revision::new(self.watched.next.load(Ordering::Relaxed));
         let read = view.read(&self.watched.prefix, next)?;
-        self.watched.next.store(next.max(read.revision + 1), Ordering::Relaxed);
+        self.watched.next.store(next.max(read.revision + 1).get(), Ordering::Relaxed);
         let all = read.revision >= view.revision();
         Ok((Events { revision: read.revision, events: read.events }, all))
     }

@@ -19,13 +19,13 @@ pub(super) fn txn(txn: &Txn) -> etcd::Txn {
 fn compare(compare: &Compare) -> etcd::Compare {
     match compare {
         Compare::ModRevision(key, revision) => {
-            etcd::Compare::mod_revision(key.as_bytes(), CompareOp::Equal, *revision)
+            etcd::Compare::mod_revision(key.as_bytes(), CompareOp::Equal, (*revision).get())
         }
         Compare::CreateRevision(key, revision) => {
-            etcd::Compare::create_revision(key.as_bytes(), CompareOp::Equal, *revision)
+            etcd::Compare::create_revision(key.as_bytes(), CompareOp::Equal, (*revision).get())
         }
         Compare::CreateRevisionNot(key, revision) => {
-            etcd::Compare::create_revision(key.as_bytes(), CompareOp::NotEqual, *revision)
+            etcd::Compare::create_revision(key.as_bytes(), CompareOp::NotEqual, (*revision).get())
         }
         Compare::ValueGreater(key, value) => {
             etcd::Compare::value(key.as_bytes(), CompareOp::Greater, value.as_slice())
@@ -75,8 +75,8 @@ pub(super) fn entry(kv: KeyValue) -> Entry {
     Entry {
         key: Key::from_bytes(&key),
         value: value.into(),
-        create_revision,
-        mod_revision,
+        create_revision: Revision::new(create_revision),
+        mod_revision: Revision::new(mod_revision),
         lease: (lease != 0).then_some(LeaseId(lease)),
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn event(event: &EtcdEvent) -> Option<Event> {
     let kv = event.kv().filter(|kv| is_text(kv))?;
     Some(match event.event_type() {
         EventType::Put => Event::Put(entry(kv.clone())),
-        EventType::Delete => Event::Deleted(Key::from_bytes(kv.key()), kv.mod_revision()),
+        EventType::Delete => Event::Deleted(Key::from_bytes(kv.key()), Revision::new(kv.mod_revision())),
     })
 }
 

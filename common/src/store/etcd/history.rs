@@ -57,7 +57,7 @@ impl History {
     /// Checks the header of a linearizable reply against what was known when its request was sent.
     pub(super) fn check(&self, mark: Mark, header: Option<&ResponseHeader>) -> Result<Revision, StoreError> {
         let Some(header) = header else { return Ok(mark.highest) };
-        self.check_numbers(mark, header.cluster_id(), header.revision())
+        self.check_numbers(mark, header.cluster_id(), Revision::new(header.revision()))
     }
 
     fn check_numbers(&self, mark: Mark, cluster: u64, now: Revision) -> Result<Revision, StoreError> {
@@ -107,30 +107,45 @@ mod tests {
     fn a_reply_that_was_overtaken_is_no_restore() {
         let history = History::new();
         let (first, second) = (history.mark(), history.mark());
-        assert_eq!(history.check_numbers(second, 1, 11).unwrap(), 11);
-        assert_eq!(history.check_numbers(first, 1, 10).unwrap(), 10);
+        assert_eq!(history.check_numbers(second, 1, Revision::new(11)).unwrap(), Revision::new(11));
+        assert_eq!(history.check_numbers(first, 1, Revision::new(10)).unwrap(), Revision::new(10));
     }
 
     #[test]
     fn a_restore_is_told_once_and_then_the_store_is_taken_as_it_is() {
         let history = History::new();
         let mut told = history.subscribe();
-        history.check_numbers(history.mark(), 1, 100).unwrap();
+        history.check_numbers(history.mark(), 1, Revision::new(100)).unwrap();
         let late = history.mark();
-        assert_eq!(went_back(history.check_numbers(history.mark(), 1, 50)), (100, 50));
-        assert_eq!(*told.borrow_and_update(), Some(Restored { seen: 100, now: 50 }));
+        assert_eq!(
+            went_back(history.check_numbers(history.mark(), 1, Revision::new(50))),
+            (Revision::new(100), Revision::new(50))
+        );
+        assert_eq!(
+            *told.borrow_and_update(),
+            Some(Restored { seen: Revision::new(100), now: Revision::new(50) })
+        );
         // A reply from before the restore neither raises the mark nor counts again.
-        history.check_numbers(late, 1, 101).unwrap();
-        assert_eq!(history.check_numbers(history.mark(), 1, 51).unwrap(), 51);
-        assert_eq!(went_back(history.check_numbers(late, 1, 52)), (100, 52));
+        history.check_numbers(late, 1, Revision::new(101)).unwrap();
+        assert_eq!(history.check_numbers(history.mark(), 1, Revision::new(51)).unwrap(), Revision::new(51));
+        assert_eq!(
+            went_back(history.check_numbers(late, 1, Revision::new(52))),
+            (Revision::new(100), Revision::new(52))
+        );
         assert!(!told.has_changed().unwrap());
     }
 
     #[test]
     fn another_cluster_is_a_restore_whatever_its_revision() {
         let history = History::new();
-        history.check_numbers(history.mark(), 1, 10).unwrap();
-        assert_eq!(went_back(history.check_numbers(history.mark(), 2, 5000)), (10, 5000));
-        assert_eq!(history.check_numbers(history.mark(), 2, 5001).unwrap(), 5001);
+        history.check_numbers(history.mark(), 1, Revision::new(10)).unwrap();
+        assert_eq!(
+            went_back(history.check_numbers(history.mark(), 2, Revision::new(5000))),
+            (Revision::new(10), Revision::new(5000))
+        );
+        assert_eq!(
+            history.check_numbers(history.mark(), 2, Revision::new(5001)).unwrap(),
+            Revision::new(5001)
+        );
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn watch(
     let (sender, receiver) = mpsc::channel(PENDING_MESSAGES);
     // Subscribed here and not in the task: a restore noticed right after this call concerns this watch.
     let restored = history.subscribe();
-    let mut watcher = Watcher { pool, history, prefix, next: from.max(1), restored, sender: sender.clone() };
+    let mut watcher =
+        Watcher { pool, history, prefix, next: from.max(Revision::new(1)), restored, sender: sender.clone() };
     tokio::spawn(async move {
         tokio::select! {
             () = sender.closed() => {}
@@ -112,7 +113,7 @@ impl Watcher {
                     return;
                 }
                 End::Broken { was_well, error } => {
-                    debug!(prefix = ?self.prefix, next = self.next, error = error.chain(), "watch broke");
+                    debug!(prefix = ?self.prefix, next = %self.next, error = error.chain(), "watch broke");
                     self.pool.avoid(index);
                     if was_well {
                         (failures, wait, told) = (0, Duration::ZERO, None);
@@ -166,7 +167,7 @@ impl Watcher {
             let mut client = endpoint.watch.clone();
             let options = WatchOptions::new()
                 .with_range(self.prefix.end())
-                .with_start_revision(self.next)
+                .with_start_revision(self.next.get())
                 .with_progress_notify();
             let key = self.prefix.as_bytes().to_vec();
             async move { client.watch(key, Some(options)).await }
@@ -237,7 +238,7 @@ impl Watcher {
 fn read(endpoint: &Endpoint, response: &WatchResponse) -> Message {
     if response.canceled() {
         if response.compact_revision() > 0 {
-            return Message::Final(StoreError::Compacted(response.compact_revision()));
+            return Message::Final(StoreError::Compacted(Revision::new(response.compact_revision())));
         }
         let reason = response.cancel_reason();
         let help = advice(reason).map(|advice| format!("; {advice}")).unwrap_or_default();
@@ -248,14 +249,14 @@ fn read(endpoint: &Endpoint, response: &WatchResponse) -> Message {
     if let Some(last) = response.events().last().and_then(etcd_client::Event::kv) {
         let revision = last.mod_revision();
         return Message::Complete(Events {
-            revision,
+            revision: Revision::new(revision),
             events: response.events().iter().filter_map(event).collect(),
         });
     }
     // The answer to a question for progress belongs to no watch (-1).
     match response.header() {
         Some(header) if response.watch_id() >= 0 && !response.created() => {
-            Message::Complete(Events { revision: header.revision(), events: Vec::new() })
+            Message::Complete(Events { revision: Revision::new(header.revision()), events: Vec::new() })
         }
         _ => Message::Alive,
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use common::{
     id::RunId,
     lock::{Held, LastRun, Lock},
+    revision::Revision,
     run::{Cause, RunState},
     store::{Compare, MAX_TXN_OPS, Op, OpOutcome, Store, Txn, key::Keys},
     tick::Tick,
@@ -51,7 +52,7 @@ async fn work(
     lane: usize,
     store: std::sync::Arc<dyn Store>,
     keys: Keys,
-    session: i64,
+    session: Revision,
     deadline: Instant,
 ) -> anyhow::Result<u64> {
     let locks: Vec<_> = (0..BATCH).map(|n| format!("lane-{lane}-{n}")).collect();
@@ -94,7 +95,7 @@ async fn work(
     Ok(done)
 }
 
-fn held(name: &str, tick: Tick, session: i64) -> anyhow::Result<Held> {
+fn held(name: &str, tick: Tick, session: Revision) -> anyhow::Result<Held> {
     Ok(Held {
         job: name.parse()?,
         fence: tick,
@@ -116,7 +117,12 @@ fn held(name: &str, tick: Tick, session: i64) -> anyhow::Result<Held> {
 }
 
 /// The revisions of those that succeeded.
-async fn nested(store: &dyn Store, keys: &Keys, txns: Vec<Txn>, session: i64) -> anyhow::Result<Vec<i64>> {
+async fn nested(
+    store: &dyn Store,
+    keys: &Keys,
+    txns: Vec<Txn>,
+    session: Revision,
+) -> anyhow::Result<Vec<Revision>> {
     let guard = Compare::CreateRevision(keys.worker(&"raw".parse()?), session);
     let inner = Txn::when(vec![guard], txns.into_iter().map(Op::Txn).collect());
     let outcome = store.txn(Txn::when(Vec::new(), vec![Op::Txn(inner)])).await?;

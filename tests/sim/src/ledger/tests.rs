@@ -128,7 +128,7 @@ fn record(run: &Started, state: RunState) -> RunRecord {
         trigger: Cause::Schedule,
         tick: run.tick,
         worker: worker(),
-        fence: run.fence,
+        fence: common::revision::Token(run.fence),
         claim_time: 0,
         exit_code: None,
         signal: None,

@@ -80,8 +80,10 @@ impl Store for Restored {
         *self.now.lock().unwrap() = Arc::new(EmbeddedStore::in_memory());
         match fault {
             Fault::Answered => return self.store().txn(txn).await,
-            Fault::Told => return Err(StoreError::WentBack { seen: 1000, now: 10 }),
-            Fault::ToldToAnother(load) => load.store_was_restored(1000, 10),
+            Fault::Told => {
+                return Err(StoreError::WentBack { seen: Revision::new(1000), now: Revision::new(10) });
+            }
+            Fault::ToldToAnother(load) => load.store_was_restored(Revision::new(1000), Revision::new(10)),
             Fault::None | Fault::Untold => {}
         }
         Err(StoreError::Unavailable("it is being restored".into()))
@@ -266,7 +268,7 @@ async fn what_a_restored_store_answers_does_not_count() {
 async fn a_claim_that_waited_while_the_store_was_restored_is_not_sent() {
     let bench = Bench::start(Load::new(1)).await;
     let session = bench.session().await;
-    bench.load.store_was_restored(1000, 10);
+    bench.load.store_was_restored(Revision::new(1000), Revision::new(10));
     let answer = bench.batcher.guarded(bench.put(6), &session).await;
     assert!(matches!(answer, Err(BatchError::StoreRestored)), "{answer:?}");
     assert_eq!(bench.store.get(&bench.keys.queue.key(6)).await.unwrap().0, None);

@@ -21,7 +21,7 @@ fn run() -> RunRecord {
         trigger: Cause::CatchUp,
         tick: Some("2026-11-22T01:02:03Z".parse().unwrap()),
         worker: "web1-3f9c".parse().unwrap(),
-        fence: 1 << 45,
+        fence: crate::revision::Token(1 << 45),
         claim_time: 1_795_310_523_001,
         exit_code: Some(1),
         signal: None,
