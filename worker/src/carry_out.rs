@@ -11,12 +11,12 @@ use common::{
     queue::Wanted,
     run::{Cause, RunState},
     runlog::{Author, LogEntry, RunRecord},
-    store::{Compare, Op, OpOutcome, Revision, Txn},
+    store::{Op, OpOutcome, Revision},
 };
 
 use crate::{
     agenda::Planned,
-    claim::{self, Holding, Outcome, Session, batch::BatchError},
+    claim::{self, Holding, Orphan, Outcome, Place, Session, batch::BatchError},
     desk::{Desk, Next, Post},
     load::Slot,
     reboot,
@@ -87,7 +87,7 @@ impl Desk {
             if let Some((planned, next, session)) = follower {
                 let retry = retry.to_vec();
                 let txn = claim::finish_and_claim(keys, here.revision, &next, planned.revision, retry);
-                match self.send_claim(txn, &next, false, &session).await {
+                match self.send_claim(txn, &next, Place::Lock, &session).await {
                     Ok(Outcome::Won(here)) => {
                         self.won(&planned, post, &mut holding, *here, ended.slot);
                         break;
@@ -104,8 +104,7 @@ impl Desk {
                 }
                 continue;
             }
-            let mut txn = claim::finish(keys, &here.held, here.revision, Some(last.clone()));
-            txn.then.extend(retry.iter().cloned());
+            let txn = claim::finish(keys, &here.held, here.revision, Some(last.clone()), retry.to_vec());
             match self.batcher.end(txn).await {
                 Ok(outcome) if outcome.succeeded => *holding = None,
                 // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
@@ -140,13 +139,9 @@ impl Desk {
         may.then(|| (planned.clone(), self.held(&planned, next.tick, &session), session))
     }
 
-    /// Removes the record of a run that held no lock: only the one that its claim wrote, so that the next attempt is
-    /// wanted once, however often this is sent, and not at all if a caretaker has been here.
+    /// Removes the record of a run that held no lock.
     async fn end_beside(&self, run: &Held, seen: Revision, retry: Vec<Op>) {
-        let key = self.config.keys.run(&run.run);
-        let mut then = vec![Op::Delete(key.clone())];
-        then.extend(retry);
-        let txn = Txn::when(vec![Compare::ModRevision(key, seen)], then);
+        let txn = claim::end_beside(&self.config.keys, run, seen, retry);
         if let Err(error) = self.batcher.end(txn).await {
             tracing::warn!(job = %run.job, %error, "a run's record cannot be removed yet; its caretaker will");
         }
@@ -215,7 +210,7 @@ impl Desk {
             by: String::new(),
             killed: None,
         };
-        Op::Put(self.config.keys.wanted(&run), wanted.encode(), None)
+        claim::put_wanted(&self.config.keys, &wanted)
     }
 
     /// Frees a lock whose holder is gone, or that this session holds for a run that this process never started (a
@@ -229,6 +224,7 @@ impl Desk {
         session: &Session,
     ) -> bool {
         let phantom = held.worker == session.worker && held.session == session.revision;
+        let orphan = if phantom { Orphan::Phantom } else { Orphan::Gone };
         if !phantom && !self.is_gone(held).await {
             return false;
         }
@@ -236,10 +232,8 @@ impl Desk {
         let last = if held.is_without_run() { None } else { Some(self.keep_lost(job, held, seen).await) };
         self.keep_ticks_of(held).await;
         let retry = job.filter(|_| last.is_some()).and_then(|job| self.attempt_after_loss(job, held, seen));
-        let mut txn = claim::take_over(&self.config.keys, held, seen, last, retry.into_iter().collect());
-        if phantom {
-            txn.compares.truncate(1);
-        }
+        let retry = retry.into_iter().collect();
+        let txn = claim::take_over(&self.config.keys, held, seen, orphan, last, retry);
         match self.batcher.guarded(txn, session).await {
             Ok(outcome) => {
                 if outcome.succeeded {
@@ -305,14 +299,10 @@ impl Desk {
         let job = planned.as_ref().map(|planned| &*planned.job);
         self.keep_lost(job, held, seen).await;
         self.keep_ticks_of(held).await;
-        let key = self.config.keys.run(&held.run);
-        let mut then = vec![Op::Delete(key.clone())];
-        then.extend(job.and_then(|job| self.attempt_after_loss(job, held, seen)));
-        let mut compares = vec![Compare::ModRevision(key, seen)];
-        if !phantom {
-            compares.push(Compare::CreateRevisionNot(self.config.keys.worker(&held.worker), held.session));
-        }
-        match self.batcher.plain(Txn::when(compares, then)).await {
+        let retry = job.and_then(|job| self.attempt_after_loss(job, held, seen)).into_iter().collect();
+        let orphan = if phantom { Orphan::Phantom } else { Orphan::Gone };
+        let txn = claim::free_beside(&self.config.keys, held, seen, orphan, retry);
+        match self.batcher.plain(txn).await {
             Ok(outcome) if matches!(outcome.results.first(), Some(OpOutcome::Deleted(true))) => {
                 tracing::warn!(job = %held.job, run = %held.run, "a run was lost with its worker");
             }

@@ -8,9 +8,12 @@
 
 use common::{
     id::{JobName, WorkerId},
+    job::Overlap,
     lock::{Free, Held, LastRun, Lock, fence_bytes},
-    store::{Compare, Entry, Op, OpOutcome, Revision, Txn, TxnOutcome, key::Keys},
+    queue::Wanted,
+    store::{Compare, Entry, Key, Op, OpOutcome, Revision, Txn, TxnOutcome, key::Keys},
     tick::Tick,
+    worker::Boot,
 };
 
 pub mod batch;
@@ -66,85 +69,254 @@ pub enum Outcome {
     Lost(Option<Box<Seen>>),
 }
 
-/// Claims a tick: the definition is the one gone by, the fence is at or behind the previous tick, before this one.
-/// The value's order says all three of free, in order, and not decided.
-pub fn claim(keys: &Keys, held: &Held, previous: Tick, definition: Revision) -> Txn {
-    let lock = keys.lock(&held.job);
-    let tick = held.fence;
-    Txn::when(
-        vec![
-            Compare::ModRevision(keys.job(&held.job), definition),
-            Compare::ValueGreater(lock.clone(), fence_bytes(previous)),
-            Compare::ValueLess(lock.clone(), fence_bytes(tick)),
-        ],
-        vec![Op::Put(lock.clone(), Lock::Held(held.clone()).encode(), None)],
-    )
-    .or_get(lock)
+/// Where a run is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// In its job's lock: nothing else of the job executes meanwhile.
+    Lock,
+    /// Beside the lock, with a record of its own under `runs/`: overlap `allow`.
+    Beside,
 }
 
-/// Claims a tick of a job whose runs may overlap: the lock stays free at the tick, the run has a record of its own.
-pub fn claim_beside(keys: &Keys, held: &Held, previous: Tick, definition: Revision) -> Txn {
-    let mut txn = claim(keys, held, previous, definition);
+impl Place {
+    /// Where runs of a job with this policy are claimed.
+    pub const fn of(overlap: Overlap) -> Self {
+        match overlap {
+            Overlap::Allow => Self::Beside,
+            Overlap::Skip | Overlap::QueueOne | Overlap::Replace => Self::Lock,
+        }
+    }
+}
+
+/// Why a lock, or the record of a run beside it, is nobody's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Orphan {
+    /// Its holder's session has ended.
+    Gone,
+    /// It names this very session, which never started the run: its claim was done after it had been given up.
+    Phantom,
+}
+
+/// A free lock as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FreeLock {
+    /// What it says.
+    pub free: Free,
+    /// The revision that wrote it.
+    pub revision: Revision,
+}
+
+/// A wanted run that is taken out of the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taking {
+    /// Its entry in the queue.
+    pub entry: Key,
+    /// The revision that wrote the entry.
+    pub written: Revision,
+    /// At which revisions the kills of its job and of its run stand, as they were judged; [`Revision::NONE`]: there is
+    /// none. A kill that is on its way here is not passed by.
+    pub kills: (Revision, Revision),
+}
+
+/// Claims a tick: the definition is the one gone by, the fence is at or behind the previous tick, before this one.
+/// The value's order says all three of free, in order, and not decided. Beside the lock, that stays free at the tick.
+pub fn claim(keys: &Keys, held: &Held, previous: Tick, definition: Revision, place: Place) -> Txn {
     let lock = keys.lock(&held.job);
-    txn.then = vec![
-        Op::Put(lock.clone(), Lock::new(held.fence).encode(), None),
-        Op::Put(keys.run(&held.run), held.encode(), None),
+    let compares = vec![
+        is_job(keys, held, definition),
+        Compare::ValueGreater(lock.clone(), fence_bytes(previous)),
+        Compare::ValueLess(lock.clone(), fence_bytes(held.fence)),
     ];
-    // The record tells a repeated claim that it was won already.
-    txn.otherwise = vec![Op::Get(lock), Op::Get(keys.run(&held.run))];
+    let free = Free { fence: held.fence, last: None };
+    Txn { compares, then: claimed(keys, held, free, place), otherwise: reads(keys, held, place) }
+}
+
+/// Claims a tick and decides all ticks before it that the lock, which was seen free, has not passed: those that get no
+/// run are named in `held`, and `queued` puts the others into the queue.
+///
+/// Compares the definition: its ticks are passed, and no other's.
+pub fn catch_up(
+    keys: &Keys,
+    held: &Held,
+    seen: &FreeLock,
+    definition: Revision,
+    place: Place,
+    queued: Vec<Op>,
+) -> Txn {
+    let compares = vec![is_lock(keys, held, seen.revision), is_job(keys, held, definition)];
+    let mut then = claimed(keys, held, Free { fence: held.fence, ..seen.free.clone() }, place);
+    then.extend(queued);
+    Txn { compares, then, otherwise: reads(keys, held, place) }
+}
+
+/// Takes a wanted run out of the queue, and its job's lock with it, by the definition that stands.
+pub fn take(
+    keys: &Keys,
+    held: &Held,
+    seen: &FreeLock,
+    definition: Revision,
+    place: Place,
+    taking: &Taking,
+) -> Txn {
+    let (of_job, of_run) = taking.kills;
+    let compares = vec![
+        is_lock(keys, held, seen.revision),
+        is_job(keys, held, definition),
+        Compare::ModRevision(taking.entry.clone(), taking.written),
+        Compare::ModRevision(keys.kill_job(&held.job), of_job),
+        Compare::ModRevision(keys.kill_run(&held.run), of_run),
+    ];
+    let mut then = claimed(keys, held, seen.free.clone(), place);
+    then.push(Op::Delete(taking.entry.clone()));
+    Txn { compares, then, otherwise: reads(keys, held, place) }
+}
+
+/// Moves the fence of a lock that this process holds over ticks that get no run, which `to` names. By the definition
+/// that stands, and by no other: the ticks of the next one would be buried.
+pub fn skip(keys: &Keys, to: &Held, seen: Revision, definition: Revision) -> Txn {
+    let lock = keys.lock(&to.job);
+    let compares = vec![is_lock(keys, to, seen), is_job(keys, to, definition)];
+    Txn::when(compares, vec![Op::Put(lock.clone(), Lock::Held(to.clone()).encode(), None)]).or_get(lock)
+}
+
+/// The same, and the newest of these ticks waits in the queue, if none waits there yet.
+pub fn wait(keys: &Keys, to: &Held, seen: Revision, definition: Revision, wanted: &Wanted) -> Txn {
+    let next = keys.next_of(&to.job);
+    let mut txn = skip(keys, to, seen, definition);
+    txn.compares.push(Compare::ModRevision(next.clone(), Revision::NONE));
+    txn.then.push(Op::Put(next, wanted.encode(), None));
     txn
 }
 
-/// Replaces a lock that was seen: nothing in between can be overwritten. `then` is done beside it.
-pub fn replace(keys: &Keys, job: &JobName, seen: Revision, with: &Lock, then: Vec<Op>) -> Txn {
-    let lock = keys.lock(job);
-    let mut ops = vec![Op::Put(lock.clone(), with.encode(), None)];
-    ops.extend(then);
-    Txn::when(vec![Compare::ModRevision(lock.clone(), seen)], ops).or_get(lock)
-}
-
 /// Ends a held lock, or removes it when the job is gone: two nested transactions, so that the job's existence is
-/// decided by the store.
-pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>) -> Txn {
+/// decided by the store. `beside` is done with it.
+pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>, beside: Vec<Op>) -> Txn {
     let lock = keys.lock(&held.job);
     let free = Lock::Free(Free { fence: held.fence, last });
     let end = Txn {
-        compares: vec![Compare::ModRevision(keys.job(&held.job), Revision::NONE)],
+        compares: vec![is_job(keys, held, Revision::NONE)],
         then: vec![Op::Delete(lock.clone())],
         otherwise: vec![Op::Put(lock.clone(), free.encode(), None)],
     };
-    Txn::when(vec![Compare::ModRevision(lock.clone(), seen)], vec![Op::Txn(end)]).or_get(lock)
+    let mut then = vec![Op::Txn(end)];
+    then.extend(beside);
+    Txn::when(vec![is_lock(keys, held, seen)], then).or_get(lock)
 }
 
 /// Ends a held lock and claims the next tick in one: the lock is still the one gone by, and so is the definition.
-/// The caller has made sure that no undecided tick lies between the two. `retry` is done beside it.
+/// The caller has made sure that no undecided tick lies between the two. `beside` is done with it.
 pub fn finish_and_claim(
     keys: &Keys,
     seen: Revision,
     next: &Held,
     definition: Revision,
-    retry: Vec<Op>,
+    beside: Vec<Op>,
 ) -> Txn {
-    let mut txn = replace(keys, &next.job, seen, &Lock::Held(next.clone()), retry);
-    txn.compares.push(Compare::ModRevision(keys.job(&next.job), definition));
+    let mut txn = skip(keys, next, seen, definition);
+    txn.then.extend(beside);
+    txn
+}
+
+/// Removes the record of a run that held no lock: only the one that its claim wrote, so that the next attempt, which
+/// `beside` puts, is wanted once, however often this is sent, and not at all if a caretaker has been here.
+pub fn end_beside(keys: &Keys, held: &Held, seen: Revision, beside: Vec<Op>) -> Txn {
+    let key = keys.run(&held.run);
+    let mut then = vec![Op::Delete(key.clone())];
+    then.extend(beside);
+    Txn::when(vec![Compare::ModRevision(key, seen)], then)
+}
+
+/// Frees a lock that is nobody's, or removes it when the job is gone. Where its holder's session is gone, that is
+/// compared in the same transaction, so that a caretaker that was stopped for an hour does no harm.
+pub fn take_over(
+    keys: &Keys,
+    held: &Held,
+    seen: Revision,
+    orphan: Orphan,
+    last: Option<LastRun>,
+    beside: Vec<Op>,
+) -> Txn {
+    let mut txn = finish(keys, held, seen, last, beside);
+    txn.compares.extend(is_gone(keys, held, orphan));
+    txn
+}
+
+/// Removes the record of a run beside the lock that is nobody's.
+pub fn free_beside(keys: &Keys, held: &Held, seen: Revision, orphan: Orphan, beside: Vec<Op>) -> Txn {
+    let mut txn = end_beside(keys, held, seen, beside);
+    txn.compares.extend(is_gone(keys, held, orphan));
     txn
 }
 
 /// Removes the free lock of a job that is gone.
 pub fn remove(keys: &Keys, job: &JobName, seen: Revision) -> Txn {
     let lock = keys.lock(job);
-    let gone =
-        vec![Compare::ModRevision(keys.job(job), Revision::NONE), Compare::ModRevision(lock.clone(), seen)];
-    Txn::when(gone, vec![Op::Delete(lock)])
+    let gone = Compare::ModRevision(keys.job(job), Revision::NONE);
+    Txn::when(vec![gone, Compare::ModRevision(lock.clone(), seen)], vec![Op::Delete(lock)])
 }
 
-/// Frees a lock whose holder's session is gone, or removes it when the job is gone: the holder's registration is compared in the same transaction, so
-/// that a caretaker that was stopped for an hour does no harm.
-pub fn take_over(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>, retry: Vec<Op>) -> Txn {
-    let mut txn = finish(keys, held, seen, last);
-    txn.then.extend(retry);
-    txn.compares.push(Compare::CreateRevisionNot(keys.worker(&held.worker), held.session));
-    txn
+/// Creates the lock of a job that was written by hand: its ticks count from `now`.
+pub fn create_lock(keys: &Keys, job: &JobName, definition: Revision, now: Tick) -> Txn {
+    let lock = keys.lock(job);
+    let compares = vec![
+        Compare::CreateRevision(lock.clone(), Revision::NONE),
+        Compare::ModRevision(keys.job(job), definition),
+    ];
+    Txn::when(compares, vec![Op::Put(lock, Lock::new(now).encode(), None)])
+}
+
+/// Removes what was read at `seen` and has been put on record: an entry of the queue that gets no run, or one that
+/// names passed ticks.
+pub fn clear(key: Key, seen: Revision) -> Txn {
+    Txn::when(vec![Compare::ModRevision(key.clone(), seen)], vec![Op::Delete(key)])
+}
+
+/// Queues what waits for a boot of a worker's machine, and notes how far that went. `seen`: the revision of the note
+/// before.
+pub fn queue_at_boot(keys: &Keys, worker: &WorkerId, seen: Revision, boot: &Boot, wanted: &[Wanted]) -> Txn {
+    let key = keys.boot(worker);
+    let mut then: Vec<Op> = wanted.iter().map(|wanted| put_wanted(keys, wanted)).collect();
+    then.push(Op::Put(key.clone(), boot.encode(), None));
+    Txn::when(vec![Compare::ModRevision(key, seen)], then)
+}
+
+/// Puts a run into the queue.
+pub fn put_wanted(keys: &Keys, wanted: &Wanted) -> Op {
+    Op::Put(keys.wanted(&wanted.run), wanted.encode(), None)
+}
+
+/// The lock as a claim leaves it, and the run's record where that is beside it.
+fn claimed(keys: &Keys, held: &Held, free: Free, place: Place) -> Vec<Op> {
+    let put = |lock: Lock| Op::Put(keys.lock(&held.job), lock.encode(), None);
+    match place {
+        Place::Lock => vec![put(Lock::Held(held.clone()))],
+        Place::Beside => {
+            vec![put(Lock::Free(free)), Op::Put(keys.run(&held.run), held.encode(), None)]
+        }
+    }
+}
+
+/// What a claim reads when it is not done: the lock, and the run's record, which tells a repeated claim that it was won
+/// already.
+fn reads(keys: &Keys, held: &Held, place: Place) -> Vec<Op> {
+    let lock = Op::Get(keys.lock(&held.job));
+    match place {
+        Place::Lock => vec![lock],
+        Place::Beside => vec![lock, Op::Get(keys.run(&held.run))],
+    }
+}
+
+fn is_lock(keys: &Keys, held: &Held, seen: Revision) -> Compare {
+    Compare::ModRevision(keys.lock(&held.job), seen)
+}
+
+fn is_job(keys: &Keys, held: &Held, definition: Revision) -> Compare {
+    Compare::ModRevision(keys.job(&held.job), definition)
+}
+
+fn is_gone(keys: &Keys, held: &Held, orphan: Orphan) -> Option<Compare> {
+    let gone = || Compare::CreateRevisionNot(keys.worker(&held.worker), held.session);
+    (orphan == Orphan::Gone).then(gone)
 }
 
 /// What a transaction came to that was to put `claim` into the lock, or beside it. A lock that says that its run holds it

@@ -12,14 +12,14 @@ use common::{
     lock::{ClaimedCommand, Held, Lock, Why},
     queue::Wanted,
     run::Cause,
-    store::{Compare, Op, Revision, Txn, TxnOutcome},
+    store::{Op, Txn, TxnOutcome},
     tick::Tick,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     agenda::{Due, Planned},
-    claim::{self, Holding, Outcome, Seen, Session, batch::BatchError},
+    claim::{self, FreeLock, Holding, Outcome, Place, Seen, Session, batch::BatchError},
     desk::{Desk, Next, Post},
     load::Slot,
     misfire::Found,
@@ -155,7 +155,6 @@ impl Desk {
 
     /// The first tick that finds the job running waits in the queue; later ones are skipped.
     async fn wait_or_skip(&self, planned: &Planned, tick: Tick, post: &Post, here: &mut Holding) -> Step {
-        let key = self.config.keys.next_of(&planned.job.name);
         let now = self.clock.now();
         let wanted = Wanted {
             job: planned.job.name.clone(),
@@ -174,12 +173,7 @@ impl Desk {
         let before = Tick::from_instant(tick.instant() - chrono::Duration::seconds(1));
         let found = Found::by(planned, &here.held, post.since(&here.held), before).because(Why::OneWaits);
         let held = found.in_lock(here, tick);
-        let put = vec![Op::Put(key.clone(), wanted.encode(), None)];
-        let with = Lock::Held(held.clone());
-        let keys = &self.config.keys;
-        let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, put);
-        txn.compares.push(Compare::ModRevision(key, Revision::NONE));
-        txn.compares.push(Compare::ModRevision(keys.job(&planned.job.name), planned.revision));
+        let txn = claim::wait(&self.config.keys, &held, here.revision, planned.revision, &wanted);
         let outcome = match self.batcher.plain(txn).await {
             Ok(outcome) => outcome,
             Err(error) => return give_up(&error),
@@ -204,11 +198,7 @@ impl Desk {
         let why = if planned.job.overlap == Overlap::QueueOne { Why::OneWaits } else { Why::Usual };
         let found = Found::by(planned, &here.held, post.since(&here.held), tick).because(why);
         let held = found.in_lock(here, tick);
-        let with = Lock::Held(held.clone());
-        let keys = &self.config.keys;
-        let mut txn = claim::replace(keys, &planned.job.name, here.revision, &with, Vec::new());
-        // The fence passes the ticks of a definition that stands, and of no other: those of the next would be buried.
-        txn.compares.push(Compare::ModRevision(keys.job(&planned.job.name), planned.revision));
+        let txn = claim::skip(&self.config.keys, &held, here.revision, planned.revision);
         let outcome = match self.batcher.plain(txn).await {
             Ok(outcome) => outcome,
             Err(error) => return give_up(&error),
@@ -259,14 +249,10 @@ impl Desk {
         // A tick that is late is the misfire policy's: the claim cannot win, and becomes a catch-up.
         let late = self.clock.now() - due.tick.instant() > MISSED_AFTER;
         let due = Due { previous: if late { due.tick } else { due.previous }, ..due.clone() };
-        let beside = planned.job.overlap == Overlap::Allow;
-        let txn = if beside {
-            claim::claim_beside(keys, &held, due.previous, planned.revision)
-        } else {
-            claim::claim(keys, &held, due.previous, planned.revision)
-        };
+        let place = Place::of(planned.job.overlap);
+        let txn = claim::claim(keys, &held, due.previous, planned.revision, place);
         let sent = Instant::now();
-        let outcome = match self.send_claim(txn, &held, beside, session).await {
+        let outcome = match self.send_claim(txn, &held, place, session).await {
             Ok(outcome) => outcome,
             Err(error) => return give_up(&error),
         };
@@ -291,10 +277,10 @@ impl Desk {
         &self,
         txn: Txn,
         held: &Held,
-        beside: bool,
+        place: Place,
         session: &Session,
     ) -> Result<Outcome, BatchError> {
-        if beside {
+        if place == Place::Beside {
             self.beside.enter(held.run);
         }
         let outcome = match self.batcher.guarded(txn, session).await {
@@ -302,7 +288,7 @@ impl Desk {
             Err(full @ BatchError::NotTaken(_)) => self.found_won(held, session).await.ok_or(full),
             Err(error) => Err(error),
         };
-        if beside && !matches!(outcome, Ok(Outcome::Won(_))) {
+        if place == Place::Beside && !matches!(outcome, Ok(Outcome::Won(_))) {
             self.beside.leave(held.run);
         }
         outcome
@@ -361,7 +347,7 @@ impl Desk {
         slot: Slot,
     ) {
         post.answered(here.held.run, self.clock.now());
-        if planned.job.overlap != Overlap::Allow {
+        if Place::of(planned.job.overlap) == Place::Lock {
             *holding = Some(here.clone());
         }
         let carry = self.clone().carry_out(planned.clone(), post.clone(), here, slot);
@@ -385,8 +371,8 @@ impl Desk {
         }
         match &seen.lock {
             Lock::Free(free) if free.fence < due.previous => {
-                let free = free.clone();
-                self.catch_up(due.tick, planned, post, holding, session, (free, seen.revision), slot).await
+                let free = FreeLock { free: free.clone(), revision: seen.revision };
+                self.catch_up(due.tick, planned, post, holding, session, free, slot).await
             }
             // In order and free: the definition has changed and the watch has yet to say so.
             Lock::Free(_) => Step::Later,
@@ -402,15 +388,8 @@ impl Desk {
 
     /// Creates the lock of a job that was written by hand: its ticks count from now.
     pub(crate) async fn create_lock(&self, planned: &Planned) {
-        let keys = &self.config.keys;
-        let lock = keys.lock(&planned.job.name);
-        let txn = Txn::when(
-            vec![
-                Compare::CreateRevision(lock.clone(), Revision::NONE),
-                Compare::ModRevision(keys.job(&planned.job.name), planned.revision),
-            ],
-            vec![Op::Put(lock, Lock::new(Tick::from_instant(self.clock.now())).encode(), None)],
-        );
+        let now = Tick::from_instant(self.clock.now());
+        let txn = claim::create_lock(&self.config.keys, &planned.job.name, planned.revision, now);
         if let Err(error) = self.batcher.plain(txn).await {
             tracing::debug!(job = %planned.job.name, %error, "a job's lock cannot be created yet");
         }

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
-    job::{MisfirePolicy, Overlap},
-    lock::{Free, Held, Lock, Stretch, Why},
+    job::MisfirePolicy,
+    lock::{Held, Stretch, Why},
     queue::Wanted,
     run::Cause,
     runlog::{LogEntry, TickOutcome, TickRecord},
-    store::{Compare, Op, Revision, Txn},
+    store::Op,
     tick::Tick,
 };
 
 use crate::{
     agenda::Planned,
-    claim::{self, Holding, Outcome, Session},
+    claim::{self, FreeLock, Holding, Outcome, Place, Session},
     decide::{MISSED_AFTER, Step, give_up},
     desk::{Desk, Post},
     load::Slot,
@@ -85,7 +85,7 @@ impl Desk {
         post: &Arc<Post>,
         holding: &mut Option<Holding>,
         session: &Session,
-        (free, seen): (Free, Revision),
+        free: FreeLock,
         slot: Slot,
     ) -> Step {
         let misfire = planned.job.misfire;
@@ -93,19 +93,19 @@ impl Desk {
         let deadline = chrono::Duration::from_std(misfire.deadline.0).unwrap_or(chrono::Duration::MAX);
         let runs = late <= MISSED_AFTER || (misfire.policy != MisfirePolicy::Skip && late <= deadline);
         if !runs {
-            return self.pass_over(tick, planned, session, (free, seen)).await;
+            return self.pass_over(tick, planned, session, free).await;
         }
-        let missed = self.missed_before(planned, free.fence, tick);
-        let queued = self.queue_missed(planned, missed.as_ref(), free.fence);
+        let missed = self.missed_before(planned, free.free.fence, tick);
+        let queued = self.queue_missed(planned, missed.as_ref(), free.free.fence);
         // The newest are queued, so that the others are a stretch of their own.
         let oldest = queued.last().map_or(tick, |(oldest, _)| *oldest);
-        let unqueued = missed.map_or_else(Vec::new, |_| why::missed(planned, &free, before(oldest)));
+        let unqueued = missed.map_or_else(Vec::new, |_| why::missed(planned, &free.free, before(oldest)));
         let cause = if late > MISSED_AFTER { Cause::CatchUp } else { Cause::Schedule };
         let held = why::naming(Held { cause, ..self.held(planned, tick, session) }, unqueued);
         let queued = queued.into_iter().map(|(_, put)| put).collect();
-        let txn = self.catch_up_txn(planned, &held, free, seen, queued);
-        let beside = planned.job.overlap == Overlap::Allow;
-        match self.send_claim(txn, &held, beside, session).await {
+        let place = Place::of(planned.job.overlap);
+        let txn = claim::catch_up(&self.config.keys, &held, &free, planned.revision, place, queued);
+        match self.send_claim(txn, &held, place, session).await {
             Ok(Outcome::Won(here)) => {
                 // First: an end of the run removes what tells of these ticks.
                 self.keep_ticks_of(&here.held).await;
@@ -117,52 +117,22 @@ impl Desk {
         }
     }
 
-    fn catch_up_txn(
-        &self,
-        planned: &Planned,
-        held: &Held,
-        free: Free,
-        seen: Revision,
-        queued: Vec<Op>,
-    ) -> Txn {
-        let (keys, mut then) = (&self.config.keys, queued);
-        let beside = planned.job.overlap == Overlap::Allow;
-        let with = if beside {
-            then.push(Op::Put(keys.run(&held.run), held.encode(), None));
-            Lock::Free(Free { fence: held.fence, ..free })
-        } else {
-            Lock::Held(held.clone())
-        };
-        let mut txn = claim::replace(keys, &held.job, seen, &with, then);
-        txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
-        if beside {
-            // The record tells a repeated claim that it was won already.
-            txn.otherwise.push(Op::Get(keys.run(&held.run)));
-        }
-        txn
-    }
-
     /// None of these ticks gets a run: the lock is held until they are on record.
-    async fn pass_over(
-        &self,
-        tick: Tick,
-        planned: &Planned,
-        session: &Session,
-        (free, seen): (Free, Revision),
-    ) -> Step {
+    async fn pass_over(&self, tick: Tick, planned: &Planned, session: &Session, free: FreeLock) -> Step {
         let held = Held { tick: None, cause: Cause::CatchUp, ..self.held(planned, tick, session) };
-        let held = why::naming(held, why::missed(planned, &free, tick));
+        let held = why::naming(held, why::missed(planned, &free.free, tick));
         let keys = &self.config.keys;
-        let mut txn = claim::replace(keys, &held.job, seen, &Lock::Held(held.clone()), Vec::new());
-        txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
-        let here = match self.send_claim(txn, &held, false, session).await {
+        let txn = claim::catch_up(keys, &held, &free, planned.revision, Place::Lock, Vec::new());
+        let here = match self.send_claim(txn, &held, Place::Lock, session).await {
             Ok(Outcome::Won(here)) => here,
             Ok(Outcome::Lost(_)) => return Step::Later,
             Err(error) => return give_up(&error),
         };
         let Holding { held, revision } = *here;
         self.keep_ticks_of(&held).await;
-        if let Err(error) = self.batcher.end(claim::finish(keys, &held, revision, free.last)).await {
+        if let Err(error) =
+            self.batcher.end(claim::finish(keys, &held, revision, free.free.last, Vec::new())).await
+        {
             tracing::debug!(job = %held.job, %error, "a lock stays held without a run; its caretaker frees it");
         }
         Step::Decided
@@ -203,8 +173,7 @@ impl Desk {
                 by: String::new(),
                 killed: None,
             };
-            let put = Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None);
-            ops.push((Tick::from_instant(instant), put));
+            ops.push((Tick::from_instant(instant), claim::put_wanted(&self.config.keys, &wanted)));
             until = instant - chrono::Duration::seconds(1);
         }
         ops

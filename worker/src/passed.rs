@@ -7,11 +7,11 @@ use common::{
     job::Placement,
     queue::Passed,
     runlog::TickOutcome,
-    store::{Change, Compare, Entry, Event, Key, Op, Revision, Txn, follow},
+    store::{Change, Entry, Event, Key, Revision, follow},
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::desk::Desk;
+use crate::{claim, desk::Desk};
 
 /// How often those are looked at that are still there: their first choice may have died, or the store been away.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -61,9 +61,7 @@ impl Desk {
                 self.keep_ticks(&passed.job, &passed.ticks, TickOutcome::Missed, &passed.reason).await;
                 *on_record = true;
             }
-            let seen = Compare::ModRevision(key.clone(), *revision);
-            let remove = Txn::when(vec![seen], vec![Op::Delete(key.clone())]);
-            if let Err(error) = self.batcher.plain(remove).await {
+            if let Err(error) = self.batcher.plain(claim::clear(key.clone(), *revision)).await {
                 tracing::debug!(%key, %error, "what names passed ticks stays in the store until the next look");
             }
         }

@@ -13,12 +13,15 @@ use common::{
     job::{Job, StoredJob},
     queue::Wanted,
     run::Cause,
-    store::{Compare, Entry, Op, Revision, StoreError, Txn, read_all},
+    store::{Entry, Revision, StoreError, read_all},
     worker::Boot,
 };
 use tokio::time::sleep;
 
-use crate::{claim::Session, desk::Desk};
+use crate::{
+    claim::{self, Session},
+    desk::Desk,
+};
 
 /// Jobs in one transaction: with the boot's own key they are below the store's limit.
 const TOGETHER: usize = 100;
@@ -75,9 +78,9 @@ impl Desk {
         let part = &jobs[..jobs.len().min(TOGETHER)];
         let through = part.last().filter(|_| part.len() < jobs.len()).map(|job| job.name.clone());
         let done = through.is_none();
-        let mut then: Vec<Op> = part.iter().map(|job| self.wanted_at_boot(job)).collect();
-        then.push(Op::Put(key.clone(), Boot { boot: boot.to_owned(), through }.encode(), None));
-        let txn = Txn::when(vec![Compare::ModRevision(key, seen)], then);
+        let wanted: Vec<Wanted> = part.iter().map(|job| self.wanted_at_boot(job)).collect();
+        let boot = Boot { boot: boot.to_owned(), through };
+        let txn = claim::queue_at_boot(&self.config.keys, &self.config.id, seen, &boot, &wanted);
         match self.batcher.guarded(txn, session).await {
             Ok(outcome) if outcome.succeeded => {
                 for job in part {
@@ -112,9 +115,9 @@ impl Desk {
         Ok(jobs)
     }
 
-    fn wanted_at_boot(&self, job: &Job) -> Op {
+    fn wanted_at_boot(&self, job: &Job) -> Wanted {
         let now = self.clock.now();
-        let wanted = Wanted {
+        Wanted {
             job: job.name.clone(),
             run: self.new_run(),
             attempt: 1,
@@ -126,8 +129,7 @@ impl Desk {
             worker: Some(self.config.id.clone()),
             by: format!("the boot of {}", self.config.host),
             killed: None,
-        };
-        Op::Put(self.config.keys.wanted(&wanted.run), wanted.encode(), None)
+        }
     }
 }
 

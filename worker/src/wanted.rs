@@ -11,19 +11,19 @@ use common::{
     clock::AHEAD,
     id::JobName,
     job::{Job, Overlap, Placement, StoredJob},
-    lock::{ClaimedCommand, Free, Held, Lock},
+    lock::{ClaimedCommand, Held, Lock},
     placement::RANKS,
     queue::Wanted,
     revision::Token,
     run::RunState,
     runlog::{Author, LogEntry, RunRecord},
-    store::{Compare, Key, Op, Revision, Txn},
+    store::{Key, Revision},
 };
 use tokio::time::sleep;
 
 use crate::{
     agenda::Planned,
-    claim::{self, Outcome, Seen},
+    claim::{self, FreeLock, Outcome, Place, Seen, Taking},
     desk::{Desk, Post},
     load::Slot,
 };
@@ -275,48 +275,21 @@ impl Desk {
             claim_revision: None,
             command: Some(ClaimedCommand::of(&planned.job.driver.text())),
         };
-        let Some(txn) = self.take(key, revision, &held, seen, free, planned) else { return Step::Again };
-        let beside = planned.job.overlap == Overlap::Allow;
-        match self.send_claim(txn, &held, beside, &session).await {
+        // One reading is judged and compared: a kill that is heard of after it fails the comparison.
+        let kills = self.kills.revisions(&held.job, &held.run);
+        if kills.0.max(kills.1) > revision {
+            return Step::Again;
+        }
+        let place = Place::of(planned.job.overlap);
+        let taking = Taking { entry: key.clone(), written: revision, kills };
+        let seen = FreeLock { free, revision: seen };
+        let txn = claim::take(&self.config.keys, &held, &seen, planned.revision, place, &taking);
+        match self.send_claim(txn, &held, place, &session).await {
             Ok(Outcome::Won(here)) => self.won(planned, post, &mut holding, *here, slot),
             Ok(Outcome::Lost(_)) => {}
             Err(error) => tracing::debug!(%error, "a wanted run cannot be claimed yet"),
         }
         Step::Again
-    }
-
-    /// Takes a wanted run out of the queue and its job's lock in one transaction. None: it was killed meanwhile.
-    fn take(
-        &self,
-        key: &Key,
-        wanted: Revision,
-        held: &Held,
-        seen: Revision,
-        free: Free,
-        planned: &Planned,
-    ) -> Option<Txn> {
-        let delete = Op::Delete(key.clone());
-        let mut txn = if planned.job.overlap == Overlap::Allow {
-            let then = vec![delete, Op::Put(self.config.keys.run(&held.run), held.encode(), None)];
-            let mut txn = claim::replace(&self.config.keys, &held.job, seen, &Lock::Free(free), then);
-            // The record tells a repeated claim that it was won already.
-            txn.otherwise.push(Op::Get(self.config.keys.run(&held.run)));
-            txn
-        } else {
-            claim::replace(&self.config.keys, &held.job, seen, &Lock::Held(held.clone()), vec![delete])
-        };
-        txn.compares.push(Compare::ModRevision(key.clone(), wanted));
-        let keys = &self.config.keys;
-        txn.compares.push(Compare::ModRevision(keys.job(&held.job), planned.revision));
-        // A kill acts on what was wanted before it, also when this worker is yet to hear of it. One reading is judged and
-        // compared: a kill that is heard of after it fails the comparison.
-        let (of_job, of_run) = self.kills.revisions(&held.job, &held.run);
-        if of_job.max(of_run) > wanted {
-            return None;
-        }
-        txn.compares.push(Compare::ModRevision(keys.kill_job(&held.job), of_job));
-        txn.compares.push(Compare::ModRevision(keys.kill_run(&held.run), of_run));
-        Some(txn)
     }
 
     /// Takes a wanted run out of the queue without running it; on record first.
@@ -359,8 +332,7 @@ impl Desk {
             expires: self.expires(self.clock.now()),
         };
         self.spool.keep(LogEntry::Run(Box::new(record))).await;
-        let txn = Txn::when(vec![Compare::ModRevision(key.clone(), revision)], vec![Op::Delete(key.clone())]);
-        if let Err(error) = self.batcher.end(txn).await {
+        if let Err(error) = self.batcher.end(claim::clear(key.clone(), revision)).await {
             tracing::debug!(%error, "a wanted run stays in the queue until the next look");
         }
     }

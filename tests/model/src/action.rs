@@ -2,10 +2,12 @@
 
 use common::{id::RunId, run::Cause};
 
+use worker::claim::Place;
+
 use crate::{
     Model,
     cast::{self, KeyRef, LockView, N},
-    request::{CaughtUp, Place},
+    request::CaughtUp,
     rules::Rule,
     world::{Phase, World},
 };

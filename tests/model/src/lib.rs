@@ -52,9 +52,10 @@ use std::sync::{
 
 use stateright::Property;
 
+use worker::claim::Place;
+
 use crate::{
     action::Action,
-    request::Place,
     rules::Rules,
     world::{Budget, World},
 };

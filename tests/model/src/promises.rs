@@ -2,11 +2,12 @@
 
 use stateright::Property;
 
+use worker::claim::Place;
+
 use crate::{
     Model,
     action::Action,
     cast::LockView,
-    request::Place,
     world::{Phase, World},
 };
 

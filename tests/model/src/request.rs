@@ -9,7 +9,7 @@ use common::{
     run::Cause,
     store::{Compare, Op, OpOutcome, Revision, Txn, TxnOutcome},
 };
-use worker::claim::{self, Outcome};
+use worker::claim::{self, FreeLock, Orphan, Outcome, Place, Taking};
 
 use crate::{
     cast::{self, HeldRef, KeyRef, LockView, N, Rev},
@@ -25,15 +25,6 @@ pub struct Actor {
     pub worker: usize,
     /// Its session, counted from 1.
     pub session: Rev,
-}
-
-/// How a run is claimed: in the job's lock, or beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
-    /// In the lock.
-    Lock,
-    /// Beside it, under `runs/`: overlap `allow`.
-    Beside,
 }
 
 /// What a catch-up leaves.
@@ -53,13 +44,13 @@ pub enum CaughtUp {
 pub enum Request {
     Claim { by: Actor, held: HeldRef, previous: N, definition: Rev, place: Place },
     CatchUp { by: Actor, held: HeldRef, fence: N, seen: Rev, definition: Rev, leaves: CaughtUp },
-    Skip { from: HeldRef, to: HeldRef, seen: Rev },
+    Skip { from: HeldRef, to: HeldRef, seen: Rev, definition: Rev },
     Finish { held: HeldRef, seen: Rev, retry: bool },
     FinishAndClaim { by: Actor, held: HeldRef, seen: Rev, definition: Rev },
-    TakeOver { by: Actor, held: HeldRef, seen: Rev, retry: bool, phantom: bool },
+    TakeOver { by: Actor, held: HeldRef, seen: Rev, retry: bool, orphan: Orphan },
     Take { by: Actor, held: HeldRef, seen: Rev, fence: N, wanted: Rev, place: Place, definition: Rev },
     EndBeside { held: HeldRef, seen: Rev, retry: bool },
-    FreeBeside { held: HeldRef, seen: Rev, retry: bool, phantom: bool },
+    FreeBeside { held: HeldRef, seen: Rev, retry: bool, orphan: Orphan },
     Save { job: Rev, lock: Option<(Rev, ValueRef)>, passed: Option<Ticks> },
     Delete { job: Rev, now: N, lock: Option<Rev>, moved: Option<ValueRef>, passed: Option<Ticks> },
     RunNow { job: Rev, run: RunId },
@@ -88,21 +79,16 @@ impl Request {
             Self::CatchUp { held, fence, seen, definition, leaves, .. } => {
                 catch_up_txn(&held, fence, seen, definition, leaves, rules)
             }
-            Self::Skip { to, seen, .. } => claim::replace(
-                keys,
-                cast::job(),
-                cast::revision(seen),
-                &Lock::Held((*to).clone()),
-                Vec::new(),
-            ),
+            Self::Skip { to, seen, definition, .. } => {
+                claim::skip(keys, &to, cast::revision(seen), cast::revision(definition))
+            }
             Self::Finish { held, seen, retry } => {
                 let mut ended = (*held).clone();
                 if !rules.keep(Rule::FinishKeepsTheFence) {
                     ended.fence = ended.tick.unwrap_or(ended.fence);
                 }
-                let mut txn = claim::finish(keys, &ended, cast::revision(seen), Some(cast::last_run()));
-                txn.then.extend(retry_op(&held, retry));
-                txn
+                let last = Some(cast::last_run());
+                claim::finish(keys, &ended, cast::revision(seen), last, retry_op(&held, retry))
             }
             Self::FinishAndClaim { held, seen, definition, .. } => {
                 let definition = cast::revision(definition);
@@ -118,31 +104,40 @@ impl Request {
                 txn.compares.retain(|compare| !dropped(compare));
                 txn
             }
-            Self::TakeOver { held, seen, retry, phantom, .. } => {
+            Self::TakeOver { held, seen, retry, orphan, .. } => {
                 let retry = retry_op(&held, retry);
                 let last = (!held.is_without_run()).then(cast::last_run);
-                let mut txn = claim::take_over(keys, &held, cast::revision(seen), last, retry);
-                if phantom {
-                    txn.compares.truncate(1);
-                } else if !rules.keep(Rule::SessionNotName) {
-                    txn.compares.truncate(1);
-                    txn.compares.push(Compare::CreateRevision(keys.worker(&held.worker), Revision::NONE));
+                let mut txn = claim::take_over(keys, &held, cast::revision(seen), orphan, last, retry);
+                if !rules.keep(Rule::SessionNotName) {
+                    let no_worker = Compare::CreateRevision(keys.worker(&held.worker), Revision::NONE);
+                    let by_name = |compare| match compare {
+                        Compare::CreateRevisionNot(..) => no_worker.clone(),
+                        other => other,
+                    };
+                    txn.compares = txn.compares.into_iter().map(by_name).collect();
                 }
                 txn
             }
             Self::Take { held, seen, fence, wanted, place, definition, .. } => {
-                let mut txn = take_txn(&held, seen, fence, wanted, place);
-                txn.compares.push(Compare::ModRevision(keys.job(cast::job()), cast::revision(definition)));
+                let taking = Taking {
+                    entry: keys.wanted(&held.run),
+                    written: cast::revision(wanted),
+                    kills: (Revision::NONE, Revision::NONE),
+                };
+                let seen = free_lock(fence, seen);
+                claim::take(keys, &held, &seen, cast::revision(definition), place, &taking)
+            }
+            Self::EndBeside { held, seen, retry } => {
+                let mut txn = claim::end_beside(keys, &held, cast::revision(seen), retry_op(&held, retry));
+                if !rules.keep(Rule::EndBesideOnce) {
+                    txn.compares.clear();
+                }
                 txn
             }
-            Self::EndBeside { held, seen, retry } => end_beside_txn(&held, seen, retry, rules),
-            Self::FreeBeside { held, seen, retry, phantom } => {
-                free_beside_txn(&held, seen, retry_op(&held, retry), phantom)
+            Self::FreeBeside { held, seen, retry, orphan } => {
+                claim::free_beside(keys, &held, cast::revision(seen), orphan, retry_op(&held, retry))
             }
-            Self::Told { key, seen } => Txn::when(
-                vec![Compare::ModRevision((*key).clone(), cast::revision(seen))],
-                vec![Op::Delete((*key).clone())],
-            ),
+            Self::Told { key, seen } => claim::clear((*key).clone(), cast::revision(seen)),
             Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. } => self.managers_txn(),
         }
     }
@@ -219,6 +214,7 @@ impl Request {
         match *self {
             Self::Claim { definition, .. }
             | Self::CatchUp { definition, .. }
+            | Self::Skip { definition, .. }
             | Self::FinishAndClaim { definition, .. } => Some(definition),
             _ => None,
         }
@@ -263,10 +259,7 @@ fn passed_op((from, to): Ticks) -> Op {
 
 fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
     let (keys, previous) = (cast::keys(), cast::tick(previous));
-    let mut txn = match place {
-        Place::Lock => claim::claim(keys, held, previous, cast::revision(definition)),
-        Place::Beside => claim::claim_beside(keys, held, previous, cast::revision(definition)),
-    };
+    let mut txn = claim::claim(keys, held, previous, cast::revision(definition), place);
     if !rules.keep(Rule::InOrder) {
         txn.compares.retain(|compare| !matches!(compare, Compare::ValueGreater(..)));
     }
@@ -283,75 +276,38 @@ fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rul
 
 fn catch_up_txn(held: &Held, fence: N, seen: Rev, definition: Rev, leaves: CaughtUp, rules: Rules) -> Txn {
     let keys = cast::keys();
-    let free = Lock::Free(Free { fence: held.fence, last: None });
-    let (with, then) = match leaves {
-        // With the rule, nothing passes the missed ticks before they are on record: the lock is held meanwhile.
-        CaughtUp::Nothing if !rules.keep(Rule::MissedBeforeTheFence) => (free, Vec::new()),
-        CaughtUp::Nothing | CaughtUp::Run(Place::Lock) => (Lock::Held(held.clone()), Vec::new()),
-        CaughtUp::Run(Place::Beside) => (free, vec![Op::Put(keys.run(&held.run), held.encode(), None)]),
+    let (place, queued) = match leaves {
+        CaughtUp::Run(place) => (place, Vec::new()),
+        CaughtUp::Nothing => (Place::Lock, Vec::new()),
         CaughtUp::Queue => {
             let missed = (fence + 1)..cast::number(held.fence);
             let queued = missed.map(|n| {
                 let run = cast::run_id(cast::worker_of(&held.worker), 0, n, 0);
-                let wanted = cast::wanted(run, Some(cast::tick(n)), Cause::CatchUp);
-                Op::Put(keys.wanted(&run), wanted.encode(), None)
+                claim::put_wanted(keys, &cast::wanted(run, Some(cast::tick(n)), Cause::CatchUp))
             });
-            (Lock::Held(held.clone()), queued.collect())
+            (Place::Lock, queued.collect())
         }
     };
-    let mut txn = claim::replace(keys, cast::job(), cast::revision(seen), &with, then);
-    if leaves == CaughtUp::Run(Place::Beside) {
-        txn.otherwise.push(Op::Get(keys.run(&held.run)));
+    let definition = cast::revision(definition);
+    let mut txn = claim::catch_up(keys, held, &free_lock(fence, seen), definition, place, queued);
+    if leaves == CaughtUp::Nothing && !rules.keep(Rule::MissedBeforeTheFence) {
+        // With the rule, nothing passes the missed ticks before they are on record: the lock is held meanwhile.
+        txn.then = vec![Op::Put(keys.lock(cast::job()), Lock::new(held.fence).encode(), None)];
     }
-    if rules.keep(Rule::CatchUpComparesTheJob) {
-        txn.compares.push(Compare::ModRevision(keys.job(cast::job()), cast::revision(definition)));
+    if !rules.keep(Rule::CatchUpComparesTheJob) {
+        let of_job = Compare::ModRevision(keys.job(cast::job()), definition);
+        txn.compares.retain(|compare| *compare != of_job);
     }
     txn
 }
 
-fn take_txn(held: &Held, seen: Rev, fence: N, wanted: Rev, place: Place) -> Txn {
-    let keys = cast::keys();
-    let key = keys.wanted(&held.run);
-    let delete = Op::Delete(key.clone());
-    let mut txn = match place {
-        Place::Beside => {
-            let then = vec![delete, Op::Put(keys.run(&held.run), held.encode(), None)];
-            let free = Lock::Free(Free { fence: cast::tick(fence), last: None });
-            let mut txn = claim::replace(keys, cast::job(), cast::revision(seen), &free, then);
-            txn.otherwise.push(Op::Get(keys.run(&held.run)));
-            txn
-        }
-        Place::Lock => {
-            claim::replace(keys, cast::job(), cast::revision(seen), &Lock::Held(held.clone()), vec![delete])
-        }
-    };
-    txn.compares.push(Compare::ModRevision(key, cast::revision(wanted)));
-    txn
-}
-
-fn end_beside_txn(held: &Held, seen: Rev, retry: bool, rules: Rules) -> Txn {
-    let keys = cast::keys();
-    let mut then = vec![Op::Delete(keys.run(&held.run))];
-    then.extend(retry_op(held, retry));
-    let once = rules.keep(Rule::EndBesideOnce);
-    let compare = once.then(|| Compare::ModRevision(keys.run(&held.run), cast::revision(seen)));
-    Txn::when(compare.into_iter().collect(), then)
-}
-
-fn free_beside_txn(held: &Held, seen: Rev, retry: Vec<Op>, phantom: bool) -> Txn {
-    let keys = cast::keys();
-    let mut then = vec![Op::Delete(keys.run(&held.run))];
-    then.extend(retry);
-    let mut compares = vec![Compare::ModRevision(keys.run(&held.run), cast::revision(seen))];
-    if !phantom {
-        compares.push(Compare::CreateRevisionNot(keys.worker(&held.worker), held.session));
-    }
-    Txn::when(compares, then)
+fn free_lock(fence: N, seen: Rev) -> FreeLock {
+    FreeLock { free: Free { fence: cast::tick(fence), last: None }, revision: cast::revision(seen) }
 }
 
 fn retry_op(held: &Held, retry: bool) -> Vec<Op> {
     let wanted = || cast::wanted(held.run, held.tick, Cause::Retry);
-    retry.then(|| Op::Put(cast::keys().wanted(&held.run), wanted().encode(), None)).into_iter().collect()
+    retry.then(|| claim::put_wanted(cast::keys(), &wanted())).into_iter().collect()
 }
 
 /// What a claim came to.

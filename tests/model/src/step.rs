@@ -2,12 +2,13 @@
 //! the managers' jobs.rs.
 
 use common::{lock::Held, run::Cause};
+use worker::claim::{Orphan, Place};
 
 use crate::{
     Met, Model,
     action::{Action, Reply},
     cast::{self, HeldRef, KeyRef, LockView, N, Rev},
-    request::{Actor, CaughtUp, Claimed, Place, Request, Ticks, claimed, lock_value},
+    request::{Actor, CaughtUp, Claimed, Request, Ticks, claimed, lock_value},
     rules::Rule,
     store::Result,
     world::{Answer, Ask, Holding, Phase, Running, World, register},
@@ -27,8 +28,8 @@ impl Model {
             }
             Action::Finish(w, at) => self.finish(world, w, at),
             Action::FinishAndClaim(w, n) => finish_and_claim(world, w, n),
-            Action::TakeOver(w) => self.free(world, w, false),
-            Action::Release(w) => self.free(world, w, true),
+            Action::TakeOver(w) => self.free(world, w, Orphan::Gone),
+            Action::Release(w) => self.free(world, w, Orphan::Phantom),
             Action::TakeUp(w) => {
                 let Some((LockView::Held(held), revision)) = world.store.lock() else { return };
                 self.met(Met::TookUp);
@@ -216,8 +217,8 @@ impl Model {
             Request::EndBeside { held, .. } => {
                 world.workers[w].runs.retain(|run| run.held.run != held.run);
             }
-            Request::TakeOver { phantom, .. } if done.succeeded => {
-                self.met(if phantom { Met::Released } else { Met::TookOver });
+            Request::TakeOver { orphan, .. } if done.succeeded => {
+                self.met(if orphan == Orphan::Phantom { Met::Released } else { Met::TookOver });
             }
             Request::FreeBeside { .. } if done.succeeded => self.met(Met::FreedBeside),
             Request::Told { .. } if done.succeeded => self.met(Met::Told),
@@ -322,12 +323,12 @@ impl Model {
     }
 
     /// Frees a lock that nobody's run holds any more: the record first.
-    fn free(&self, world: &mut World, w: usize, phantom: bool) {
+    fn free(&self, world: &mut World, w: usize, orphan: Orphan) {
         let Some((LockView::Held(held), seen)) = world.store.lock() else { return };
         self.record_lost(world, &held);
         let retry = self.at_least_once && held.attempt == 1 && held.tick.is_some();
         let by = world.actor(w);
-        ask(world, w, Request::TakeOver { by, held, seen, retry, phantom });
+        ask(world, w, Request::TakeOver { by, held, seen, retry, orphan });
     }
 
     fn record_lost(&self, world: &mut World, held: &Held) {
@@ -366,9 +367,9 @@ impl Model {
         if world.workers[w].view != 0 || self.rules.keep(Rule::DeletedJobHasACaretaker) {
             self.record_lost(world, &held);
         }
-        let phantom = !world.is_gone(&held);
+        let orphan = if world.is_gone(&held) { Orphan::Gone } else { Orphan::Phantom };
         let retry = self.at_least_once && held.attempt == 1 && world.workers[w].view != 0;
-        ask(world, w, Request::FreeBeside { held, seen: entry.written, retry, phantom });
+        ask(world, w, Request::FreeBeside { held, seen: entry.written, retry, orphan });
     }
 }
 
@@ -382,7 +383,8 @@ fn skip(world: &mut World, w: usize, n: N) {
     to.skipped += u32::from(n - cast::number(to.fence));
     to.last_skip = cast::stretch(cast::number(to.fence) + 1, n);
     to.fence = cast::tick(n);
-    ask(world, w, Request::Skip { from: here.held, to: cast::held(to), seen: here.revision });
+    let definition = world.workers[w].view;
+    ask(world, w, Request::Skip { from: here.held, to: cast::held(to), seen: here.revision, definition });
 }
 
 fn finish_and_claim(world: &mut World, w: usize, n: N) {

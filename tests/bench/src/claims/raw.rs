@@ -11,7 +11,7 @@ use common::{
     tick::Tick,
 };
 use tokio::time::Instant;
-use worker::claim;
+use worker::claim::{self, Place};
 
 use crate::{
     cpu::Meter,
@@ -77,7 +77,8 @@ async fn work(
         tick = Tick::from_instant(tick.instant() + chrono::Duration::seconds(1));
         let held: Vec<Held> = locks.iter().map(|name| held(name, tick, session)).collect::<Result<_, _>>()?;
         let claims = held.iter().zip(&definitions);
-        let claims = claims.map(|(held, definition)| claim::claim(&keys, held, previous, *definition));
+        let claims =
+            claims.map(|(held, definition)| claim::claim(&keys, held, previous, *definition, Place::Lock));
         let won = nested(&*store, &keys, claims.collect(), session).await?;
         let finishes = held.iter().zip(won).map(|(held, seen)| {
             let last = LastRun {
@@ -88,7 +89,7 @@ async fn work(
                 claimed: None,
                 recorded: None,
             };
-            claim::finish(&keys, held, seen, Some(last))
+            claim::finish(&keys, held, seen, Some(last), Vec::new())
         });
         done += nested(&*store, &keys, finishes.collect(), session).await?.len() as u64;
     }

@@ -2,10 +2,10 @@
 
 use model::{
     Met, Model,
-    request::Place,
     rules::{Rule, Rules},
     world::Budget,
 };
+use worker::claim::Place;
 
 use crate::assert_holds;
 

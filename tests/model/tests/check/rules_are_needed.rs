@@ -3,10 +3,10 @@
 use model::{
     Model,
     promises::{ALONE, ON_RECORD, ONCE, STANDING},
-    request::Place,
     rules::{Rule, Rules},
     world::Budget,
 };
+use worker::claim::Place;
 
 use crate::assert_breaks;
 
