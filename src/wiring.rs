@@ -38,7 +38,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use worker::{Worker, WorkerConfig, WorkerPorts, runner::Runner};
+use worker::{Worker, WorkerConfig, WorkerPorts, run::runner::Runner};
 
 use crate::{
     assets,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     epoch::Epoch,
     id::{JobName, RunId, WorkerId},
+    queue::Wanted,
     revision::{Revision, Token},
     run::{Cause, RunState},
     runlog::TickOutcome,
@@ -104,7 +105,47 @@ pub struct Held {
     pub command: Option<ClaimedCommand>,
 }
 
+/// Who holds a lock: a worker in one of its lives, in an epoch of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The revision that created its registration.
+    pub session: Revision,
+    /// The store's epoch.
+    pub epoch: Epoch,
+}
+
 impl Held {
+    /// The lock of a run that is claimed now, its fence at `fence`.
+    pub fn new(
+        wanted: &Wanted,
+        fence: Fence,
+        holder: Holder,
+        claimed: DateTime<Utc>,
+        command: ClaimedCommand,
+    ) -> Self {
+        let Holder { worker, session, epoch } = holder;
+        Self {
+            job: wanted.job.clone(),
+            fence,
+            run: wanted.run,
+            attempt: wanted.attempt,
+            tick: wanted.tick,
+            cause: wanted.cause,
+            worker,
+            session,
+            epoch,
+            claimed,
+            skipped: 0,
+            last_skip: None,
+            missed: None,
+            also_missed: Vec::new(),
+            claim_revision: None,
+            command: Some(command),
+        }
+    }
+
     /// The revision at which the run was claimed, when this was found at `seen`.
     pub fn claimed_at(&self, seen: Revision) -> Revision {
         self.claim_revision.unwrap_or(seen)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobName, RunId, WorkerId},
-    lock::Stretch,
+    lock::{Held, Stretch},
     run::Cause,
     tick::Tick,
 };
@@ -42,6 +42,47 @@ pub struct Wanted {
     /// worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed: Option<Kill>,
+}
+
+/// Whose run it is: runs of one owner may have to wait for each other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// A job's.
+    Job(JobName),
+}
+
+impl Wanted {
+    /// Whose run it is.
+    pub fn owner(&self) -> Owner {
+        Owner::Job(self.job.clone())
+    }
+
+    /// The first attempt of a run of `job` that is wanted at `since`: at once, without a deadline, on any worker.
+    pub const fn new(job: JobName, run: RunId, cause: Cause, since: DateTime<Utc>) -> Self {
+        Self {
+            job,
+            run,
+            attempt: 1,
+            cause,
+            tick: None,
+            since,
+            not_before: None,
+            deadline: None,
+            worker: None,
+            by: String::new(),
+            killed: None,
+        }
+    }
+
+    /// The next attempt of the run that `held` was claimed for, wanted at `since` for `not_before`.
+    pub fn again(held: &Held, since: DateTime<Utc>, not_before: DateTime<Utc>) -> Self {
+        Self {
+            attempt: held.attempt.saturating_add(1),
+            tick: held.tick,
+            not_before: Some(not_before),
+            ..Self::new(held.job.clone(), held.run, Cause::Retry, since)
+        }
+    }
 }
 
 /// A wish that a job's runs, or one run, end, under `kills/…`. Acts only on runs claimed before it.

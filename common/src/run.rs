@@ -47,8 +47,6 @@ pub enum RunEvent {
     LeaseLost,
     /// Its start deadline passed.
     DeadlinePassed,
-    /// Its claim was given back before the start.
-    Released,
 }
 
 /// An event that the state does not know.
@@ -83,13 +81,22 @@ impl RunState {
             (S::Queued, E::DeadlinePassed) => Ok(S::Expired),
             (S::Queued | S::Claimed | S::Running, E::Killed) => Ok(S::Killed),
             (S::Claimed, E::Started) => Ok(S::Running),
-            (S::Claimed, E::Released) => Ok(S::Queued),
             (S::Claimed | S::Running, E::Failed) => Ok(S::Failed),
             (S::Running, E::Succeeded) => Ok(S::Succeeded),
             (S::Running, E::TimedOut) => Ok(S::TimedOut),
             (S::Claimed | S::Running, E::LeaseLost) => Ok(S::Lost),
             (state, event) => Err(IllegalTransition { state, event }),
         }
+    }
+
+    /// The state after `event`. One that this state does not know is a mistake in Quorate: it is logged, and the run
+    /// counts as failed.
+    #[must_use]
+    pub fn after(self, event: RunEvent) -> Self {
+        self.apply(event).unwrap_or_else(|refused| {
+            tracing::error!(%refused, "a run met what cannot be: it counts as failed");
+            Self::Failed
+        })
     }
 
     /// True when nothing can happen to it any more.
@@ -161,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [RunEvent; 9] = [
+    const EVENTS: [RunEvent; 8] = [
         RunEvent::Claimed,
         RunEvent::Started,
         RunEvent::Succeeded,
@@ -170,7 +177,6 @@ mod tests {
         RunEvent::Killed,
         RunEvent::LeaseLost,
         RunEvent::DeadlinePassed,
-        RunEvent::Released,
     ];
 
     proptest! {

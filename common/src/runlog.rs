@@ -15,7 +15,9 @@ use chrono::{DateTime, Utc};
 
 use crate::{id::RunId, run::RunState, store::StoreError};
 
-pub use record::{Author, Gap, Piece, RunRecord, Stream, TickOutcome, TickRecord};
+pub use record::{
+    Author, Ending, Gap, Known, Piece, Printed, RunRecord, Stream, TickOutcome, TickRecord, Times,
+};
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;

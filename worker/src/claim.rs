@@ -16,8 +16,9 @@ use common::{
     worker::Boot,
 };
 
-pub mod batch;
-pub mod lead;
+pub(crate) mod batch;
+pub(crate) mod claims;
+pub(crate) mod post;
 
 /// Who acts: a worker in one of its lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +96,28 @@ pub enum Orphan {
     Gone,
     /// It names this very session, which never started the run: its claim was done after it had been given up.
     Phantom,
+}
+
+/// Who a lock names that this process does not act for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// This very session.
+    Me,
+    /// A session that has ended.
+    Gone,
+    /// Another session, which lives.
+    Other,
+}
+
+impl Orphan {
+    /// Whose nobody's it is, if it is nobody's.
+    pub const fn of(named: Named) -> Option<Self> {
+        match named {
+            Named::Me => Some(Self::Phantom),
+            Named::Gone => Some(Self::Gone),
+            Named::Other => None,
+        }
+    }
 }
 
 /// A free lock as it was seen.
@@ -343,6 +366,15 @@ pub fn outcome(txn: &TxnOutcome, claim: &Held, session: &Session) -> Outcome {
         Some(Seen { lock: Lock::Held(held), revision }) if mine(&held) => won(held, revision),
         seen => Outcome::Lost(seen.map(Box::new)),
     }
+}
+
+/// True: the lock that was found is the skip `to`, which was done although its answer was lost. A manager may have moved
+/// its fence since.
+pub fn is_skipped(found: &Seen, to: &Held) -> bool {
+    let Lock::Held(found) = &found.lock else { return false };
+    found.run == to.run
+        && found.session == to.session
+        && (&found.last_skip, &found.missed) == (&to.last_skip, &to.missed)
 }
 
 /// A stored lock; `None` with a warning when it does not decode: it harms only its own job.

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use crate::load::Load;
 
 /// Reads the epoch, before a session begins: what is claimed in it carries the epoch.
-pub async fn read(store: &dyn Store, keys: &Keys, load: &Load) -> Result<(), StoreError> {
+pub(crate) async fn read(store: &dyn Store, keys: &Keys, load: &Load) -> Result<(), StoreError> {
     let (entry, _) = store.get(&keys.epoch()).await?;
     note(load, entry.as_ref());
     Ok(())
 }
 
 /// Follows it until `ending`.
-pub async fn run(store: Arc<dyn Store>, keys: Keys, load: Arc<Load>, ending: CancellationToken) {
+pub(crate) async fn run(store: Arc<dyn Store>, keys: Keys, load: Arc<Load>, ending: CancellationToken) {
     let mut changes = follow(store, keys.epoch.clone(), ending);
     while let Some(change) = changes.recv().await {
         match change {

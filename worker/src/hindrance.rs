@@ -1,11 +1,9 @@
 //! When this worker could claim nothing, and why: what the records of ticks say that were missed meanwhile.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
 use common::worker::Readiness;
-
-use crate::desk::Desk;
 
 /// So many are remembered.
 const KEPT: usize = 16;
@@ -15,7 +13,7 @@ const SHORTEST: Duration = Duration::seconds(1);
 
 /// Times without claims, the newest last.
 #[derive(Debug, Default)]
-pub struct Hindrances(VecDeque<Hindrance>);
+pub(crate) struct Hindrances(VecDeque<Hindrance>);
 
 #[derive(Clone, Copy, Debug)]
 struct Hindrance {
@@ -38,7 +36,7 @@ impl Hindrance {
 
 impl Hindrances {
     /// From `now` on this is why; none: it claims.
-    pub fn note(&mut self, now: DateTime<Utc>, why: Option<&'static str>) {
+    pub(crate) fn note(&mut self, now: DateTime<Utc>, why: Option<&'static str>) {
         if let Some(last) = self.0.back_mut().filter(|last| last.until.is_none()) {
             if Some(last.why) == why {
                 return;
@@ -53,7 +51,7 @@ impl Hindrances {
     }
 
     /// What kept this worker from claiming for most of the time between these ticks, in words behind its name.
-    pub fn during(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<String> {
+    pub(crate) fn during(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<String> {
         let met = self.0.iter().filter(|it| it.lasts() && it.within(from, to) >= Duration::zero());
         let Hindrance { why, from, until } = met.max_by_key(|it| it.within(from, to))?;
         let text = |at: &DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -65,7 +63,7 @@ impl Hindrances {
 }
 
 /// In words behind "claims nothing: ".
-const fn words(readiness: Readiness) -> Option<&'static str> {
+pub(crate) const fn words(readiness: Readiness) -> Option<&'static str> {
     match readiness {
         Readiness::Ready | Readiness::Full => None,
         Readiness::ClockAhead => Some("its clock was ahead of the other workers'"),
@@ -79,31 +77,7 @@ const fn words(readiness: Readiness) -> Option<&'static str> {
 }
 
 /// Once it has had a session.
-const NO_SESSION: &str = "the store did not answer it, or had ended its session";
-
-impl Desk {
-    /// Notes what keeps this worker from claiming until it ends.
-    pub async fn note_hindrances(self: Arc<Self>) {
-        let (mut told, mut trust) = (self.load.hindrance(), self.trust.clone());
-        let mut had_session = false;
-        loop {
-            let has_session = trust.borrow_and_update().is_some();
-            had_session |= has_session;
-            let lost = (had_session && !has_session).then_some(NO_SESSION);
-            let why = lost.or_else(|| told.borrow_and_update().and_then(words));
-            self.hindrances.lock().note(self.clock.now(), why);
-            let told_more = tokio::select! {
-                biased;
-                () = self.closing.cancelled() => return,
-                changed = told.changed() => changed,
-                changed = trust.changed() => changed,
-            };
-            if told_more.is_err() {
-                return;
-            }
-        }
-    }
-}
+pub(crate) const NO_SESSION: &str = "the store did not answer it, or had ended its session";
 
 #[cfg(test)]
 mod tests {

@@ -53,7 +53,7 @@ const UNWRITABLE: u32 = 2;
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps the lease.
-pub struct Keeper {
+pub(crate) struct Keeper {
     /// Settings.
     pub config: Arc<WorkerConfig>,
     /// Where the lease is.
@@ -80,7 +80,7 @@ pub struct Keeper {
 impl Keeper {
     /// Keeps a session, one after the other, until `shutdown`; then revokes it: last of all, because without it
     /// others may take over.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         loop {
             let begun = tokio::select! {
                 biased;

@@ -1,8 +1,8 @@
 //! A worker: watches the jobs, decides by itself which ticks it runs, takes a lock per job, runs, and keeps the run
 //! logs. It names no adapter: the store and the run log are ports.
 //!
-//! The way of a tick: [`scheduler`] (due) → [`decide`] (claim, skip, catch up) → [`carry_out`] (run, spool, finish)
-//! → [`shipper`] (run log).
+//! The way of a tick: `tick/scheduler.rs` (due) → `tick/decide.rs` (claim, skip, catch up, as `tick/verdict.rs` says) →
+//! `run/carry_out.rs` (run, spool, finish) → `shipper.rs` (run log).
 
 // A process must not panic because nobody reads what it says.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
@@ -12,59 +12,69 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use common::{
     chance::Chance,
     clock::Clock,
+    id::JobName,
     runlog::RunLog,
     serve::{Limits, serve},
     store::{LeaseId, Revision, Store},
     vital::Vital,
 };
 use futures::future::BoxFuture;
-use tokio::{net::TcpListener, sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    claim::batch::Batcher,
-    desk::Desk,
+    claim::{
+        batch::Batcher,
+        claims::{Beside, Claims},
+        post::Posts,
+    },
     driver::{DriverConfig, Drivers},
+    duty::{boot::Boots, locks::Locks, passed::PassedTicks},
     guard::GuardHandle,
     lease::{Keeper, Trust},
     life::{Life, LifeFile},
     load::Load,
+    plan::Plan,
+    queue::{hear::KillWatch, take::Queue},
     registry::Registry,
-    runner::Runner,
+    run::{carry_out::Carrier, live, lost, orphan::Orphans, record::Journal, retry::Retries, runner::Runner},
+    session::Standing,
     spool::Spool,
+    tick::{
+        decide::Decider,
+        lead::Lead,
+        marks::{Marks, Publisher},
+        scheduler::Scheduler,
+    },
 };
 
 pub use config::WorkerConfig;
 
-pub mod agenda;
-pub mod caretaker;
-pub mod carry_out;
 pub mod claim;
 mod config;
-pub mod decide;
-pub mod desk;
 pub mod driver;
-pub mod epoch;
+mod duty;
+mod epoch;
 pub mod guard;
-pub mod hindrance;
-pub mod kills;
-pub mod lease;
+mod hindrance;
+mod lease;
 pub mod life;
-pub mod live;
 pub mod load;
-pub mod lost;
-pub mod marks;
-pub mod misfire;
 pub mod output;
-pub mod passed;
-pub mod reboot;
-pub mod registry;
-pub mod room;
-pub mod runner;
-pub mod scheduler;
+pub mod plan;
+mod queue;
+mod registry;
+mod room;
+pub mod run;
+mod session;
 pub mod shipper;
 pub mod spool;
-pub mod wanted;
+pub mod tick;
 
 /// What a worker is given.
 pub struct WorkerPorts {
@@ -145,6 +155,51 @@ struct Leftovers {
     lease: Option<LeaseId>,
     /// Output of runs that were lost.
     copies: Vec<PathBuf>,
+}
+
+/// The parts of a worker that decide and run.
+struct Parts {
+    standing: Arc<Standing>,
+    registry: Arc<Registry>,
+    claims: Arc<Claims>,
+    carrier: Arc<Carrier>,
+    decider: Arc<Decider>,
+    marks: Arc<Marks>,
+}
+
+impl Parts {
+    fn scheduler(&self) -> Scheduler {
+        Scheduler {
+            standing: self.standing.clone(),
+            plan: self.carrier.plan.clone(),
+            decider: self.decider.clone(),
+            registry: self.registry.clone(),
+            marks: self.marks.clone(),
+        }
+    }
+
+    fn queue(&self) -> Queue {
+        Queue {
+            standing: self.standing.clone(),
+            carrier: self.carrier.clone(),
+            orphans: self.decider.orphans.clone(),
+            line: parking_lot::Mutex::default(),
+        }
+    }
+
+    fn publisher(&self) -> Publisher {
+        Publisher {
+            standing: self.standing.clone(),
+            marks: self.marks.clone(),
+            registry: self.registry.clone(),
+            batcher: self.claims.batcher.clone(),
+        }
+    }
+
+    fn kill_watch(&self) -> KillWatch {
+        let (kills, runner) = (self.carrier.retries.kills.clone(), self.carrier.runner.clone());
+        KillWatch { kills, runner, keys: self.claims.keys().clone() }
+    }
 }
 
 impl Worker {
@@ -244,14 +299,21 @@ impl Worker {
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
         self.start_background(&background, &ending, listener, trust.subscribe());
-        let desk = self.desk(&background, &ending, trust.subscribe());
-        self.start_hearing(&background, &ending, &desk);
+        let (plan, jobs) = Plan::new();
+        let (freed, freed_here) = mpsc::unbounded_channel();
+        let parts = self.parts(&background, &ending, trust.subscribe(), (plan, freed));
+        let standing = parts.standing.clone();
+        self.start_hearing(&background, &ending, &parts);
         let lease_ending = CancellationToken::new();
-        let keeper = self.keeper(trust, desk.registry.removed()).run(lease_ending.clone());
+        let keeper = self.keeper(trust, parts.registry.removed()).run(lease_ending.clone());
         let keeping = self.vital.spawn(&TaskTracker::new(), "the keeper of the lease", &lease_ending, keeper);
-        let scheduler = desk.clone().schedule();
-        let scheduling = self.vital.spawn(&TaskTracker::new(), "the scheduler", &desk.closing, scheduler);
-        desk.tasks.spawn(desk.clone().queue_reboot_jobs(self.machine.life.boot.clone()));
+        let scheduler = Arc::new(parts.scheduler()).run();
+        let scheduling = self.vital.spawn(&TaskTracker::new(), "the scheduler", &standing.closing, scheduler);
+        self.start_duties(&parts);
+        let heard = queue::take::Heard { jobs, freed: freed_here };
+        let queue = Arc::new(parts.queue()).run(heard);
+        let closing = standing.closing.clone();
+        self.vital.spawn(&standing.tasks, "what looks after the queue", &closing, queue);
 
         tokio::select! {
             biased;
@@ -260,13 +322,13 @@ impl Worker {
         }
         // From here on this worker claims nothing.
         self.load.drain();
-        desk.closing.cancel();
+        standing.closing.cancel();
         // A task that panicked was reported by its panic.
         let _ = scheduling.await;
-        desk.tasks.close();
-        if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
+        standing.tasks.close();
+        if timeout(SHUTDOWN_GRACE, standing.tasks.wait()).await.is_err() {
             self.runner.end_all();
-            if timeout(SHUTDOWN_GRACE, desk.tasks.wait()).await.is_err() {
+            if timeout(SHUTDOWN_GRACE, standing.tasks.wait()).await.is_err() {
                 self.say_what_is_left();
             }
         }
@@ -290,18 +352,33 @@ impl Worker {
     }
 
     /// Starts what hears of the store's changes, or tells it of this worker's.
-    fn start_hearing(&self, background: &TaskTracker, ending: &CancellationToken, desk: &Arc<Desk>) {
+    fn start_hearing(&self, background: &TaskTracker, ending: &CancellationToken, parts: &Parts) {
         let vital = |name, until, task| self.vital.spawn(background, name, until, task);
         let (store, keys) = (self.ports.store.clone(), self.config.keys.clone());
-        let registry = desk.registry.clone().run(store.clone(), keys.clone(), ending.clone());
+        let closing = &parts.standing.closing;
+        let registry = parts.registry.clone().run(store.clone(), keys.clone(), ending.clone());
         vital("the registry", ending, Box::pin(registry) as BoxFuture<'static, ()>);
-        vital("what publishes marks", &desk.closing, Box::pin(desk.clone().publish_marks()));
-        vital("what hears of kills", ending, Box::pin(desk.clone().hear_kills(ending.clone())));
-        vital("what notes why nothing is claimed", &desk.closing, Box::pin(desk.clone().note_hindrances()));
-        vital("what records passed ticks", &desk.closing, Box::pin(desk.clone().record_passed()));
+        vital("what publishes marks", closing, Box::pin(parts.publisher().run()));
+        let kills = parts.kill_watch().run(store.clone(), ending.clone());
+        vital("what hears of kills", ending, Box::pin(kills));
+        let journal = parts.carrier.journal.clone();
+        vital("what notes why nothing is claimed", closing, Box::pin(journal.note_hindrances()));
         let epoch = epoch::run(store, keys, self.load.clone(), ending.clone());
         vital("what follows the epoch", ending, Box::pin(epoch));
-        vital("what sends transactions", ending, Box::pin(desk.batcher.clone().ended()));
+        vital("what sends transactions", ending, Box::pin(parts.claims.batcher.clone().ended()));
+    }
+
+    /// Starts the duties.
+    fn start_duties(&self, parts: &Parts) {
+        let standing = &parts.standing;
+        let vital = |name, task| self.vital.spawn(&standing.tasks, name, &standing.closing, task);
+        let locks = duty::run(Locks::new(parts.decider.clone()), standing.clone());
+        vital("the caretaker", Box::pin(locks) as BoxFuture<'static, ()>);
+        let passed = PassedTicks::new(parts.registry.clone(), parts.carrier.journal.clone(), &parts.claims);
+        vital("what records passed ticks", Box::pin(duty::run(passed, standing.clone())));
+        if let Some(boots) = Boots::new(parts.claims.clone(), self.machine.life.boot.clone()) {
+            standing.tasks.spawn(duty::run(boots, standing.clone()));
+        }
     }
 
     fn say_what_is_left(&self) {
@@ -360,38 +437,57 @@ impl Worker {
         self.vital.spawn(background, "what ends runs without a lease", ending, watching);
     }
 
-    fn desk(
+    /// Makes the parts that decide and run, each with what it needs of the others.
+    fn parts(
         &mut self,
         background: &TaskTracker,
         ending: &CancellationToken,
         trust: watch::Receiver<Option<Trust>>,
-    ) -> Arc<Desk> {
+        (plan, freed): (Arc<Plan>, mpsc::UnboundedSender<JobName>),
+    ) -> Parts {
         let (clock, load) = (self.ports.clock.clone(), self.load.clone());
         let (store, keys) = (self.ports.store.clone(), self.config.keys.clone());
-        Arc::new(Desk {
-            config: self.config.clone(),
-            batcher: Batcher::start(store.clone(), keys, load.clone(), background, ending.clone()),
+        let chance = Arc::new(std::mem::take(&mut self.machine.chance));
+        let standing = Standing::new(self.config.clone(), clock.clone(), load.clone(), trust);
+        let registry = Registry::new(self.config.id.clone(), clock, load.clone());
+        let claims = Arc::new(Claims {
+            standing: standing.clone(),
+            batcher: Batcher::start(store.clone(), keys, load, background, ending.clone()),
             store,
-            registry: Registry::new(self.config.id.clone(), clock.clone(), load.clone()),
-            clock,
-            chance: std::mem::take(&mut self.machine.chance),
-            load,
-            runner: self.runner.clone(),
+            posts: Posts::default(),
+            beside: Beside::default(),
+            chance: chance.clone(),
+        });
+        let journal = Arc::new(Journal {
+            standing: standing.clone(),
             spool: self.machine.spool.clone(),
-            trust,
-            turn: tokio::sync::Mutex::default(),
-            agenda: parking_lot::Mutex::default(),
-            kills: kills::Kills::default(),
-            queue: parking_lot::Mutex::default(),
-            lead: claim::lead::Lead::default(),
-            marks: marks::Marks::default(),
-            tasks: TaskTracker::new(),
-            vital: self.vital.clone(),
-            closing: CancellationToken::new(),
-            posts: parking_lot::Mutex::default(),
-            beside: desk::Beside::default(),
             hindrances: parking_lot::Mutex::default(),
-        })
+        });
+        let retries = Arc::new(Retries { standing: standing.clone(), chance, kills: Arc::default() });
+        let orphans = Arc::new(Orphans {
+            claims: claims.clone(),
+            registry: registry.clone(),
+            plan: plan.clone(),
+            journal: journal.clone(),
+            retries: retries.clone(),
+        });
+        let carrier = Arc::new(Carrier {
+            standing: standing.clone(),
+            plan,
+            claims: claims.clone(),
+            runner: self.runner.clone(),
+            journal,
+            retries,
+            freed,
+        });
+        let decider = Arc::new(Decider {
+            standing: standing.clone(),
+            claims: claims.clone(),
+            carrier: carrier.clone(),
+            orphans,
+            lead: Lead::default(),
+        });
+        Parts { standing, registry, claims, carrier, decider, marks: Arc::default() }
     }
 
     fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: watch::Receiver<Revision>) -> Keeper {

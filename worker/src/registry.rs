@@ -14,7 +14,7 @@ use common::{
     placement::Candidates,
     store::{Change, Entry, Event, Key, Prefix, Revision, Store, follow, key::Keys},
     tick::Tick,
-    worker::{LiveWorker, Mark, Readiness, Registration},
+    worker::{LiveWorker, Mark, Registration},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use crate::load::Load;
 
 /// The live workers as this one sees them.
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub(crate) struct View {
     live: HashMap<WorkerId, LiveWorker>,
     /// Who may claim.
     pub candidates: Candidates,
@@ -31,20 +31,13 @@ pub struct View {
 
 impl View {
     /// True when the worker lives in the life that this revision names.
-    pub fn lives(&self, worker: &WorkerId, session: Revision) -> bool {
+    pub(crate) fn lives(&self, worker: &WorkerId, session: Revision) -> bool {
         self.live.get(worker).is_some_and(|live| live.session == session)
-    }
-
-    /// True when it also may claim.
-    pub fn is_candidate(&self, worker: &WorkerId, session: Revision) -> bool {
-        self.live
-            .get(worker)
-            .is_some_and(|live| live.session == session && live.registration.readiness == Readiness::Ready)
     }
 }
 
 /// Watches. Shared by all who rank.
-pub struct Registry {
+pub(crate) struct Registry {
     me: WorkerId,
     clock: Arc<dyn Clock>,
     load: Arc<Load>,
@@ -70,7 +63,7 @@ const READINGS: u32 = 3;
 
 impl Registry {
     /// A registry that knows nobody yet.
-    pub fn new(me: WorkerId, clock: Arc<dyn Clock>, load: Arc<Load>) -> Arc<Self> {
+    pub(crate) fn new(me: WorkerId, clock: Arc<dyn Clock>, load: Arc<Load>) -> Arc<Self> {
         Arc::new(Self {
             me,
             clock,
@@ -83,18 +76,18 @@ impl Registry {
     }
 
     /// The view now.
-    pub fn view(&self) -> Arc<View> {
+    pub(crate) fn view(&self) -> Arc<View> {
         self.view.borrow().clone()
     }
 
     /// Tells each change of the candidates or of the live workers.
-    pub fn changes(&self) -> watch::Receiver<Arc<View>> {
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }
 
     /// Those of the view's workers that have not said, by the same view, that they have decided all that they rank
     /// first for up to `tick`.
-    pub fn behind(&self, tick: Tick, view: &View) -> HashSet<WorkerId> {
+    pub(crate) fn behind(&self, tick: Tick, view: &View) -> HashSet<WorkerId> {
         let marks = self.marks.lock();
         let by = view.candidates.view();
         let decided =
@@ -103,12 +96,12 @@ impl Registry {
     }
 
     /// Tells the revision at which this worker's own registration was last seen removed.
-    pub fn removed(&self) -> watch::Receiver<Revision> {
+    pub(crate) fn removed(&self) -> watch::Receiver<Revision> {
         self.removed.subscribe()
     }
 
     /// Follows registrations and marks until `shutdown`.
-    pub async fn run(self: Arc<Self>, store: Arc<dyn Store>, keys: Keys, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, store: Arc<dyn Store>, keys: Keys, shutdown: CancellationToken) {
         let mut workers = follow(store.clone(), keys.workers.clone(), shutdown.clone());
         let mut marks = follow(store, keys.marks.clone(), shutdown.clone());
         loop {

@@ -13,7 +13,7 @@ use crate::load::Load;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Watches until `shutdown`.
-pub async fn watch(dir: PathBuf, load: Arc<Load>, shutdown: CancellationToken) {
+pub(crate) async fn watch(dir: PathBuf, load: Arc<Load>, shutdown: CancellationToken) {
     loop {
         load.set_room_short(room::lack_of(&dir));
         tokio::select! {

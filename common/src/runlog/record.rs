@@ -3,13 +3,15 @@
 //! The names of the fields are the stored ones: GDTS's first, so that a reader of its collection reads ours, then
 //! our own. Times are milliseconds since 1970.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobName, RunId, WorkerId},
-    lock::Stretch,
+    lock::{Held, Stretch},
+    queue::Wanted,
     revision::Token,
-    run::{Cause, RunState},
+    run::{Cause, RunEvent, RunState},
     tick::Tick,
 };
 
@@ -117,7 +119,190 @@ pub struct RunRecord {
     pub expires: i64,
 }
 
+/// What is known of a run when its record is made.
+#[derive(Clone, Debug)]
+pub struct Known<'a> {
+    /// Its claim.
+    pub held: &'a Held,
+    /// The fencing token of the claim.
+    pub token: Token,
+    /// Its command in one line.
+    pub command: String,
+    /// When the record may be removed, milliseconds since 1970.
+    pub expires: i64,
+}
+
+/// When a run was due, set about, claimed and started, and when it ended. Each is no earlier than what comes before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// When it should have started.
+    pub due: DateTime<Utc>,
+    /// When its worker set about it.
+    pub scheduled: DateTime<Utc>,
+    /// When its claim was answered.
+    pub claimed: DateTime<Utc>,
+    /// When its command was started; of one that never was, when that was decided.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+}
+
+impl Times {
+    /// When it ended, in milliseconds since 1970: not before it started.
+    pub fn end_millis(&self) -> i64 {
+        let all = [self.due, self.scheduled, self.started, self.ended];
+        all.map(|at| at.timestamp_millis()).into_iter().max().unwrap_or_default()
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// What it was when it ended.
+    pub from: RunState,
+    /// What ended it.
+    pub event: RunEvent,
+    /// "" on success, else `exit status 1`, `signal: killed` or a reason.
+    pub err: String,
+    /// In words, when there is more to say.
+    pub reason: String,
+    /// The exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
+}
+
+/// What a run printed, as far as it is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Printed {
+    /// Standard output and standard error as they came.
+    pub text: String,
+    /// How they came.
+    pub pieces: Vec<Piece>,
+    /// Bytes that were thrown away.
+    pub truncated: u64,
+    /// Where they are missing.
+    pub gap: Option<u64>,
+}
+
 impl RunRecord {
+    /// Of a run that its own worker saw end.
+    pub fn ran(known: Known<'_>, times: Times, ending: Ending, printed: Printed) -> Self {
+        let Known { held, token, command, expires } = known;
+        let Ending { from, event, err, reason, exit_code, signal } = ending;
+        let Printed { text, pieces, truncated, gap } = printed;
+        let plan_time = times.due.timestamp_millis();
+        let schedule_time = times.scheduled.timestamp_millis().max(plan_time);
+        let start_time = times.started.timestamp_millis().max(schedule_time);
+        Self {
+            job_name: held.job.clone(),
+            command,
+            err,
+            output: text,
+            plan_time,
+            schedule_time,
+            start_time,
+            end_time: times.ended.timestamp_millis().max(start_time),
+            run: held.run,
+            attempt: held.attempt,
+            state: from.after(event),
+            reason,
+            by: Author::Worker,
+            trigger: held.cause,
+            tick: held.tick,
+            worker: held.worker.clone(),
+            fence: token,
+            claim_time: times.claimed.timestamp_millis(),
+            exit_code,
+            signal,
+            truncated,
+            gap,
+            pieces,
+            expires,
+        }
+    }
+
+    /// Of a run that its worker found when it came back: it had died while the run executed. What the run had printed by
+    /// then, and so when it is known to have ended, is added by whoever reads it.
+    pub fn recovered(known: Known<'_>, times: Times) -> Self {
+        let worker = &known.held.worker;
+        let ending = Ending {
+            from: RunState::Running,
+            event: RunEvent::LeaseLost,
+            err: "lost: its worker ended while it executed".to_owned(),
+            reason: format!(
+                "worker {worker} ended while the run executed; this is what it had printed by then"
+            ),
+            exit_code: None,
+            signal: None,
+        };
+        Self::ran(known, times, ending, Printed::default())
+    }
+
+    /// Of a run whose worker is gone, by a caretaker: how far it came is not known.
+    pub fn lost(known: Known<'_>, now: DateTime<Utc>) -> Self {
+        let held = known.held;
+        let due = held.tick.map_or(held.claimed, Tick::instant);
+        let ending = Ending {
+            from: RunState::Claimed,
+            event: RunEvent::LeaseLost,
+            err: "lost: its worker is gone".to_owned(),
+            reason: format!("worker {} ended or was cut off; how far the run came is not known", held.worker),
+            exit_code: None,
+            signal: None,
+        };
+        let claimed = held.claimed;
+        let times = Times { due, scheduled: claimed, claimed, started: claimed, ended: now.max(claimed) };
+        let record = Self::ran(known, times, ending, Printed::default());
+        // It was claimed ahead of its tick, and may have ended before that.
+        let claimed = claimed.timestamp_millis();
+        Self {
+            by: Author::Caretaker,
+            schedule_time: claimed,
+            start_time: claimed,
+            end_time: now.timestamp_millis().max(claimed),
+            ..record
+        }
+    }
+
+    /// Of a run that was wanted and never claimed; `worker` says so.
+    pub fn withdrawn(
+        wanted: &Wanted,
+        event: RunEvent,
+        (reason, command): (&str, String),
+        worker: &WorkerId,
+        now: DateTime<Utc>,
+        expires: i64,
+    ) -> Self {
+        let now = now.timestamp_millis();
+        Self {
+            job_name: wanted.job.clone(),
+            command,
+            err: reason.to_owned(),
+            output: String::new(),
+            plan_time: wanted.tick.map_or(wanted.since.timestamp_millis(), Tick::millis).min(now),
+            schedule_time: now,
+            start_time: now,
+            end_time: now,
+            run: wanted.run,
+            attempt: wanted.attempt,
+            state: RunState::Queued.after(event),
+            reason: reason.to_owned(),
+            by: Author::Caretaker,
+            trigger: wanted.cause,
+            tick: wanted.tick,
+            worker: worker.clone(),
+            fence: Token::default(),
+            claim_time: now,
+            exit_code: None,
+            signal: None,
+            truncated: 0,
+            gap: None,
+            pieces: Vec::new(),
+            expires,
+        }
+    }
+
     /// The record's id: `<run>/<attempt>`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.run, self.attempt)

@@ -1,15 +1,17 @@
 //! What can happen in a state.
 
-use common::{id::RunId, run::Cause};
-
-use worker::claim::Place;
+use common::id::RunId;
+use worker::{
+    claim::{Named, Orphan, Place},
+    tick::verdict::Verdict,
+};
 
 use crate::{
     Model,
     cast::{self, KeyRef, LockView, N},
-    request::CaughtUp,
+    look::{Executes, Sight, When},
     rules::Rule,
-    world::{Phase, World},
+    world::{Phase, Worker, World},
 };
 
 /// One step. A number is a worker's, or an index.
@@ -18,7 +20,7 @@ pub enum Action {
     /// The worker claims a tick that it finds due.
     Claim(usize, N),
     /// It claims a tick that is late, or whose earlier ones are not decided.
-    CatchUp(usize, N, CaughtUp),
+    CatchUp(usize, N, When),
     /// It holds the lock, and finds another tick due.
     Skip(usize, N),
     /// A run of it ends, and its record is spooled.
@@ -181,14 +183,7 @@ impl Model {
         let lock = world.store.lock();
         if let Some(here) = worker.holding {
             if worker.view != 0 {
-                let fence = cast::number(here.held.fence);
-                actions.extend((fence + 1..=self.ticks).map(|n| Action::Skip(w, n)));
-                let ended =
-                    |run: &crate::world::Running| run.held.run == here.held.run && run.phase == Phase::Ended;
-                let mine = here.held.session == cast::revision(cast::session_revision(w, worker.session));
-                if self.merge && mine && fence < self.ticks && worker.runs.iter().any(ended) {
-                    actions.push(Action::FinishAndClaim(w, fence + 1));
-                }
+                self.of_own_lock(worker, w, &here.held, actions);
             }
             return;
         }
@@ -196,7 +191,9 @@ impl Model {
             // A claim at or behind the fence is sent in truth, and can never win: its definition's fence only grows.
             let only_grows = self.rules.keep(Rule::Fence) && self.rules.keep(Rule::FinishKeepsTheFence);
             let fence = lock.filter(|_| only_grows).map_or(0, |(lock, _)| lock.fence());
-            actions.extend((fence + 1..=self.ticks).map(|n| Action::Claim(w, n)));
+            let claims =
+                |n: &N| matches!(self.verdict(*n, When::OnTime, Sight::Unread), Verdict::Claim { .. });
+            actions.extend((fence + 1..=self.ticks).filter(claims).map(|n| Action::Claim(w, n)));
         }
         match lock {
             Some((LockView::Free(fence), _)) if worker.view != 0 => {
@@ -216,12 +213,32 @@ impl Model {
         }
     }
 
+    /// Ticks that find a run of this process.
+    fn of_own_lock(&self, worker: &Worker, w: usize, held: &cast::HeldRef, actions: &mut Vec<Action>) {
+        let run = worker.runs.iter().find(|run| run.held.run == held.run);
+        let executes = match run {
+            Some(run) if run.phase != Phase::Executing => Executes::NoMore,
+            _ => Executes::Yes,
+        };
+        let mine = held.session == cast::revision(cast::session_revision(w, worker.session));
+        let merges = self.merge && mine && run.is_some_and(|run| run.phase == Phase::Ended);
+        for n in 1..=self.ticks {
+            match self.verdict(n, When::OnTime, Sight::Own(*held, executes)) {
+                Verdict::Skip(_) => actions.push(Action::Skip(w, n)),
+                Verdict::Follow { next, .. } if merges && self.may_follow(held, next) => {
+                    actions.push(Action::FinishAndClaim(w, n));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn of_free_lock(&self, world: &World, w: usize, fence: N, actions: &mut Vec<Action>) {
-        let leaves = if self.all { CaughtUp::Queue } else { CaughtUp::Run(self.place) };
-        // With nothing missed before it, it is a claim in all but name.
-        actions.extend((fence + 2..=self.ticks).map(|n| Action::CatchUp(w, n, leaves)));
-        if self.past_deadline {
-            actions.extend((fence + 1..=self.ticks).map(|n| Action::CatchUp(w, n, CaughtUp::Nothing)));
+        let late = self.past_deadline.then_some(When::PastItsDeadline);
+        for when in [When::OnTime].into_iter().chain(late) {
+            let catches_up =
+                |n: &N| matches!(self.verdict(*n, when, Sight::Free(fence)), Verdict::CatchUp(_));
+            actions.extend((1..=self.ticks).filter(catches_up).map(|n| Action::CatchUp(w, n, when)));
         }
         for (key, entry) in world.store.entries() {
             if let Some(wanted) = &entry.value.wanted {
@@ -239,19 +256,31 @@ impl Model {
         let my_name = cast::worker_of(&held.worker) == w;
         let mine = my_name && held.session == cast::revision(cast::session_revision(w, worker.session));
         let executed_here = worker.runs.iter().any(|run| run.held.run == held.run);
-        if (mine || by_name && my_name) && !executed_here {
-            actions.push(Action::Release(w));
-            if held.cause != Cause::CatchUp || held.tick.is_some() {
-                actions.push(Action::TakeUp(w));
-            }
-        }
         let gone = if by_name {
             world.store.session(cast::worker_of(&held.worker)) == 0
         } else {
             world.is_gone(held)
         };
-        if !mine && gone {
-            actions.push(Action::TakeOver(w));
+        let is_own = mine || by_name && my_name;
+        if is_own && executed_here {
+            return;
+        }
+        let named = if is_own {
+            Named::Me
+        } else if gone {
+            Named::Gone
+        } else {
+            Named::Other
+        };
+        match Orphan::of(named) {
+            Some(Orphan::Phantom) => {
+                actions.push(Action::Release(w));
+                if !held.is_without_run() {
+                    actions.push(Action::TakeUp(w));
+                }
+            }
+            Some(Orphan::Gone) => actions.push(Action::TakeOver(w)),
+            None => {}
         }
     }
 
@@ -260,7 +289,14 @@ impl Model {
         let mine = cast::worker_of(&held.worker) == w
             && held.session == cast::revision(cast::session_revision(w, worker.session));
         let phantom = mine && !worker.runs.iter().any(|run| run.held.run == held.run);
-        world.is_gone(held) || phantom && self.rules.keep(Rule::PhantomBeside)
+        let named = if world.is_gone(held) {
+            Named::Gone
+        } else if phantom && self.rules.keep(Rule::PhantomBeside) {
+            Named::Me
+        } else {
+            Named::Other
+        };
+        Orphan::of(named).is_some()
     }
 
     fn of_managers(&self, world: &World, actions: &mut Vec<Action>) {

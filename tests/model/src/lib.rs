@@ -63,6 +63,7 @@ use crate::{
 pub mod action;
 pub mod cast;
 pub mod interned;
+pub mod look;
 pub mod promises;
 pub mod request;
 pub mod rules;

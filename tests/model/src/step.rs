@@ -1,13 +1,20 @@
 //! What each step does. The words are those of worker/src/decide.rs, carry_out.rs, caretaker.rs and wanted.rs, and of
 //! the managers' jobs.rs.
 
-use common::{lock::Held, run::Cause};
-use worker::claim::{Orphan, Place};
+use common::{
+    lock::Held,
+    run::{Cause, RunState},
+};
+use worker::{
+    claim::{Orphan, Place},
+    tick::verdict::Verdict,
+};
 
 use crate::{
     Met, Model,
     action::{Action, Reply},
     cast::{self, HeldRef, KeyRef, LockView, N, Rev},
+    look::{Executes, Sight, When},
     request::{Actor, CaughtUp, Claimed, Request, Ticks, claimed, lock_value},
     rules::Rule,
     store::Result,
@@ -19,8 +26,8 @@ impl Model {
     pub fn take_step(&self, world: &mut World, action: Action) {
         match action {
             Action::Claim(w, n) => self.claim(world, w, n),
-            Action::CatchUp(w, n, leaves) => self.catch_up(world, w, n, leaves),
-            Action::Skip(w, n) => skip(world, w, n),
+            Action::CatchUp(w, n, when) => self.catch_up(world, w, n, when),
+            Action::Skip(w, n) => self.skip(world, w, n),
             Action::End(w, at, phase) => {
                 let run = &mut world.workers[w].runs[at];
                 run.phase = phase;
@@ -171,10 +178,10 @@ impl Model {
                     self.start(world, w, held, revision, place);
                 }
             }
-            Request::CatchUp { held, fence, leaves, .. } => {
+            Request::CatchUp { held, leaves, .. } => {
                 if let Some((held, revision)) = won(held) {
                     self.met(Met::CaughtUp);
-                    self.caught_up(world, w, held, fence, leaves, revision);
+                    self.caught_up(world, w, held, leaves, revision);
                 }
             }
             Request::Take { held, place, .. } => {
@@ -226,24 +233,17 @@ impl Model {
         }
     }
 
-    fn caught_up(
-        &self,
-        world: &mut World,
-        w: usize,
-        held: HeldRef,
-        fence: N,
-        leaves: CaughtUp,
-        revision: Rev,
-    ) {
-        let to = cast::number(held.fence);
+    fn caught_up(&self, world: &mut World, w: usize, held: HeldRef, leaves: CaughtUp, revision: Rev) {
+        let missed = held.missed.iter().flat_map(|ticks| cast::number(ticks.from)..=cast::number(ticks.to));
+        let missed: Vec<N> = missed.collect();
         match leaves {
             CaughtUp::Run(place) => {
                 self.start(world, w, held, revision, place);
-                world.past.missed.extend(fence + 1..to);
+                world.past.missed.extend(missed);
             }
             CaughtUp::Queue => self.start(world, w, held, revision, Place::Lock),
             CaughtUp::Nothing => {
-                world.past.missed.extend(fence + 1..=to);
+                world.past.missed.extend(missed);
                 if self.rules.keep(Rule::MissedBeforeTheFence) {
                     world.workers[w].holding = Some(Holding { held, revision });
                     world.workers[w].runs.push(Running { held, phase: Phase::Ended, record: 0 });
@@ -283,20 +283,28 @@ impl Model {
         let run = world.new_run(by, n);
         let held = cast::held(cast::claimed(w, by.session, n, run, Some(n), Cause::Schedule));
         let definition = world.workers[w].view;
-        ask(world, w, Request::Claim { by, held, previous: n - 1, definition, place: self.place() });
+        let Verdict::Claim { previous } = self.verdict(n, When::OnTime, Sight::Unread) else { return };
+        let previous = cast::number(*previous);
+        ask(world, w, Request::Claim { by, held, previous, definition, place: self.place() });
     }
 
-    fn catch_up(&self, world: &mut World, w: usize, n: N, leaves: CaughtUp) {
+    fn catch_up(&self, world: &mut World, w: usize, n: N, when: When) {
         let Some((LockView::Free(fence), seen)) = world.store.lock() else { return };
+        let Verdict::CatchUp(catch_up) = self.verdict(n, when, Sight::Free(fence)) else { return };
+        let leaves = match (catch_up.runs, catch_up.queued.as_slice()) {
+            (None, _) => CaughtUp::Nothing,
+            (Some(_), []) => CaughtUp::Run(self.place()),
+            (Some(_), queued) => {
+                let all = queued.iter().rev().copied().map(cast::number);
+                assert!(all.eq(fence + 1..n), "with misfire policy all every missed tick waits");
+                CaughtUp::Queue
+            }
+        };
         let by = world.actor(w);
         let run = world.new_run(by, n);
-        let tick = (leaves != CaughtUp::Nothing).then_some(n);
-        let mut held = cast::claimed(w, by.session, n, run, tick, Cause::CatchUp);
-        held.missed = match leaves {
-            CaughtUp::Run(_) => cast::stretch(fence + 1, n - 1),
-            CaughtUp::Nothing => cast::stretch(fence + 1, n),
-            CaughtUp::Queue => None,
-        };
+        let tick = catch_up.runs.map(|_| n);
+        let cause = catch_up.runs.unwrap_or(Cause::CatchUp);
+        let held = catch_up.named_in(cast::claimed(w, by.session, n, run, tick, cause));
         let definition = world.workers[w].view;
         let held = cast::held(held);
         ask(world, w, Request::CatchUp { by, held, fence, seen, definition, leaves });
@@ -305,7 +313,7 @@ impl Model {
     fn finish(&self, world: &mut World, w: usize, at: usize) {
         let worker = &world.workers[w];
         let run = worker.runs[at];
-        let retry = run.phase == Phase::Failed;
+        let retry = run.phase == Phase::Failed && self.is_tried_again(&run.held, RunState::Failed);
         match worker.holding {
             Some(here) if here.held.run == run.held.run => {
                 ask(world, w, Request::Finish { held: here.held, seen: here.revision, retry });
@@ -326,7 +334,7 @@ impl Model {
     fn free(&self, world: &mut World, w: usize, orphan: Orphan) {
         let Some((LockView::Held(held), seen)) = world.store.lock() else { return };
         self.record_lost(world, &held);
-        let retry = self.at_least_once && held.attempt == 1 && held.tick.is_some();
+        let retry = held.attempt == 1 && held.tick.is_some() && self.is_tried_again(&held, RunState::Lost);
         let by = world.actor(w);
         ask(world, w, Request::TakeOver { by, held, seen, retry, orphan });
     }
@@ -368,23 +376,27 @@ impl Model {
             self.record_lost(world, &held);
         }
         let orphan = if world.is_gone(&held) { Orphan::Gone } else { Orphan::Phantom };
-        let retry = self.at_least_once && held.attempt == 1 && world.workers[w].view != 0;
+        let retry =
+            held.attempt == 1 && world.workers[w].view != 0 && self.is_tried_again(&held, RunState::Lost);
         ask(world, w, Request::FreeBeside { held, seen: entry.written, retry, orphan });
+    }
+}
+
+impl Model {
+    fn skip(&self, world: &mut World, w: usize, n: N) {
+        let Some(here) = world.workers[w].holding else { return };
+        let Verdict::Skip(to) = self.verdict(n, When::OnTime, Sight::Own(here.held, Executes::Yes)) else {
+            return;
+        };
+        // Tokens are left out: a revision in a value would make each one another.
+        let to = cast::held(Held { claim_revision: None, ..(**to).clone() });
+        let definition = world.workers[w].view;
+        ask(world, w, Request::Skip { from: here.held, to, seen: here.revision, definition });
     }
 }
 
 fn ask(world: &mut World, w: usize, request: Request) {
     world.workers[w].ask = Some(Ask { request, answer: None });
-}
-
-fn skip(world: &mut World, w: usize, n: N) {
-    let Some(here) = world.workers[w].holding else { return };
-    let mut to = (*here.held).clone();
-    to.skipped += u32::from(n - cast::number(to.fence));
-    to.last_skip = cast::stretch(cast::number(to.fence) + 1, n);
-    to.fence = cast::tick(n);
-    let definition = world.workers[w].view;
-    ask(world, w, Request::Skip { from: here.held, to: cast::held(to), seen: here.revision, definition });
 }
 
 fn finish_and_claim(world: &mut World, w: usize, n: N) {

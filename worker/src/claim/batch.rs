@@ -56,7 +56,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(200);
 
 /// A transaction that was not done.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum BatchError {
+pub(crate) enum BatchError {
     /// The session that asked for it is gone; nothing was written.
     #[error("this worker's session has ended")]
     SessionGone,
@@ -89,14 +89,14 @@ struct Request {
 
 /// Takes transactions. Cheap to clone.
 #[derive(Clone)]
-pub struct Batcher {
+pub(crate) struct Batcher {
     sender: mpsc::Sender<Request>,
     load: Arc<Load>,
 }
 
 impl Batcher {
     /// Starts sending. Ends, with what is queued answered, when `shutdown` is cancelled.
-    pub fn start(
+    pub(crate) fn start(
         store: Arc<dyn Store>,
         keys: Keys,
         load: Arc<Load>,
@@ -111,22 +111,22 @@ impl Batcher {
     }
 
     /// Does a transaction only while the session lives.
-    pub async fn guarded(&self, txn: Txn, session: &Session) -> Result<TxnOutcome, BatchError> {
+    pub(crate) async fn guarded(&self, txn: Txn, session: &Session) -> Result<TxnOutcome, BatchError> {
         self.send(txn, Some(session.clone()), false).await
     }
 
     /// Does a transaction that carries its own proof, such as the revision of a lock that is ours.
-    pub async fn plain(&self, txn: Txn) -> Result<TxnOutcome, BatchError> {
+    pub(crate) async fn plain(&self, txn: Txn) -> Result<TxnOutcome, BatchError> {
         self.send(txn, None, false).await
     }
 
     /// The same for the end of a run: it may go a little later, with the ends of others.
-    pub async fn end(&self, txn: Txn) -> Result<TxnOutcome, BatchError> {
+    pub(crate) async fn end(&self, txn: Txn) -> Result<TxnOutcome, BatchError> {
         self.send(txn, None, true).await
     }
 
     /// Resolves when nothing is sent any more, whatever the reason.
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         self.sender.closed().await;
     }
 

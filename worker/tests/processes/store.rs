@@ -153,8 +153,9 @@ async fn a_worker_that_loses_a_part_of_itself_ends_and_says_which() {
         ("what hears of kills", Some(|keys: &Keys| keys.kills.clone())),
         ("what records passed ticks", Some(|keys: &Keys| keys.passed.clone())),
         ("what follows the epoch", Some(|keys: &Keys| keys.epoch.clone())),
+        ("what looks after the queue", Some(|keys: &Keys| keys.queue.clone())),
         ("the caretaker", Some(|keys: &Keys| keys.locks.clone())),
-    ] as [(_, Option<fn(&Keys) -> Prefix>); 7]
+    ] as [(_, Option<fn(&Keys) -> Prefix>); 8]
     {
         let world = World::new();
         let mistake = mistake.map_or(Mistake::Leases, |of| Mistake::ListingOf(of(&world.keys)));

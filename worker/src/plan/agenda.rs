@@ -11,41 +11,10 @@ use common::{
     id::JobName,
     job::{Job, JobError, SharedSchedules},
     schedule::Schedule,
-    store::Revision,
     tick::Tick,
 };
 
-/// A job as a worker goes by it.
-#[derive(Debug)]
-pub struct Planned {
-    /// The definition.
-    pub job: Arc<Job>,
-    /// The revision of its definition: claims compare it.
-    pub revision: Revision,
-    /// The revision that created it: what was wanted of a job of this name before is not wanted of this one.
-    pub created: Revision,
-    /// None: only people start it.
-    pub schedule: Option<Schedule>,
-    /// True: its ticks pass.
-    pub paused: bool,
-}
-
-impl Planned {
-    fn has_ticks_of(&self, other: &Self) -> bool {
-        self.paused == other.paused && self.job.trigger == other.job.trigger
-    }
-}
-
-/// A job that is due.
-#[derive(Clone, Debug)]
-pub struct Due {
-    /// The job as it stood when its second came.
-    pub job: Arc<Planned>,
-    /// The tick.
-    pub tick: Tick,
-    /// The tick before it, or the instant since which the job has had none.
-    pub previous: Tick,
-}
+use super::{Due, Planned};
 
 /// Where a worker stands for a job by a view of who may claim: to be asked again only when one of them changes.
 #[derive(Clone, Copy, Debug)]
@@ -225,6 +194,8 @@ impl Line {
 mod tests {
     use chrono::TimeZone;
     use common::job::{Command, Exec, Trigger};
+
+    use common::revision::Revision;
 
     use super::*;
 

@@ -15,7 +15,7 @@ use common::{
 };
 use serde::Deserialize;
 
-use crate::runner::Runner;
+use super::runner::Runner;
 
 /// Gives this process's measurements as Prometheus reads them.
 pub type Measurements = Arc<dyn Fn() -> String + Send + Sync>;

@@ -12,72 +12,30 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
-use common::{
-    job::Job,
-    lock::Held,
-    run::RunState,
-    runlog::{Author, LogEntry, RunRecord},
-    store::Revision,
-};
+use common::runlog::{Known, LogEntry, RunRecord};
 use tokio::task::spawn_blocking;
 
+use super::runner::Claimed;
 use crate::{
     output::{Output, Recovered, SpillTo},
-    runner::Claimed,
     spool::Spool,
 };
 
 /// Where the copy of a run's output goes, headed by the record of it that the next life keeps if this one dies.
-pub fn spill_to(dir: &Path, claimed: &Claimed) -> SpillTo {
+pub(crate) fn spill_to(dir: &Path, claimed: &Claimed) -> SpillTo {
     let path = Output::spill_path(dir, &claimed.held.run, claimed.held.attempt);
     let (planned, held) = (claimed.planned.clone(), claimed.held.clone());
-    let (revision, times) = (claimed.revision, [claimed.due, claimed.scheduled, claimed.answered]);
+    let (token, times) = (claimed.held.token(claimed.revision), claimed.times());
     // Most runs end before there is a copy: only then is it made.
     let head = move || {
-        serde_json::to_vec(&record(&planned.job, &held, revision, times)).expect("plain fields serialize")
+        let known = Known { held: &held, token, command: planned.job.driver.text(), expires: 0 };
+        serde_json::to_vec(&RunRecord::recovered(known, times)).expect("plain fields serialize")
     };
     SpillTo { path, head: Box::new(head) }
 }
 
-/// The times are when it was due, when it was set about, and when the claim was answered.
-fn record(job: &Job, held: &Held, revision: Revision, times: [DateTime<Utc>; 3]) -> RunRecord {
-    let [plan, scheduled, claim] = times.map(|time| time.timestamp_millis());
-    let schedule = scheduled.max(plan);
-    let start = claim.max(schedule);
-    RunRecord {
-        job_name: job.name.clone(),
-        command: job.driver.text(),
-        err: "lost: its worker ended while it executed".to_owned(),
-        output: String::new(),
-        plan_time: plan,
-        schedule_time: schedule,
-        start_time: start,
-        end_time: start,
-        run: held.run,
-        attempt: held.attempt,
-        state: RunState::Lost,
-        reason: format!(
-            "worker {} ended while the run executed; this is what it had printed by then",
-            held.worker
-        ),
-        by: Author::Worker,
-        trigger: held.cause,
-        tick: held.tick,
-        worker: held.worker.clone(),
-        fence: held.token(revision),
-        claim_time: claim,
-        exit_code: None,
-        signal: None,
-        truncated: 0,
-        gap: None,
-        pieces: Vec::new(),
-        expires: 0,
-    }
-}
-
 /// The copies that an earlier life left. To be asked before this one starts a run: its copies are in the same place.
-pub fn copies(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn copies(dir: &Path) -> Vec<PathBuf> {
     match Output::runs_with_spill(dir) {
         Ok(found) => found.into_iter().map(|(_, _, path)| path).collect(),
         Err(error) => {
@@ -88,7 +46,7 @@ pub fn copies(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Keeps the records of lost runs, and removes the copies of their output. One that cannot be read harms no other.
-pub async fn keep(copies: Vec<PathBuf>, spool: Spool, retention: Duration) {
+pub(crate) async fn keep(copies: Vec<PathBuf>, spool: Spool, retention: Duration) {
     for path in copies {
         let reading = path.clone();
         let record = match spawn_blocking(move || read(&reading, retention)).await {
@@ -147,14 +105,15 @@ mod tests {
     use common::{
         job::{Command, Job, OutputLimit, Shell, Trigger},
         lock::Held,
-        run::Cause,
-        runlog::Stream,
+        revision::Revision,
+        run::{Cause, RunState},
+        runlog::{Author, Stream},
     };
     use tempfile::TempDir;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{agenda::Planned, load::Load};
+    use crate::{load::Load, plan::Planned};
 
     const RETENTION: Duration = Duration::from_secs(3600);
 

@@ -14,7 +14,7 @@ use common::{
     lock::Held,
     queue::Kill,
     run::{RunEvent, RunState},
-    runlog::{Author, RunRecord},
+    runlog::{Ending, Known, Printed, RunRecord, Times},
     store::Revision,
 };
 use nix::sys::signal::Signal;
@@ -23,12 +23,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::lost;
 use crate::{
-    agenda::Planned,
     driver::{Drivers, Exit, RunSpec, StartError},
     load::Slot,
-    lost,
     output::{Collected, Output},
+    plan::Planned,
 };
 
 /// A claimed run.
@@ -47,6 +47,24 @@ pub struct Claimed {
     pub answered: DateTime<Utc>,
     /// Kept until its record is spooled and its lock is free.
     pub slot: Slot,
+}
+
+impl Claimed {
+    /// What is known of it; `expires` says when its record may be removed.
+    pub fn known(&self, expires: i64) -> Known<'_> {
+        Known {
+            held: &self.held,
+            token: self.held.token(self.revision),
+            command: self.planned.job.driver.text(),
+            expires,
+        }
+    }
+
+    /// When it was due and claimed, as if it had been started and had ended at once.
+    pub fn times(&self) -> Times {
+        let Self { due, scheduled, answered, .. } = *self;
+        Times { due, scheduled, claimed: answered, started: answered, ended: answered }
+    }
 }
 
 /// Why a run is to end.
@@ -189,49 +207,17 @@ impl Runner {
     }
 
     fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
-        let job = &claimed.planned.job;
         let why = active.why().or_else(|| self.is_guards_work(&end, active).then_some(Stop::LeaseLost));
-        let (state, err, mut reason) = judge(&end, why);
-        if reason.is_empty() && active.output.has_ended_early() {
-            LEFT_BEHIND.clone_into(&mut reason);
+        let mut ending = judge(&end, why);
+        if ending.reason.is_empty() && active.output.has_ended_early() {
+            LEFT_BEHIND.clone_into(&mut ending.reason);
         }
         let Collected { text, pieces, truncated, gap } = active.output.finish();
-        let millis = |at: DateTime<Utc>| at.timestamp_millis();
-        let plan = millis(claimed.due);
-        let schedule = millis(claimed.scheduled).max(plan);
-        let start = millis(started).max(schedule);
-        let ended = millis(self.clock.now()).max(start);
-        let (exit_code, signal) = match end {
-            End::Exited(Exit::Code(code)) => (Some(code), None),
-            End::Exited(Exit::Signal(signal)) => (None, Some(signal)),
-            End::NotStarted | End::CannotStart(_) => (None, None),
-        };
-        RunRecord {
-            job_name: job.name.clone(),
-            command: job.driver.text(),
-            err,
-            output: text,
-            plan_time: plan,
-            schedule_time: schedule,
-            start_time: start,
-            end_time: ended,
-            run: claimed.held.run,
-            attempt: claimed.held.attempt,
-            state,
-            reason,
-            by: Author::Worker,
-            trigger: claimed.held.cause,
-            tick: claimed.held.tick,
-            worker: claimed.held.worker.clone(),
-            fence: claimed.held.token(claimed.revision),
-            claim_time: millis(claimed.answered),
-            exit_code,
-            signal,
-            truncated,
-            gap,
-            pieces,
-            expires: ended.saturating_add(i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX)),
-        }
+        let ended = self.clock.now();
+        let retention = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
+        let times = Times { started, ended, ..claimed.times() };
+        let expires = times.end_millis().saturating_add(retention);
+        RunRecord::ran(claimed.known(expires), times, ending, Printed { text, pieces, truncated, gap })
     }
 
     /// Ends what a kill names and what was claimed before it.
@@ -335,19 +321,16 @@ fn was_guarded(end: &End, until: Option<Duration>, now: Duration) -> bool {
         && until.is_some_and(|until| now >= until)
 }
 
-/// State, GDTS's `err` and our reason of a run.
-fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
-    let exited = match end {
-        End::Exited(Exit::Code(0)) => String::new(),
-        End::Exited(Exit::Code(code)) => format!("exit status {code}"),
-        End::Exited(Exit::Signal(signal)) => format!("signal: {}", signal_name(*signal)),
-        End::CannotStart(error) => error.to_string(),
-        End::NotStarted => "not started".to_owned(),
-    };
-    let from = if matches!(end, End::NotStarted | End::CannotStart(_)) {
-        RunState::Claimed
-    } else {
-        RunState::Running
+/// How a run ended: its event, GDTS's `err` and our reason.
+fn judge(end: &End, why: Option<Stop>) -> Ending {
+    let (exited, exit_code, signal) = match end {
+        End::Exited(Exit::Code(0)) => (String::new(), Some(0), None),
+        End::Exited(Exit::Code(code)) => (format!("exit status {code}"), Some(*code), None),
+        End::Exited(Exit::Signal(signal)) => {
+            (format!("signal: {}", signal_name(*signal)), None, Some(*signal))
+        }
+        End::CannotStart(error) => (error.to_string(), None, None),
+        End::NotStarted => ("not started".to_owned(), None, None),
     };
     let (event, reason) = match why {
         None if exited.is_empty() => (RunEvent::Succeeded, String::new()),
@@ -365,14 +348,17 @@ fn judge(end: &End, why: Option<Stop>) -> (RunState, String, String) {
             (RunEvent::LeaseLost, "killed, because its worker was told to end".to_owned())
         }
     };
-    let state = from.apply(event).unwrap_or(RunState::Failed);
-    let err = if state == RunState::Killed && !exited.starts_with("not") {
-        "signal: killed".to_owned()
-    } else {
-        exited
+    let from = match end {
+        End::NotStarted | End::CannotStart(_) => RunState::Claimed,
+        End::Exited(_) => RunState::Claimed.after(RunEvent::Started),
     };
-    let err = if err.is_empty() && state != RunState::Succeeded { reason.clone() } else { err };
-    (state, err, reason)
+    let err = match event {
+        RunEvent::Killed if !exited.starts_with("not") => "signal: killed".to_owned(),
+        RunEvent::Succeeded => exited,
+        _ if exited.is_empty() => reason.clone(),
+        _ => exited,
+    };
+    Ending { from, event, err, reason, exit_code, signal }
 }
 
 /// The name that Go's `os/exec` gives a signal.
@@ -406,8 +392,8 @@ mod tests {
             assert!(!was_guarded(&own, Some(seconds(10)), seconds(99)), "it ended before");
         }
         for why in [Stop::LeaseLost, Stop::WorkerEnds] {
-            let (state, err, _) = judge(&killed, Some(why));
-            assert_eq!((state, err.as_str()), (RunState::Lost, "signal: killed"));
+            let ending = judge(&killed, Some(why));
+            assert_eq!((ending.event, ending.err.as_str()), (RunEvent::LeaseLost, "signal: killed"));
         }
     }
 }

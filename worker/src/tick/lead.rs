@@ -19,7 +19,7 @@ const AT_FIRST: Duration = Duration::from_millis(5);
 
 /// Claim times, smoothed.
 #[derive(Debug, Default)]
-pub struct Lead(Mutex<Option<Smoothed>>);
+pub(crate) struct Lead(Mutex<Option<Smoothed>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Smoothed {
@@ -29,7 +29,7 @@ struct Smoothed {
 
 impl Lead {
     /// Takes a reading: a claim was answered after so long.
-    pub fn read(&self, took: Duration) {
+    pub(crate) fn read(&self, took: Duration) {
         let mut smoothed = self.0.lock();
         *smoothed = Some(smoothed.map_or(Smoothed { mean: took, deviation: took / 2 }, |before| Smoothed {
             mean: (before.mean * 7 + took) / 8,
@@ -38,7 +38,7 @@ impl Lead {
     }
 
     /// How much ahead a claim is to be sent now.
-    pub fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         let smoothed = *self.0.lock();
         smoothed
             .map_or(AT_FIRST, |smoothed| (smoothed.mean + smoothed.deviation * 4).clamp(SHORTEST, LONGEST))

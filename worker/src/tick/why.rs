@@ -4,13 +4,13 @@
 
 use common::{
     job::Overlap,
-    lock::{Free, Held, LastRun, Stretch, Why},
+    lock::{Free, LastRun, Stretch, Why},
     run::RunState,
     tick::Tick,
 };
 
-use super::OVERTAKEN;
-use crate::agenda::Planned;
+use super::misfire::OVERTAKEN;
+use crate::plan::Planned;
 
 /// The ticks behind a free lock's fence up to and with `until`, the oldest first, each stretch for one reason.
 pub(super) fn missed(planned: &Planned, free: &Free, until: Tick) -> Vec<Stretch> {
@@ -48,12 +48,6 @@ fn in_the_way(last: &LastRun, overlap: Overlap, after: Tick, until: Tick) -> Vec
         (ended, recorded, Why::Recording),
         (recorded, until, Why::Usual),
     ]
-}
-
-/// A lock that names these: where one stretch is all, as a worker of an earlier version does.
-pub(super) fn naming(held: Held, mut missed: Vec<Stretch>) -> Held {
-    let newest = missed.pop();
-    Held { missed: newest, also_missed: missed, ..held }
 }
 
 #[cfg(test)]

@@ -3,15 +3,21 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use common::{
     job::Placement,
     queue::Passed,
     runlog::TickOutcome,
-    store::{Change, Entry, Event, Key, Revision, follow},
+    store::{Change, Entry, Event, Follow, Key, Revision, StoreError, follow},
 };
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::{claim, desk::Desk};
+use super::{Done, Duty};
+use crate::{
+    claim::{self, batch::Batcher, claims::Claims},
+    registry::Registry,
+    run::record::Journal,
+};
 
 /// How often those are looked at that are still there: their first choice may have died, or the store been away.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -26,45 +32,62 @@ struct Entered {
 
 type Named = BTreeMap<Key, Entered>;
 
-impl Desk {
-    /// Puts passed ticks on record until this worker ends.
-    pub async fn record_passed(self: Arc<Self>) {
-        let keys = &self.config.keys;
-        let mut changes = follow(self.store.clone(), keys.passed.clone(), self.closing.clone());
+/// Puts passed ticks on record.
+pub(crate) struct PassedTicks {
+    registry: Arc<Registry>,
+    journal: Arc<Journal>,
+    batcher: Batcher,
+    changes: Follow,
+    again: Interval,
+    named: Named,
+}
+
+impl PassedTicks {
+    /// Follows what names them.
+    pub(crate) fn new(registry: Arc<Registry>, journal: Arc<Journal>, claims: &Claims) -> Self {
         let mut again = interval(AGAIN);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut named = Named::new();
-        loop {
-            tokio::select! {
-                biased;
-                () = self.closing.cancelled() => return,
-                change = changes.recv() => {
-                    let Some(change) = change else { return };
-                    note(&mut named, change);
-                }
-                _ = again.tick() => {}
-            }
-            self.record_mine(&mut named).await;
+        let closing = claims.standing.closing.clone();
+        let changes = follow(claims.store.clone(), claims.keys().passed.clone(), closing);
+        Self { registry, journal, batcher: claims.batcher.clone(), changes, again, named: Named::new() }
+    }
+}
+
+#[async_trait]
+impl Duty for PassedTicks {
+    fn name(&self) -> &'static str {
+        "passed"
+    }
+
+    async fn woken(&mut self) -> Option<()> {
+        tokio::select! {
+            biased;
+            change = self.changes.recv() => note(&mut self.named, change?),
+            _ = self.again.tick() => {}
         }
+        Some(())
     }
 
     /// The job may be gone, so that its placement does not count: any worker can do this.
-    async fn record_mine(&self, named: &mut Named) {
-        for (key, Entered { passed, revision, on_record }) in named {
+    async fn pass(&mut self) -> Result<Done, StoreError> {
+        let me = self.journal.standing.id();
+        for (key, Entered { passed, revision, on_record }) in &mut self.named {
             let view = self.registry.view();
-            let rank = view.candidates.rank_of(&self.config.id, &passed.job, &Placement::default());
+            let rank = view.candidates.rank_of(me, &passed.job, &Placement::default());
             if rank != Some(0) {
                 continue;
             }
             // On disk first: what is removed from the store is on record.
             if !*on_record {
-                self.keep_ticks(&passed.job, &passed.ticks, TickOutcome::Missed, &passed.reason).await;
+                let (ticks, reason) = (&passed.ticks, &passed.reason);
+                self.journal.keep_ticks(&passed.job, ticks, TickOutcome::Missed, reason).await;
                 *on_record = true;
             }
             if let Err(error) = self.batcher.plain(claim::clear(key.clone(), *revision)).await {
                 tracing::debug!(%key, %error, "what names passed ticks stays in the store until the next look");
             }
         }
+        Ok(Done::ForNow)
     }
 }
 

@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct Kills {
     all: Mutex<HashMap<String, (Kill, Revision)>>,
+    /// The names of those that have come since somebody asked.
+    fresh: Mutex<Vec<String>>,
     heard: Notify,
 }
 
@@ -23,12 +25,19 @@ impl Kills {
     /// One that there is.
     pub fn put(&self, name: &str, kill: Kill, revision: Revision) {
         self.all().insert(name.to_owned(), (kill, revision));
+        self.fresh.lock().push(name.to_owned());
         self.heard.notify_one();
     }
 
-    /// Resolves when there is one more since it last did; for one who waits. Cancel safe.
-    pub async fn heard(&self) {
-        self.heard.notified().await;
+    /// What those name that have come since it last resolved; for one who waits. Cancel safe.
+    pub async fn heard(&self) -> Vec<String> {
+        loop {
+            let fresh = std::mem::take(&mut *self.fresh.lock());
+            if !fresh.is_empty() {
+                return fresh;
+            }
+            self.heard.notified().await;
+        }
     }
 
     /// One that is gone.

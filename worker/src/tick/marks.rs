@@ -1,16 +1,21 @@
 //! How far this worker has decided: all ticks up to the mark that it ranks first for are decided. The others look
 //! only after ticks behind it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use common::{
+    store::{Op, Txn},
+    tick::Tick,
+    worker::Mark,
+};
 use parking_lot::Mutex;
+use tokio::{sync::watch, time::sleep};
 
-use common::tick::Tick;
-use tokio::sync::watch;
+use crate::{claim::batch::Batcher, registry::Registry, session::Standing};
 
 /// Ticks under way, and the mark behind which none is.
 #[derive(Debug)]
-pub struct Marks {
+pub(crate) struct Marks {
     pending: Mutex<BTreeMap<Tick, usize>>,
     decided: watch::Sender<Option<Tick>>,
     newest: Mutex<Option<Tick>>,
@@ -24,7 +29,7 @@ impl Default for Marks {
 
 impl Marks {
     /// These ticks are to be decided.
-    pub fn begin(&self, ticks: impl IntoIterator<Item = Tick>) {
+    pub(crate) fn begin(&self, ticks: impl IntoIterator<Item = Tick>) {
         let mut pending = self.pending.lock();
         let mut newest = self.newest.lock();
         for tick in ticks {
@@ -34,7 +39,7 @@ impl Marks {
     }
 
     /// One of them is.
-    pub fn done(&self, tick: Tick) {
+    pub(crate) fn done(&self, tick: Tick) {
         let mut pending = self.pending.lock();
         if let Some(count) = pending.get_mut(&tick) {
             *count -= 1;
@@ -57,7 +62,7 @@ impl Marks {
     }
 
     /// The clock was ahead, and says `now`: nothing behind that is decided.
-    pub fn set_back(&self, now: Tick) {
+    pub(crate) fn set_back(&self, now: Tick) {
         let mut pending = self.pending.lock();
         pending.retain(|tick, _| *tick <= now);
         let mut newest = self.newest.lock();
@@ -72,8 +77,50 @@ impl Marks {
     }
 
     /// Tells the mark as it moves.
-    pub fn watch(&self) -> watch::Receiver<Option<Tick>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<Tick>> {
         self.decided.subscribe()
+    }
+}
+
+/// Tells the other workers how far this one has decided.
+pub(crate) struct Publisher {
+    /// Whose mark it is.
+    pub standing: Arc<Standing>,
+    /// Where it stands.
+    pub marks: Arc<Marks>,
+    /// By which workers ticks were ranked.
+    pub registry: Arc<Registry>,
+    /// How it is told.
+    pub batcher: Batcher,
+}
+
+impl Publisher {
+    /// Publishes the mark as it moves, until the worker is closing.
+    pub(crate) async fn run(self) {
+        let mut mark = self.marks.watch();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.standing.closing.cancelled() => return,
+                changed = mark.changed() => if changed.is_err() { return },
+            }
+            let decided = *mark.borrow_and_update();
+            if let Some(decided) = decided {
+                self.publish(decided).await;
+            }
+        }
+    }
+
+    async fn publish(&self, decided: Tick) {
+        let trust = self.standing.trust().borrow().clone();
+        let Some(trust) = trust else { return };
+        let view = self.registry.view().candidates.view();
+        let key = self.standing.config.keys.mark(self.standing.id());
+        let put = Op::Put(key, Mark { decided, view }.encode(), Some(trust.lease));
+        if let Err(error) = self.batcher.guarded(Txn::when(Vec::new(), vec![put]), &trust.session).await {
+            tracing::debug!(%error, "the mark was not moved; others look after these ticks");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 

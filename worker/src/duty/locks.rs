@@ -7,19 +7,27 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use common::{
     id::JobName,
     job::{Job, Placement},
     lock::{Held, Lock},
-    store::{MAX_TXN_OPS, Op, Revision, StoreError, Txn, list_all},
+    store::{MAX_TXN_OPS, Op, StoreError, Txn, list_all},
     tick::Tick,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 
+use super::{Done, Duty};
 use crate::{
-    agenda::{Due, Planned},
-    claim::{self, Seen},
-    desk::Desk,
+    claim::{self, Seen, claims::Claims},
+    plan::{Due, Planned},
+    registry::View,
+    run::orphan::Orphans,
+    session::Standing,
+    tick::decide::Decider,
 };
 
 /// Without any change, so often.
@@ -37,55 +45,86 @@ const PAGE: usize = 10_000;
 /// A tick this young is left to the path of due ticks.
 const YOUNG: chrono::Duration = chrono::Duration::seconds(2);
 
-impl Desk {
-    /// Passes for ever.
-    pub async fn take_care(self: Arc<Self>) {
-        let mut changes = self.registry.changes();
-        let mut since_whole = 0;
+/// Looks after locks.
+pub(crate) struct Locks {
+    standing: Arc<Standing>,
+    decider: Arc<Decider>,
+    orphans: Arc<Orphans>,
+    changes: watch::Receiver<Arc<View>>,
+    /// Passes since all locks were looked at.
+    since_whole: u32,
+    /// By which workers the last pass ranked, and when the next one is due.
+    last: Option<(u64, Instant)>,
+}
+
+impl Locks {
+    /// No pass was made yet.
+    pub(crate) fn new(decider: Arc<Decider>) -> Self {
+        let (standing, orphans) = (decider.standing.clone(), decider.orphans.clone());
+        let changes = orphans.registry.changes();
+        Self { standing, decider, orphans, changes, since_whole: 0, last: None }
+    }
+
+    fn claims(&self) -> &Claims {
+        &self.orphans.claims
+    }
+}
+
+#[async_trait]
+impl Duty for Locks {
+    fn name(&self) -> &'static str {
+        "locks"
+    }
+
+    async fn woken(&mut self) -> Option<()> {
+        let Some((candidates, next)) = self.last else {
+            // Only now can a full pass know the jobs.
+            self.orphans.plan.listed().await;
+            return Some(());
+        };
         loop {
-            let next = Instant::now() + EVERY;
-            if self.trusted().await.is_none() {
-                return;
-            }
-            // Before the pass: what changes during it may have come too late for it, and is looked at again.
-            let candidates = self.registry.view().candidates.view();
-            if let Err(error) = self.pass(since_whole == 0).await {
-                tracing::debug!(error = error.chain(), "a full pass was not finished");
-                sleep(SETTLED).await;
-                continue;
-            }
-            since_whole = (since_whole + 1) % WHOLE;
-            loop {
-                tokio::select! {
-                    biased;
-                    () = self.closing.cancelled() => return,
-                    () = sleep_until(next) => break,
-                    changed = changes.changed() => {
-                        if changed.is_err() {
-                            return;
-                        }
-                        if candidates != self.registry.view().candidates.view() {
-                            since_whole = 0;
-                            sleep(SETTLED).await;
-                            break;
-                        }
+            tokio::select! {
+                biased;
+                () = sleep_until(next) => return Some(()),
+                changed = self.changes.changed() => {
+                    changed.ok()?;
+                    if candidates != self.orphans.registry.view().candidates.view() {
+                        self.since_whole = 0;
+                        sleep(SETTLED).await;
+                        return Some(());
                     }
                 }
             }
         }
     }
 
-    async fn pass(self: &Arc<Self>, whole: bool) -> Result<(), StoreError> {
-        if self.load.is_store_restored() {
+    async fn pass(&mut self) -> Result<Done, StoreError> {
+        let next = Instant::now() + EVERY;
+        if self.standing.trusted().await.is_none() {
+            return Ok(Done::ForGood);
+        }
+        // Before the pass: what changes during it may have come too late for it, and is looked at again.
+        let candidates = self.orphans.registry.view().candidates.view();
+        self.look_at_locks(self.since_whole == 0).await?;
+        self.since_whole = (self.since_whole + 1) % WHOLE;
+        self.last = Some((candidates, next));
+        Ok(Done::ForNow)
+    }
+}
+
+impl Locks {
+    async fn look_at_locks(&self, whole: bool) -> Result<(), StoreError> {
+        if self.standing.load.is_store_restored() {
             // Whoever holds a lock there may be alive and well, by a registration that the copy does not have.
             return Ok(());
         }
-        let view = self.registry.view();
-        let first =
-            |job: &JobName| view.candidates.rank_of(&self.config.id, job, &Placement::default()) == Some(0);
-        let rank = |job: &Job| view.candidates.rank_of(&self.config.id, &job.name, &job.placement);
+        let view = self.orphans.registry.view();
+        let first = |job: &JobName| {
+            view.candidates.rank_of(self.standing.id(), job, &Placement::default()) == Some(0)
+        };
+        let rank = |job: &Job| view.candidates.rank_of(self.standing.id(), &job.name, &job.placement);
         let mut own = {
-            let mut agenda = self.agenda.lock();
+            let mut agenda = self.orphans.plan.agenda();
             agenda.ranked(0, view.candidates.view(), rank)
         };
         own.sort_unstable_by(|one, other| one.job.name.cmp(&other.job.name));
@@ -94,12 +133,12 @@ impl Desk {
         } else {
             self.pass_own(&own).await?;
         }
-        let (runs, _) = list_all(&*self.store, &self.config.keys.runs).await?;
+        let (runs, _) = list_all(&*self.claims().store, &self.standing.config.keys.runs).await?;
         for entry in runs {
             if let Ok(held) = Held::decode(&entry.value)
-                && (first(&held.job) || self.is_phantom_beside(&held))
+                && (first(&held.job) || self.claims().is_phantom_beside(&held))
             {
-                self.free_beside(&held, entry.mod_revision).await;
+                self.orphans.free_beside(&held, entry.mod_revision).await;
             }
         }
         Ok(())
@@ -108,16 +147,16 @@ impl Desk {
     /// All locks that there are, page by page, and those that there should be. `own` are the jobs that this worker ranks
     /// first for, in the order of their names, which is the locks' order; `first` says so of a job that is gone.
     async fn pass_all(
-        self: &Arc<Self>,
+        &self,
         own: Vec<Arc<Planned>>,
         first: impl Fn(&JobName) -> bool,
     ) -> Result<(), StoreError> {
-        let locks = &self.config.keys.locks;
+        let locks = &self.standing.config.keys.locks;
         let mut own = own.into_iter().peekable();
         let (mut without, mut after) = (Vec::new(), None);
         loop {
             // Each page as it stands now: each lock is dealt with by itself, under a comparison of its own revision.
-            let page = self.store.list(locks, after.as_ref(), PAGE, None).await?;
+            let page = self.claims().store.list(locks, after.as_ref(), PAGE, None).await?;
             for entry in &page.entries {
                 let Some(name) = locks.name(&entry.key) else { continue };
                 while let Some(planned) = own.next_if(|planned| planned.job.name.as_str() < name) {
@@ -129,7 +168,7 @@ impl Desk {
                         self.look_after(&planned.job.name, seen).await;
                     }
                 } else if let Ok(job) = name.parse::<JobName>()
-                    && self.planned(&job).is_none()
+                    && self.orphans.plan.job(&job).is_none()
                     && first(&job)
                     && let Some(seen) = claim::seen(entry)
                 {
@@ -142,16 +181,16 @@ impl Desk {
             }
         }
         for planned in without.into_iter().chain(own) {
-            self.create_lock(&planned).await;
+            self.claims().create_lock(&planned).await;
         }
         Ok(())
     }
 
     /// The locks of the jobs that this worker ranks first for.
-    async fn pass_own(self: &Arc<Self>, own: &[Arc<Planned>]) -> Result<(), StoreError> {
+    async fn pass_own(&self, own: &[Arc<Planned>]) -> Result<(), StoreError> {
         for jobs in own.chunks(MAX_TXN_OPS) {
-            let gets = jobs.iter().map(|planned| Op::Get(self.config.keys.lock(&planned.job.name)));
-            let read = self.store.txn(Txn::when(Vec::new(), gets.collect())).await?;
+            let gets = jobs.iter().map(|planned| Op::Get(self.standing.config.keys.lock(&planned.job.name)));
+            let read = self.claims().store.txn(Txn::when(Vec::new(), gets.collect())).await?;
             for (n, planned) in jobs.iter().enumerate() {
                 match read.got(n) {
                     Some(entry) => {
@@ -159,7 +198,7 @@ impl Desk {
                             self.look_after(&planned.job.name, seen).await;
                         }
                     }
-                    None => self.create_lock(planned).await,
+                    None => self.claims().create_lock(planned).await,
                 }
             }
         }
@@ -167,13 +206,15 @@ impl Desk {
     }
 
     /// One job that this worker ranks first for, as it stands now: a pass may take long.
-    async fn look_after(self: &Arc<Self>, job: &JobName, seen: Seen) {
-        let Some(planned) = self.planned(job) else { return self.look_after_gone(job, seen).await };
+    async fn look_after(&self, job: &JobName, seen: Seen) {
+        let Some(planned) = self.orphans.plan.job(job) else { return self.look_after_gone(job, seen).await };
         match seen.lock {
-            Lock::Held(held) => self.free_if_gone(Some(&planned.job), &held, seen.revision).await,
+            Lock::Held(held) => {
+                self.orphans.free_lock_if_gone(Some(&planned.job), &held, seen.revision).await
+            }
             Lock::Free(free) => {
                 let Some(schedule) = planned.schedule.as_ref().filter(|_| !planned.paused) else { return };
-                let until = self.clock.now() - YOUNG;
+                let until = self.standing.clock.now() - YOUNG;
                 let Some(newest) = schedule.latest_in(free.fence.instant(), until) else { return };
                 let before = newest - chrono::Duration::seconds(1);
                 let previous = schedule.latest_in(free.fence.instant(), before);
@@ -183,7 +224,8 @@ impl Desk {
                     // Behind the fence when ticks were missed in between, so that the claim becomes a catch-up.
                     previous: previous.map_or(free.fence, Tick::from_instant),
                 };
-                self.tasks.spawn(self.clone().decide(due));
+                let decider = self.decider.clone();
+                self.standing.tasks.spawn(async move { decider.decide(&due).await });
             }
         }
     }
@@ -191,25 +233,17 @@ impl Desk {
     /// The lock of a job that is gone, or cannot be read: a run that is lost is on record all the same.
     async fn look_after_gone(&self, job: &JobName, seen: Seen) {
         match seen.lock {
-            Lock::Held(held) => self.free_if_gone(None, &held, seen.revision).await,
+            Lock::Held(held) => self.orphans.free_lock_if_gone(None, &held, seen.revision).await,
             Lock::Free(_) => {
-                let removed = self.batcher.plain(claim::remove(&self.config.keys, job, seen.revision)).await;
+                let removed = self
+                    .claims()
+                    .batcher
+                    .plain(claim::remove(&self.standing.config.keys, job, seen.revision))
+                    .await;
                 if let Err(error) = removed {
                     tracing::debug!(%job, %error, "the lock of a deleted job stays until the next pass");
                 }
             }
-        }
-    }
-
-    async fn free_if_gone(&self, job: Option<&Job>, held: &Held, seen: Revision) {
-        let post = self.post(&held.job);
-        // One transaction on a lock in flight, and none on one that this process holds.
-        let holding = post.holding.lock().await;
-        if holding.is_none()
-            && self.is_gone(held).await
-            && let Some(session) = self.session()
-        {
-            self.free_if_orphaned(job, held, seen, &session).await;
         }
     }
 }

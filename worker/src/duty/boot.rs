@@ -7,9 +7,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
+use async_trait::async_trait;
 use common::{
-    id::{JobName, WorkerId},
+    id::JobName,
     job::{Job, StoredJob},
     queue::Wanted,
     run::Cause,
@@ -18,9 +18,10 @@ use common::{
 };
 use tokio::time::sleep;
 
+use super::{Done, Duty};
 use crate::{
-    claim::{self, Session},
-    desk::Desk,
+    claim::{self, Session, claims::Claims},
+    plan::start_deadline,
 };
 
 /// Jobs in one transaction: with the boot's own key they are below the store's limit.
@@ -29,48 +30,52 @@ const TOGETHER: usize = 100;
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(500);
 
-enum Step {
-    Done,
-    /// More to queue, or somebody has been faster.
-    Again,
+/// Queues what waits for a boot.
+pub(crate) struct Boots {
+    claims: Arc<Claims>,
+    /// This one.
+    boot: String,
 }
 
-impl Desk {
-    /// Queues what waits for this boot, unless it is queued already. Ends by itself, or when the worker is closing.
-    pub async fn queue_reboot_jobs(self: Arc<Self>, boot: String) {
+impl Boots {
+    /// None where this boot cannot be told from others.
+    pub(crate) fn new(claims: Arc<Claims>, boot: String) -> Option<Self> {
         if boot.is_empty() {
             tracing::warn!("this machine's boot cannot be told from others; @reboot jobs are not started");
-            return;
+            return None;
         }
-        tokio::select! {
-            biased;
-            () = self.closing.cancelled() => {}
-            () = self.queue_until_done(&boot) => {}
-        }
+        Some(Self { claims, boot })
+    }
+}
+
+#[async_trait]
+impl Duty for Boots {
+    fn name(&self) -> &'static str {
+        "boot"
     }
 
-    async fn queue_until_done(&self, boot: &str) {
-        loop {
-            let Some(session) = self.trusted().await else { return };
-            match self.queue_some(boot, &session).await {
-                Ok(Step::Done) => return,
-                Ok(Step::Again) => {}
-                Err(error) => {
-                    tracing::warn!(error = error.chain(), "cannot queue @reboot jobs yet");
-                    sleep(RETRY).await;
-                }
-            }
-        }
+    /// At once: each pass queues a part.
+    async fn woken(&mut self) -> Option<()> {
+        Some(())
     }
 
-    async fn queue_some(&self, boot: &str, session: &Session) -> Result<Step, StoreError> {
-        let key = self.config.keys.boot(&self.config.id);
-        let (entry, _) = self.store.get(&key).await?;
+    async fn pass(&mut self) -> Result<Done, StoreError> {
+        match self.claims.standing.trusted().await {
+            Some(session) => self.queue_some(&session).await,
+            None => Ok(Done::ForGood),
+        }
+    }
+}
+
+impl Boots {
+    async fn queue_some(&self, session: &Session) -> Result<Done, StoreError> {
+        let key = self.claims.keys().boot(self.claims.standing.id());
+        let (entry, _) = self.claims.store.get(&key).await?;
         let seen = entry.as_ref().map_or(Revision::NONE, |entry| entry.mod_revision);
         // What does not decode tells of no boot, and is replaced.
         let dealt_with = entry.and_then(|entry| Boot::decode(&entry.value).ok());
-        let after = match dealt_with.filter(|dealt_with| dealt_with.boot == boot) {
-            Some(Boot { through: None, .. }) => return Ok(Step::Done),
+        let after = match dealt_with.filter(|dealt_with| dealt_with.boot == self.boot) {
+            Some(Boot { through: None, .. }) => return Ok(Done::ForGood),
             Some(Boot { through, .. }) => through,
             None => None,
         };
@@ -79,28 +84,28 @@ impl Desk {
         let through = part.last().filter(|_| part.len() < jobs.len()).map(|job| job.name.clone());
         let done = through.is_none();
         let wanted: Vec<Wanted> = part.iter().map(|job| self.wanted_at_boot(job)).collect();
-        let boot = Boot { boot: boot.to_owned(), through };
-        let txn = claim::queue_at_boot(&self.config.keys, &self.config.id, seen, &boot, &wanted);
-        match self.batcher.guarded(txn, session).await {
+        let boot = Boot { boot: self.boot.clone(), through };
+        let txn = claim::queue_at_boot(self.claims.keys(), self.claims.standing.id(), seen, &boot, &wanted);
+        match self.claims.batcher.guarded(txn, session).await {
             Ok(outcome) if outcome.succeeded => {
                 for job in part {
                     tracing::info!(job = %job.name, "queued: this machine has booted");
                 }
-                Ok(if done { Step::Done } else { Step::Again })
+                Ok(if done { Done::ForGood } else { Done::ForNow })
             }
             // An earlier try was done although its answer was lost.
-            Ok(_) => Ok(Step::Again),
+            Ok(_) => Ok(Done::ForNow),
             Err(error) => {
                 tracing::debug!(%error, "@reboot jobs are not queued yet");
                 sleep(RETRY).await;
-                Ok(Step::Again)
+                Ok(Done::ForNow)
             }
         }
     }
 
     /// The jobs behind `after` that boots start and that this worker has the labels for, by name.
     async fn jobs_at_boot(&self, after: Option<&JobName>) -> Result<Vec<Job>, StoreError> {
-        let prefix = &self.config.keys.jobs;
+        let prefix = &self.claims.keys().jobs;
         let starts = |stored: &StoredJob| {
             let at_boot = stored.job.schedule().ok().flatten().is_some_and(|it| it.fires_at_boot());
             at_boot && !stored.paused && after.is_none_or(|after| stored.job.name > *after)
@@ -108,45 +113,21 @@ impl Desk {
         let mine = |entry: Entry| {
             // One that cannot be read is said to be so by the scheduler.
             let stored = StoredJob::decode(prefix.name(&entry.key)?, &entry.value).ok().filter(starts)?;
-            Some(stored.job).filter(|job| job.placement.allows(&self.config.labels))
+            Some(stored.job).filter(|job| job.placement.allows(&self.claims.standing.config.labels))
         };
-        let (mut jobs, _) = read_all(&*self.store, prefix, mine).await?;
+        let (mut jobs, _) = read_all(&*self.claims.store, prefix, mine).await?;
         jobs.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(jobs)
     }
 
     fn wanted_at_boot(&self, job: &Job) -> Wanted {
-        let now = self.clock.now();
+        let now = self.claims.standing.clock.now();
+        let wanted = Wanted::new(job.name.clone(), self.claims.chance.run_id(now), Cause::Reboot, now);
         Wanted {
-            job: job.name.clone(),
-            run: self.new_run(),
-            attempt: 1,
-            cause: Cause::Reboot,
-            tick: None,
-            since: now,
-            not_before: None,
             deadline: start_deadline(job, now),
-            worker: Some(self.config.id.clone()),
-            by: format!("the boot of {}", self.config.host),
-            killed: None,
+            worker: Some(self.claims.standing.id().clone()),
+            by: format!("the boot of {}", self.claims.standing.config.host),
+            ..wanted
         }
     }
-}
-
-/// Where the next attempt of a run belongs, and by when it has to start: a boot is one worker's, which may be gone for
-/// good. `None`: any worker's, at any time.
-pub(crate) fn bound(
-    job: &Job,
-    cause: Cause,
-    worker: &WorkerId,
-    now: DateTime<Utc>,
-) -> Option<(WorkerId, Option<DateTime<Utc>>)> {
-    // The attempts after the second are known by the job only.
-    let at_boot = cause == Cause::Reboot
-        || job.schedule().is_ok_and(|schedule| schedule.is_some_and(|it| it.is_reboot()));
-    at_boot.then(|| (worker.clone(), start_deadline(job, now)))
-}
-
-fn start_deadline(job: &Job, from: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    from.checked_add_signed(chrono::Duration::from_std(job.misfire.deadline.0).ok()?)
 }

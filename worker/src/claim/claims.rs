@@ -1,0 +1,164 @@
+//! Sends what is claimed, and finds out what became of it.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use common::{
+    chance::Chance,
+    id::RunId,
+    lock::{ClaimedCommand, Held},
+    queue::Wanted,
+    run::Cause,
+    store::{Op, Store, Txn, TxnOutcome, key::Keys},
+    tick::{Fence, Tick},
+};
+use parking_lot::Mutex;
+use tokio::time::sleep;
+
+use super::{
+    Outcome, Place, Session,
+    batch::{BatchError, Batcher},
+    post::Posts,
+};
+use crate::{plan::Planned, session::Standing};
+
+/// Between two looks at a claim of which the store said that it takes no writes.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What this process claims, and has claimed.
+pub(crate) struct Claims {
+    /// Who claims.
+    pub standing: Arc<Standing>,
+    /// The store, for reads.
+    pub store: Arc<dyn Store>,
+    /// The store, for transactions on locks.
+    pub batcher: Batcher,
+    /// The jobs that were dealt with.
+    pub posts: Posts,
+    /// The runs beside a lock that this process answers for.
+    pub beside: Beside,
+    /// Where the ids of runs come from.
+    pub chance: Arc<Chance>,
+}
+
+/// A run that is to be claimed.
+pub(crate) struct Claim {
+    /// By this definition.
+    pub planned: Arc<Planned>,
+    /// What the lock, or the record beside it, is to say.
+    pub held: Held,
+    /// By this transaction.
+    pub txn: Txn,
+}
+
+impl Claim {
+    /// Where it is claimed.
+    pub(crate) fn place(&self) -> Place {
+        Place::of(self.planned.job.overlap)
+    }
+}
+
+impl Claims {
+    /// Where everything stands in the store.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.standing.config.keys
+    }
+
+    /// A new run of this tick.
+    pub(crate) fn run_of(&self, planned: &Planned, tick: Tick, cause: Cause) -> Wanted {
+        let now = self.standing.clock.now();
+        let run = self.chance.run_id(now);
+        Wanted { tick: Some(tick), ..Wanted::new(planned.job.name.clone(), run, cause, now) }
+    }
+
+    /// What the lock says when `session` claims the run, with the fence at `fence`.
+    pub(crate) fn held(&self, planned: &Planned, wanted: &Wanted, fence: Fence, session: &Session) -> Held {
+        let command = ClaimedCommand::of(&planned.job.driver.text());
+        Held::new(wanted, fence, self.standing.holder(session), self.standing.clock.now(), command)
+    }
+
+    /// Sends a claim, in the lock or beside it.
+    pub(crate) async fn send(&self, claim: &Claim, session: &Session) -> Result<Outcome, BatchError> {
+        self.send_as(claim.txn.clone(), &claim.held, claim.place(), session).await
+    }
+
+    /// Sends what is to put `held` in this place.
+    pub(crate) async fn send_as(
+        &self,
+        txn: Txn,
+        held: &Held,
+        place: Place,
+        session: &Session,
+    ) -> Result<Outcome, BatchError> {
+        if place == Place::Beside {
+            self.beside.enter(held.run);
+        }
+        let outcome = match self.batcher.guarded(txn, session).await {
+            Ok(outcome) => Ok(super::outcome(&outcome, held, session)),
+            Err(full @ BatchError::NotTaken(_)) => self.found_won(held, session).await.ok_or(full),
+            Err(error) => Err(error),
+        };
+        if place == Place::Beside && !matches!(outcome, Ok(Outcome::Won(_))) {
+            self.beside.leave(held.run);
+        }
+        outcome
+    }
+
+    /// The claim as it stands, although the store said that it takes no writes: etcd does the very transaction that fills
+    /// it. All is decided when it says so, so that what is read then is the truth.
+    async fn found_won(&self, held: &Held, session: &Session) -> Option<Outcome> {
+        let keys = self.keys();
+        let read = [keys.lock(&held.job), keys.run(&held.run)].map(Op::Get).to_vec();
+        loop {
+            match self.store.txn(Txn::when(Vec::new(), read.clone())).await {
+                Ok(outcome) => {
+                    // As the claim itself reads them when it is not done.
+                    let outcome = super::outcome(&TxnOutcome { succeeded: false, ..outcome }, held, session);
+                    return Some(outcome).filter(|outcome| matches!(outcome, Outcome::Won(_)));
+                }
+                Err(error) if error.is_passing() && self.standing.session().as_ref() == Some(session) => {
+                    sleep(LOOK_AGAIN).await;
+                }
+                // What it holds ends with its session.
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Creates the lock of a job that was written by hand.
+    pub(crate) async fn create_lock(&self, planned: &Planned) {
+        let (job, now) = (&planned.job.name, Tick::from_instant(self.standing.clock.now()));
+        let txn = super::create_lock(self.keys(), job, planned.revision, now);
+        if let Err(error) = self.batcher.plain(txn).await {
+            tracing::debug!(%job, %error, "a job's lock cannot be created yet");
+        }
+    }
+
+    /// True for the record of a run beside a lock that says it is this process's, and is not: its claim was done after
+    /// it had been given up. What is said here is younger than the record, which was entered before it was sent.
+    pub(crate) fn is_phantom_beside(&self, held: &Held) -> bool {
+        let mine = |session: &Session| session.worker == held.worker && session.revision == held.session;
+        self.standing.session().as_ref().is_some_and(mine) && !self.beside.has(held.run)
+    }
+}
+
+/// Runs beside a lock, from before their claim is sent until their record is removed. One of this session that the
+/// store has and that is not here is nobody's: its claim was done after it had been given up.
+#[derive(Debug, Default)]
+pub(crate) struct Beside(Mutex<HashSet<RunId>>);
+
+impl Beside {
+    /// To be called before the claim is sent.
+    pub(crate) fn enter(&self, run: RunId) {
+        self.0.lock().insert(run);
+    }
+
+    /// It is not claimed, or has ended.
+    pub(crate) fn leave(&self, run: RunId) {
+        self.0.lock().remove(&run);
+    }
+
+    /// True when this process answers for the run.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.0.lock().contains(&run)
+    }
+}

@@ -1,0 +1,6 @@
+//! What is wanted beside the schedule: runs that people, retries, catch-ups and boots ask for, and kills.
+
+pub(crate) mod hear;
+pub(crate) mod kills;
+pub(crate) mod line;
+pub(crate) mod take;

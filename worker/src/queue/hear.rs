@@ -1,0 +1,71 @@
+//! Hears of kills, also of the runs that end together with this worker.
+
+use std::{collections::HashSet, sync::Arc};
+
+use common::{
+    queue::Kill,
+    store::{Change, Entry, Event, Store, follow, key::Keys},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::kills::Kills;
+use crate::run::runner::Runner;
+
+/// Acts on kills.
+pub(crate) struct KillWatch {
+    /// Those that stand.
+    pub kills: Arc<Kills>,
+    /// What executes.
+    pub runner: Arc<Runner>,
+    /// Where they stand.
+    pub keys: Keys,
+}
+
+impl KillWatch {
+    /// Hears of kills until `ending`.
+    pub(crate) async fn run(self, store: Arc<dyn Store>, ending: CancellationToken) {
+        let mut changes = follow(store, self.keys.kills.clone(), ending);
+        while let Some(change) = changes.recv().await {
+            self.changed(change);
+        }
+    }
+
+    fn changed(&self, change: Change) {
+        let prefix = &self.keys.kills;
+        match change {
+            // Kills that were put while this worker was cut off still act, on runs claimed before them.
+            Change::Reset(entries, _) => {
+                let named: HashSet<&str> =
+                    entries.iter().filter_map(|entry| prefix.name(&entry.key)).collect();
+                self.kills.retain(|name| named.contains(name));
+                entries.iter().for_each(|entry| self.act_on(entry));
+            }
+            Change::Events(events) => {
+                for event in events.events {
+                    match event {
+                        Event::Put(entry) => self.act_on(&entry),
+                        Event::Deleted(key, _) => {
+                            if let Some(name) = prefix.name(&key) {
+                                self.kills.remove(name);
+                            }
+                        }
+                    }
+                }
+            }
+            Change::Stale(_) | Change::WentBack { .. } => {}
+        }
+    }
+
+    /// On what executes, at once; what is about to start asks for it, and so does who looks after the queue.
+    fn act_on(&self, entry: &Entry) {
+        let Some(name) = self.keys.kills.name(&entry.key) else { return };
+        match Kill::decode(&entry.value) {
+            Ok(kill) => {
+                // First known, then acted on: a run that begins in between is met by one of both.
+                self.kills.put(name, kill.clone(), entry.mod_revision);
+                self.runner.kill(name, &kill, entry.mod_revision);
+            }
+            Err(error) => tracing::error!(key = %entry.key, %error, "a kill cannot be read"),
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Takes wanted runs from the queue when their time has come and their job's lock is free. Those of a job that was
+//! deleted, or deleted and made again since, go on record as killed: who deletes a job leaves its queue to the workers, so
+//! that nothing is out of the queue before it is on record.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    id::JobName,
+    job::{Job, Overlap, Placement, StoredJob},
+    lock::Lock,
+    queue::{Owner, Wanted},
+    run::RunEvent,
+    runlog::RunRecord,
+    store::{Change, Entry as Stored, Event, Revision, follow},
+};
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use tokio::{sync::mpsc, time::interval};
+use tokio_util::time::DelayQueue;
+
+use super::line::{Entry, Facts, Line, is_ahead};
+use crate::{
+    claim::{self, FreeLock, Place, Seen, Taking, claims::Claim},
+    load::Slot,
+    plan::{Changed, Planned},
+    run::{carry_out::Carrier, orphan::Orphans},
+    session::Standing,
+};
+
+/// Why a run of a job that was deleted does not start.
+const DELETED: &str = "its job was deleted while it was queued";
+
+/// A clock that goes back by less is as good as one that did not.
+const SET_BACK: chrono::Duration = chrono::Duration::seconds(1);
+
+/// How often it is looked whether the clock was set back.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+
+/// The wait of a loop without a run to look at; a change ends it early.
+const IDLE: chrono::Duration = chrono::Duration::seconds(30);
+
+/// Looks after what is wanted.
+pub(crate) struct Queue {
+    /// Who looks after it.
+    pub standing: Arc<Standing>,
+    /// Who carries out what is taken.
+    pub carrier: Arc<Carrier>,
+    /// Who looks after locks whose holder is gone.
+    pub orphans: Arc<Orphans>,
+    /// The runs that wait.
+    pub line: Mutex<Line>,
+}
+
+/// What the queue hears of.
+pub(crate) struct Heard {
+    /// Jobs that have changed.
+    pub jobs: mpsc::UnboundedReceiver<Changed>,
+    /// Jobs whose lock this process has freed.
+    pub freed: mpsc::UnboundedReceiver<JobName>,
+}
+
+/// What was set about: its name and writing.
+type Looked = (String, Revision);
+
+impl Queue {
+    /// Looks after the queue until the worker is closing. A run that was claimed is carried out all the same.
+    pub(crate) async fn run(self: Arc<Self>, mut heard: Heard) {
+        let (standing, clock) = (self.standing.clone(), self.standing.clock.clone());
+        let store = self.carrier.claims.store.clone();
+        let mut changes = follow(store, standing.config.keys.queue.clone(), standing.closing.clone());
+        let registry = &self.orphans.registry;
+        let (mut views, mut ranked_by) = (registry.changes(), registry.view().candidates.view());
+        let (looked, mut looks) = mpsc::unbounded_channel::<Looked>();
+        let mut again = DelayQueue::<Looked>::new();
+        let mut look_at_clock = interval(LOOK_AT_CLOCK);
+        let mut latest = clock.now();
+        loop {
+            let now = clock.now();
+            if now < latest - SET_BACK {
+                self.line.lock().look_at_all(now);
+                latest = now;
+            }
+            latest = latest.max(now);
+            let wake = self.line.lock().next().map_or(now + IDLE, |at| at.min(now + IDLE));
+            tokio::select! {
+                biased;
+                () = standing.closing.cancelled() => return,
+                names = self.carrier.retries.kills.heard() => self.killed(&names),
+                change = changes.recv() => {
+                    let Some(change) = change else { return };
+                    self.changed(change);
+                }
+                changed = heard.jobs.recv() => {
+                    let Some(changed) = changed else { return };
+                    let mut line = self.line.lock();
+                    match changed {
+                        Changed::All => line.look_at_all(now),
+                        Changed::Job(job) => line.look_at_runs_of(&Owner::Job(job), now),
+                    }
+                }
+                freed = heard.freed.recv() => {
+                    let Some(job) = freed else { return };
+                    self.freed(job, &looked);
+                }
+                looked = looks.recv() => {
+                    let Some((name, written)) = looked else { return };
+                    if let Some(wait) = self.line.lock().put_back(&name, written) {
+                        again.insert((name, written), wait);
+                    }
+                }
+                Some(looked) = again.next() => {
+                    let (name, written) = looked.into_inner();
+                    let mut line = self.line.lock();
+                    if line.get(&name).is_some_and(|entry| entry.written == written) {
+                        line.look_at(&name, now);
+                    }
+                }
+                _ = look_at_clock.tick() => {}
+                changed = views.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let candidates = registry.view().candidates.view();
+                    if std::mem::replace(&mut ranked_by, candidates) != candidates {
+                        self.line.lock().look_at_all(now);
+                    }
+                }
+                () = clock.sleep_until(wake) => {}
+            }
+            self.set_about_due(&looked);
+        }
+    }
+
+    /// Sets about every run whose time has come.
+    fn set_about_due(self: &Arc<Self>, looked: &mpsc::UnboundedSender<Looked>) {
+        let now = self.standing.clock.now();
+        let mut line = self.line.lock();
+        while let Some(name) = line.due(now) {
+            let Some(entry) = line.get(&name).cloned() else { continue };
+            let facts = self.facts(&entry);
+            if line.judge(&name, facts, now) {
+                self.set_about(name, entry.written, looked);
+            }
+        }
+    }
+
+    /// This process has freed the job's lock: the run that waits for it takes it, whoever ranks first for it.
+    fn freed(self: &Arc<Self>, job: JobName, looked: &mpsc::UnboundedSender<Looked>) {
+        let now = self.standing.clock.now();
+        let mut line = self.line.lock();
+        let Some(name) = line.head_of(&Owner::Job(job)) else { return };
+        let Some(entry) = line.get(&name).cloned() else { return };
+        let facts = Facts { rank: Some(0), ..self.facts(&entry) };
+        if line.judge(&name, facts, now) {
+            self.set_about(name, entry.written, looked);
+        }
+    }
+
+    fn set_about(self: &Arc<Self>, name: String, written: Revision, looked: &mpsc::UnboundedSender<Looked>) {
+        let (queue, looked) = (self.clone(), looked.clone());
+        self.standing.tasks.spawn(async move {
+            queue.look_at(&name, written).await;
+            // Nobody listens any more when the worker is closing.
+            let _ = looked.send((name, written));
+        });
+    }
+
+    /// What is known of a run. One that is one worker's is set about by that one, and by the job's first choice, which
+    /// does not start it but puts on record that its deadline has passed.
+    fn facts(&self, Entry { wanted, written }: &Entry) -> Facts {
+        let planned = self.carrier.plan.job(&wanted.job);
+        let placement =
+            planned.as_ref().map_or_else(Placement::default, |planned| planned.job.placement.clone());
+        let candidates = &self.orphans.registry.view().candidates;
+        let ranked = candidates.rank_of(self.standing.id(), &wanted.job, &placement);
+        let rank = match &wanted.worker {
+            Some(only) if only == self.standing.id() => Some(0),
+            Some(_) => ranked.filter(|rank| *rank == 0),
+            None => ranked,
+        };
+        let kills = &self.carrier.retries.kills;
+        let is_killed = wanted.killed.is_some() || kills.of(&wanted.job, &wanted.run, *written).is_some();
+        // What is not to start any more does not wait for its time.
+        let is_over = is_killed
+            || planned.as_ref().is_none_or(|planned| planned.created > *written)
+            || wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now());
+        let in_turn =
+            wanted.worker.is_none() && planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow);
+        Facts { rank, is_over, in_turn, hedge: self.standing.config.hedge }
+    }
+
+    fn changed(&self, change: Change) {
+        let now = self.standing.clock.now();
+        let prefix = &self.standing.config.keys.queue;
+        let mut line = self.line.lock();
+        let put = |line: &mut Line, stored: &Stored| {
+            let Some(name) = prefix.name(&stored.key) else { return };
+            let written = stored.mod_revision;
+            if line.get(name).is_some_and(|entry| entry.written == written) {
+                return;
+            }
+            match Wanted::decode(&stored.value) {
+                Ok(wanted) => line.put(name, Entry { wanted, written }, now),
+                Err(error) => tracing::error!(key = %stored.key, %error, "a wanted run cannot be read"),
+            }
+        };
+        match change {
+            Change::Reset(all, _) => {
+                let named: std::collections::HashSet<&str> =
+                    all.iter().filter_map(|stored| prefix.name(&stored.key)).collect();
+                line.retain(|name| named.contains(name), now);
+                all.iter().for_each(|stored| put(&mut line, stored));
+            }
+            Change::Events(events) => {
+                for event in &events.events {
+                    match event {
+                        Event::Put(stored) => put(&mut line, stored),
+                        Event::Deleted(key, _) => {
+                            if let Some(name) = prefix.name(key) {
+                                line.remove(name, now);
+                            }
+                        }
+                    }
+                }
+            }
+            Change::Stale(_) | Change::WentBack { .. } => {}
+        }
+    }
+
+    /// A kill names a job, or a run.
+    fn killed(&self, names: &[String]) {
+        let now = self.standing.clock.now();
+        let mut line = self.line.lock();
+        for name in names {
+            line.look_at(name, now);
+            if let Ok(job) = name.parse::<JobName>() {
+                line.look_at_runs_of(&Owner::Job(job), now);
+            }
+        }
+    }
+
+    /// Starts a run that waits, or puts on record that it does not start. Where neither can be, it goes on waiting.
+    async fn look_at(&self, name: &str, written: Revision) {
+        // Written anew it has another time, deadline and worker.
+        let entry = self.line.lock().get(name).filter(|entry| entry.written == written).cloned();
+        let Some(entry) = entry else { return };
+        let wanted = &entry.wanted;
+        let Some(planned) = self.carrier.plan.job(&wanted.job) else {
+            // The queue may be listed before the jobs are: what this worker does not know may well be there.
+            if let Some((event, reason)) = self.why_not_planned(&wanted.job).await {
+                self.withdraw(name, &entry, event, (reason, String::new())).await;
+            }
+            return;
+        };
+        let command = || planned.job.driver.text();
+        if planned.created > written {
+            return self.withdraw(name, &entry, RunEvent::Killed, (DELETED, String::new())).await;
+        }
+        let kills = &self.carrier.retries.kills;
+        let kill = wanted.killed.clone().or_else(|| kills.of(&wanted.job, &wanted.run, written));
+        if let Some(kill) = kill {
+            let reason = format!("killed by {} before it started", kill.by);
+            return self.withdraw(name, &entry, RunEvent::Killed, (&reason, command())).await;
+        }
+        if wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now()) {
+            let reason = self.why_expired(wanted, &planned.job);
+            return self.withdraw(name, &entry, RunEvent::DeadlinePassed, (&reason, command())).await;
+        }
+        if !self.is_mine_now(wanted, &planned.job) {
+            return;
+        }
+        let post = self.carrier.claims.posts.of(&wanted.job);
+        if post.turn().await.holding.is_some() || !self.standing.load.may_claim() {
+            return;
+        }
+        if let Some(slot) = self.standing.slot().await {
+            self.start(name, &entry, &planned, slot).await;
+        }
+    }
+
+    /// True: this worker may start the run now.
+    fn is_mine_now(&self, wanted: &Wanted, job: &Job) -> bool {
+        let now = self.standing.clock.now();
+        // Looked at since it seemed over, or the clock was set back while it was waited for.
+        let has_come = is_ahead(wanted, now) || wanted.not_before.is_none_or(|not_before| not_before <= now);
+        // Edited since this worker was ranked; bound to it, the run waits for its labels until its deadline.
+        has_come
+            && wanted.worker.as_ref().is_none_or(|only| only == self.standing.id())
+            && self.standing.has_labels_of(job)
+    }
+
+    /// Why a wanted run was not claimed before its deadline, as far as can be told now.
+    fn why_expired(&self, wanted: &Wanted, job: &Job) -> String {
+        let mut reason = "it could not start before its deadline".to_owned();
+        let labels = job.placement.require.join(", ");
+        match &wanted.worker {
+            Some(only) if only == self.standing.id() && !self.standing.has_labels_of(job) => {
+                reason += &format!(
+                    ": it was for worker {only}, which lacks labels that its job requires: {labels}"
+                );
+            }
+            Some(only) => reason += &format!(": it was for worker {only} alone"),
+            None if !labels.is_empty()
+                && self.orphans.registry.view().candidates.none_fits(&job.placement) =>
+            {
+                reason += &format!(": no ready worker has the labels that its job requires: {labels}");
+            }
+            None => {}
+        }
+        reason
+    }
+
+    /// Why no run of a job can start that this worker does not know, as the store has it; none: it may be known soon.
+    async fn why_not_planned(&self, job: &JobName) -> Option<(RunEvent, &'static str)> {
+        match self.carrier.claims.store.get(&self.standing.config.keys.job(job)).await {
+            Ok((None, _)) => Some((RunEvent::Killed, DELETED)),
+            Ok((Some(entry), _)) => {
+                let stored = StoredJob::decode(job.as_str(), &entry.value);
+                let readable = stored.and_then(|stored| stored.job.schedule()).is_ok();
+                (!readable).then_some((RunEvent::DeadlinePassed, "the job's definition cannot be read"))
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn start(&self, name: &str, entry: &Entry, planned: &Arc<Planned>, slot: Slot) {
+        let Some(session) = self.standing.session() else { return };
+        let claims = &self.carrier.claims;
+        let (keys, wanted) = (claims.keys(), &entry.wanted);
+        let post = claims.posts.of(&wanted.job);
+        let mut turn = post.turn().await;
+        if turn.holding.is_some() {
+            return;
+        }
+        let Ok((Some(stored), _)) = claims.store.get(&keys.lock(&wanted.job)).await else { return };
+        let Some(Seen { lock, revision }) = claim::seen(&stored) else { return };
+        let seen = match lock {
+            Lock::Free(free) => FreeLock { free, revision },
+            Lock::Held(held) => {
+                self.orphans.free_lock(Some(&planned.job), &held, revision, &session).await;
+                return;
+            }
+        };
+        // One reading is judged and compared: a kill that is heard of after it fails the comparison.
+        let kills = self.carrier.retries.kills.revisions(&wanted.job, &wanted.run);
+        if kills.0.max(kills.1) > entry.written {
+            return;
+        }
+        let held = claims.held(planned, wanted, seen.free.fence, &session);
+        let place = Place::of(planned.job.overlap);
+        let taking = Taking { entry: keys.queue.key(name), written: entry.written, kills };
+        let txn = claim::take(keys, &held, &seen, planned.revision, place, &taking);
+        let claim = Claim { planned: planned.clone(), held, txn };
+        if let Err(error) = self.carrier.claim(claim, &mut turn, &session, slot).await {
+            tracing::debug!(%error, "a wanted run cannot be claimed yet");
+        }
+    }
+
+    /// Takes a wanted run out of the queue without running it; on record first.
+    async fn withdraw(&self, name: &str, entry: &Entry, event: RunEvent, words: (&str, String)) {
+        let (now, journal) = (self.standing.clock.now(), &self.carrier.journal);
+        let (me, expires) = (self.standing.id(), journal.expires(now));
+        journal.keep(RunRecord::withdrawn(&entry.wanted, event, words, me, now, expires)).await;
+        let txn = claim::clear(self.standing.config.keys.queue.key(name), entry.written);
+        if let Err(error) = self.carrier.claims.batcher.end(txn).await {
+            tracing::debug!(%error, "a wanted run stays in the queue until the next look");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Whether a run that has ended is tried again, and when.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use common::{
+    chance::Chance,
+    id::WorkerId,
+    job::{Delivery, Job},
+    lock::Held,
+    queue::Wanted,
+    run::{Cause, RunState},
+    store::Revision,
+};
+
+use crate::{plan::start_deadline, queue::kills::Kills, session::Standing};
+
+/// When a run is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Nothing says how long to wait.
+    AtOnce,
+    /// After its job's pause between attempts.
+    AfterPause,
+}
+
+/// Whether a run that ended so is tried again. Pure.
+pub fn again(job: &Job, attempt: u32, state: RunState, exit_code: Option<i32>) -> Option<Again> {
+    let retry = &job.retry;
+    match state {
+        // A lost run is repeated at once, unless its job says how long to wait between attempts: it may be what ended
+        // its worker.
+        RunState::Lost if job.delivery == Delivery::AtLeastOnce => {
+            Some(if retry.attempts > 1 { Again::AfterPause } else { Again::AtOnce })
+        }
+        RunState::Failed | RunState::TimedOut if attempt < retry.attempts => {
+            let is_listed = retry.on.is_empty() || exit_code.is_some_and(|code| retry.on.contains(&code));
+            is_listed.then_some(Again::AfterPause)
+        }
+        _ => None,
+    }
+}
+
+/// Says which runs are tried again.
+pub struct Retries {
+    /// Where, and by which clock.
+    pub standing: Arc<Standing>,
+    /// How pauses are spread.
+    pub chance: Arc<Chance>,
+    /// Nobody wants more of what was killed.
+    pub kills: Arc<Kills>,
+}
+
+impl Retries {
+    /// The next attempt of a run that ended so, if there is to be one. `claimed`: the revision of its claim.
+    pub fn after(
+        &self,
+        job: &Job,
+        held: &Held,
+        claimed: Revision,
+        (state, exit_code): (RunState, Option<i32>),
+    ) -> Option<Wanted> {
+        // Whatever it ended by: somebody wants no more of it.
+        if self.kills.of(&held.job, &held.run, claimed).is_some() {
+            return None;
+        }
+        let pause = match again(job, held.attempt, state, exit_code)? {
+            Again::AtOnce => Duration::ZERO,
+            Again::AfterPause => self.pause(job, held.attempt),
+        };
+        let now = self.standing.clock.now();
+        let pause = chrono::Duration::from_std(pause).unwrap_or_default();
+        let wanted = Wanted::again(held, now, now + pause);
+        Some(match bound(job, held.cause, &held.worker, now) {
+            None => wanted,
+            Some((worker, deadline)) => {
+                Wanted { worker: Some(worker), deadline: deadline.map(|deadline| deadline + pause), ..wanted }
+            }
+        })
+    }
+
+    /// Between this attempt and the next. Between half of the backoff and all: jobs that failed together do not all come
+    /// back together.
+    fn pause(&self, job: &Job, attempt: u32) -> Duration {
+        let doubled = job.retry.backoff.first.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        doubled.min(job.retry.backoff.most).mul_f64(0.5 + self.chance.fraction() / 2.0)
+    }
+}
+
+/// Where the next attempt of a run belongs, and by when it has to start: a boot is one worker's, which may be gone for
+/// good. `None`: any worker's, at any time.
+fn bound(
+    job: &Job,
+    cause: Cause,
+    worker: &WorkerId,
+    now: DateTime<Utc>,
+) -> Option<(WorkerId, Option<DateTime<Utc>>)> {
+    // The attempts after the second are known by the job only.
+    let at_boot = cause == Cause::Reboot
+        || job.schedule().is_ok_and(|schedule| schedule.is_some_and(|it| it.is_reboot()));
+    at_boot.then(|| (worker.clone(), start_deadline(job, now)))
+}
