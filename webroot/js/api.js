@@ -7,7 +7,7 @@ import { query } from "./links.js";
 const BASE = "/api/v1";
 
 // What a request without an answer means.
-export const AWAY = "The manager does not answer. What you see may be old; this page keeps trying.";
+export const AWAY = "The manager does not answer. What you see may be out of date; the page keeps trying.";
 
 // The type of the problem that no manager could tell of.
 const NO_ANSWER = "no-answer";
@@ -107,9 +107,9 @@ export const workers = {
 
 // What a lacking part means to who looks at the page.
 const PARTS = {
-  store: "The store cannot be used, so nothing can be changed",
-  run_log: "The run log cannot be read, so past runs do not show",
-  lists: "The lists may be old",
+  store: "Nothing can be changed, because the store is unavailable",
+  run_log: "Past runs do not show, because the run log is unavailable",
+  lists: "The lists may be out of date",
 };
 
 // "" when the manager can do everything, else what it cannot, in words.
@@ -121,7 +121,7 @@ export async function readiness(signal) {
     if (parts.length > 0) return parts.map(([part, words]) => `${words}: ${answer[part].says}`).join(" · ");
     return response.ok ? "" : answer.detail || text;
   } catch {
-    return response.ok ? "" : text.trim().slice(0, 500) || `It answers with status ${response.status}.`;
+    return response.ok ? "" : text.trim().slice(0, 500) || `The manager answered with status ${response.status}.`;
   }
 }
 

@@ -27,7 +27,7 @@ const VIEWS = [
 const view = document.getElementById("view");
 
 function showNothing(root) {
-  root.append(el("p", {}, "There is no such page. ", el("a", { href: JOBS }, "To the jobs")));
+  root.append(el("p", {}, "There is no such page. ", el("a", { href: JOBS }, "All jobs")));
 }
 
 function decoded(part) {

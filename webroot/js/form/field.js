@@ -70,7 +70,7 @@ export class Field {
     const fits = this.as.fits?.(value) ?? true;
     this.control.disabled = !fits;
     this.control.value = fits ? this.as.show(value) : "";
-    this.control.placeholder = fits ? this.placeholder : "has values that do not fit here: edit it as JSON";
+    this.control.placeholder = fits ? this.placeholder : "does not fit here; edit it as JSON";
     // A choice that this page does not know is kept, and shown as it is.
     if (this.control.tagName === "SELECT" && this.control.value === "" && typeof value === "string") {
       this.control.append(el("option", { value, text: value }));

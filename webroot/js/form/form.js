@@ -12,7 +12,7 @@ const JSON_TEXT = { path: "json", label: "The whole job as JSON", area: 22, as: 
 
 // A problem in words.
 function wordsOf({ got, problem, example }) {
-  return `${got ? `“${got}” ` : ""}${problem}${example ? `. Right is, for example, ${example}` : ""}`;
+  return `${got ? `“${got}” ` : ""}${problem}${example ? `. For example: ${example}` : ""}`;
 }
 
 // The same beside the field that it is about: which of its lines, where there are several.
@@ -25,8 +25,8 @@ export class Form {
   // stored: the job that is edited, as it is stored.
   constructor(stored) {
     this.name = new Field(NAME);
-    this.driver = new Choice("driver", "What", DRIVERS, stored);
-    this.trigger = new Choice("trigger", "When", TRIGGERS, stored);
+    this.driver = new Choice("driver", "What to run", DRIVERS, stored);
+    this.trigger = new Choice("trigger", "When to run it", TRIGGERS, stored);
     this.settings = SETTINGS.map(({ path, ...given }) => ({ path, field: new Field({ path, ...given }, stored) }));
     // Stands for all others.
     this.json = new Field(JSON_TEXT);

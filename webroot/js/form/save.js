@@ -28,9 +28,9 @@ async function isSaved(name, sent) {
 function complain(form, draft, asJson, error) {
   const { rest, first } = form.complain(error.errors, asJson ? () => undefined : undefined);
   (asJson ? form.json : first)?.focus();
-  if (error.type === "changed") rest.push("Somebody saved this job since you opened it. Reload the page to see what it is now; your changes are not saved.");
+  if (error.type === "changed") rest.push("This job was saved by somebody else after you opened it, so your changes are not saved. Reload the page to see it as it is now.");
   else if (error.errors.length === 0) rest.push(error.message);
-  if (mayBeOurs(draft, error)) rest.push("It may have been your own save, whose answer was lost.");
+  if (mayBeOurs(draft, error)) rest.push("It may have been your own save: its answer was lost.");
   if (error.unclear) rest.push("It is not known whether your changes were saved. They are still here: save again.");
   return rest.join("\n");
 }

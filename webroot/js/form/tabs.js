@@ -9,7 +9,7 @@ function layout(form, schedule) {
     el("div", { class: "grid" }, form.driver.select.root, form.trigger.select.root),
     form.driver.root, form.trigger.root, schedule,
     el("details", { class: "more", "data-test": "more-fields" },
-      el("summary", { class: "btn btn-link px-0" }, "More: limits, retries, user, environment, labels …"),
+      el("summary", { class: "btn btn-link px-0" }, "More settings: limits, retries, user, environment, labels"),
       el("div", { class: "grid" }, ...form.settings.map(({ field }) => field.root), ...form.driver.more)));
 }
 

@@ -12,15 +12,15 @@ import { asLines, linesOf } from "./values.js";
 const zones = () => ["UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? []).filter((zone) => zone !== "UTC")];
 
 // A save without a zone keeps the one that the job has.
-const keptZone = (stored) => (stored?.trigger?.zone ? `stays ${stored.trigger.zone}` : "the manager's");
+const keptZone = (stored) => (stored?.trigger?.zone ? `keeps ${stored.trigger.zone}` : "the manager's time zone");
 
 const cron = {
   kind: "cron",
-  words: "At times (cron)",
+  words: "At set times (cron)",
   look: "grid wide-first",
   fields: [
     { path: "trigger.cron", id: "cron", label: "Schedule", area: 2, as: asLines, look: "mono", placeholder: "30 2 * * *", attributes: { spellcheck: "false" },
-      hint: "Cron, one expression a line: minute, hour, day, month, weekday. With seconds it takes 7 fields, the second first and the year last: 0 30 2 * * * *" },
+      hint: "Cron, one expression per line: minute, hour, day, month, weekday. With seconds, 7 fields: second first, year last (0 30 2 * * * *)." },
     { path: "trigger.zone", id: "zone", label: "Time zone", suggest: zones, placeholder: keptZone, attributes: { autocomplete: "off" } },
   ],
   begin: () => ({}),
@@ -31,8 +31,8 @@ const cron = {
 
 const every = {
   kind: "every",
-  words: "Every so often",
-  fields: [{ path: "trigger.every", id: "every", label: "Every", hint: "Counted from the first saving.", placeholder: "90s" }],
+  words: "At a fixed interval",
+  fields: [{ path: "trigger.every", id: "every", label: "Interval", hint: "Counted from when the job was first saved.", placeholder: "90s" }],
   begin: () => ({}),
   complete: (trigger) => ({ every: "", ...trigger }),
   preview: (text) => ({ cron: text("every").trim() ? [`@every ${text("every").trim()}`] : [] }),
@@ -41,14 +41,14 @@ const every = {
 const at = {
   kind: "at",
   words: "Once",
-  fields: [{ path: "trigger.at", id: "at", label: "At", hint: "With its offset from UTC.", placeholder: "2030-12-24T18:00:00Z" }],
+  fields: [{ path: "trigger.at", id: "at", label: "Date and time", hint: "With an offset from UTC; Z is UTC.", placeholder: "2030-12-24T18:00:00Z" }],
   begin: () => ({}),
   complete: (trigger) => ({ at: "", ...trigger }),
 };
 
 const manual = {
   kind: "manual",
-  words: "Only when somebody starts it",
+  words: "Only when started by hand",
   fields: [],
   begin: () => ({}),
   complete: (trigger) => ({ manual: true, ...trigger }),

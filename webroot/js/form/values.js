@@ -31,7 +31,7 @@ export const asNumber = {
   take(text, field) {
     const given = text.trim();
     if (given === "") return undefined;
-    if (!WHOLE.test(given)) throw new FieldProblem(field, `"${given}" is no whole number; right is, for example, 3`);
+    if (!WHOLE.test(given)) throw new FieldProblem(field, `“${given}” is not a whole number. For example: 3`);
     return Number(given);
   },
 };
@@ -58,7 +58,7 @@ export const asWords = {
 export const asCodes = {
   show: asWords.show,
   take: (text, field) => asWords.take(text)?.map((word) => {
-    if (!WHOLE.test(word)) throw new FieldProblem(field, `"${word}" is no exit code; right is, for example, 1, 75`);
+    if (!WHOLE.test(word)) throw new FieldProblem(field, `“${word}” is not an exit code. For example: 1, 75`);
     return Number(word);
   }),
 };
@@ -68,7 +68,7 @@ export const asPairs = {
   take(text, field) {
     const pairs = linesOf(text).map((line) => {
       const cut = line.indexOf("=");
-      if (cut < 1) throw new FieldProblem(field, `"${line}" is no pair; right is, for example, LEVEL=9`);
+      if (cut < 1) throw new FieldProblem(field, `“${line}” is not a name and a value. For example: LEVEL=9`);
       return [line.slice(0, cut), line.slice(cut + 1)];
     });
     return pairs.length ? Object.fromEntries(pairs) : undefined;
@@ -84,9 +84,9 @@ export const asJson = {
     try {
       value = JSON.parse(text);
     } catch (error) {
-      throw new FieldProblem(field, `This is no JSON: ${error.message}`);
+      throw new FieldProblem(field, `This is not valid JSON: ${error.message}`);
     }
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FieldProblem(field, "This is no JSON object.");
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new FieldProblem(field, "A job is a JSON object.");
     return value;
   },
 };

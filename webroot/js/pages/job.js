@@ -20,7 +20,7 @@ const BLANK = { name: "", trigger: { cron: [] }, driver: { shell: { command: "" 
 
 function heading(title, saved) {
   return el("div", { class: "heading" }, el("h1", { class: "h4 mb-0 text-break", "data-test": "title" }, title),
-    saved && el("span", { class: "text-secondary small" }, `saved ${absolute(saved)}`));
+    saved && el("span", { class: "text-secondary small" }, `last saved ${absolute(saved)}`));
 }
 
 const toJobs = () => (location.hash = JOBS);
@@ -69,7 +69,7 @@ function show(root, life, name, { status, ...job }) {
 
 export function showJob(root, life, name) {
   const words = el("span");
-  const wrong = el("div", { class: "alert alert-warning", role: "alert", hidden: true }, words, " ", el("a", { href: JOBS }, "To the jobs"));
+  const wrong = el("div", { class: "alert alert-warning", role: "alert", hidden: true }, words, " ", el("a", { href: JOBS }, "All jobs"));
   root.append(wrong);
   life.every(REFRESH, async (signal) => {
     try {

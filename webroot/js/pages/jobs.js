@@ -7,6 +7,7 @@ import { setState, stateBadge } from "../parts/badge.js";
 import { button } from "../parts/button.js";
 import { el, keyed, setAttribute, setHidden, setText } from "../parts/dom.js";
 import { list } from "../parts/list.js";
+import { stateWords } from "../parts/states.js";
 import { coming, setTime, timeElement } from "../parts/time.js";
 
 const REFRESH = 2000;
@@ -14,10 +15,10 @@ const REFRESH = 2000;
 const TYPING = 200;
 
 const COLUMNS = ["Job", "Schedule", "Next run", "Last result", { name: "Actions", actions: true }];
-const ORDERS = [["", "By name"], ["next", "Next first"], ["-ended", "Last ended first"], ["result", "Worst result first"]];
+const ORDERS = [["", "By name"], ["next", "Next run first"], ["-ended", "Latest run first"], ["result", "Worst result first"]];
 
 function scheduleWords(job) {
-  if (job.trigger.manual) return "only by hand";
+  if (job.trigger.manual) return "by hand only";
   return job.status.describe || (job.trigger.every ? `every ${job.trigger.every}` : "");
 }
 
@@ -83,7 +84,7 @@ function resultCell(name) {
     setTime(ended, status.last?.ended, busy ? "" : "not run yet");
     setHidden(running, busy === 0);
     setAttribute(running, "href", busy === 1 ? runHref(status.running[0].run) : runsHref({ job: name }));
-    setText(words, busy === 1 ? status.running[0].state : `${busy} runs`);
+    setText(words, busy === 1 ? stateWords(status.running[0].state) : `${busy} runs`);
   };
   return { cell: [running, el("div", {}, last, " ", el("span", { class: "small text-secondary" }, ended))], update };
 }
@@ -103,8 +104,8 @@ function row({ name }, refresh) {
 
 const empty = () => [
   el("h2", { class: "h5" }, "No jobs yet"),
-  el("p", {}, "A job is a command and when it runs. Make the first one here, or take over a crontab:"),
-  el("p", {}, el("a", { class: "btn btn-primary", href: NEW_JOB }, "Make the first job")),
+  el("p", {}, "A job is a command and when to run it. Create the first one here, or import a crontab:"),
+  el("p", {}, el("a", { class: "btn btn-primary", href: NEW_JOB }, "Create the first job")),
   el("pre", { class: "small mb-0" }, "crontab -l > crontab.txt && quorate import crontab crontab.txt"),
 ];
 
@@ -112,10 +113,10 @@ const empty = () => [
 function brokenJobs() {
   const names = el("ul", { class: "mb-0" });
   const root = el("div", { class: "alert alert-warning", "data-test": "broken", hidden: true },
-    "These jobs stand in the store, but cannot be read and never run. Save them again, or delete them:", names);
+    "These jobs are in the store but cannot be read, so they never run. Save them again or delete them:", names);
   const make = ({ name }) => {
     const problem = el("span");
-    const remove = deleteButton(name, { small: true, tucked: true, test: "delete-broken" }, null, "What stands in the store for it goes.");
+    const remove = deleteButton(name, { small: true, tucked: true, test: "delete-broken" }, null, "This removes its unreadable definition from the store.");
     return { root: el("li", {}, el("strong", { text: name }), " ", problem, " ", remove), update: (job) => setText(problem, job.problem) };
   };
   const update = (broken) => {
@@ -140,8 +141,8 @@ function searchBox(search) {
 // How many the search has found.
 function foundWords(q, { items, next }) {
   if (q === "") return "";
-  if (items.length === 0) return `No job's name contains “${q}”.`;
-  return `${items.length}${next ? " and more" : ""} found.`;
+  if (items.length === 0) return `No job name contains “${q}”.`;
+  return `Found ${items.length}${next ? " or more" : ""}.`;
 }
 
 export function showJobs(root, life) {

@@ -9,7 +9,7 @@ import { el, setAttribute, setHidden, setText } from "../parts/dom.js";
 import { notice, perform, trouble } from "../parts/notice.js";
 import { followOutput } from "../parts/output.js";
 import { cause, late, took } from "../parts/run_words.js";
-import { isFinal } from "../parts/states.js";
+import { isFinal, stateWords } from "../parts/states.js";
 import { table, tableRow } from "../parts/table.js";
 import { bothZones, precise } from "../parts/time.js";
 
@@ -18,13 +18,13 @@ const REFRESH = 1000;
 // Name, and the text or, with true behind it, the instant; what is "" does not show.
 const FACTS = [
   ["Worker", (run) => run.worker],
-  ["Why", (run) => cause(run) || "its schedule"],
+  ["Cause", (run) => cause(run) || "schedule"],
   ["Planned", (run) => run.planned, true],
   ["Claimed", (run) => run.claimed, true],
   ["Started", (run) => run.started, true],
   ["Ended", (run) => run.ended, true],
-  ["Took", took],
-  ["Started late by", late],
+  ["Duration", took],
+  ["Late", late],
   ["Exit code", (run) => String(run.exit_code ?? "")],
   ["Signal", (run) => String(run.signal || "")],
   ["Error", (run) => run.err],
@@ -34,7 +34,7 @@ const FACTS = [
   ["Run", (run) => run.run],
 ];
 
-const ATTEMPTS = ["Attempt", "State", "Started", "Took", "Worker", "Result"];
+const ATTEMPTS = ["Attempt", "State", "Started", "Duration", "Worker", "Reason"];
 
 function facts() {
   const rows = FACTS.map(([name, read, isInstant]) => {
@@ -64,7 +64,7 @@ function attempts(choose) {
   };
   const update = (list) => {
     setHidden(root, list.length < 2);
-    setText(summary, `All ${list.length} attempts`);
+    setText(summary, `${list.length} attempts`);
     if (shown.body.childElementCount !== list.length) shown.body.replaceChildren(...list.map(row));
   };
   return { root, update };
@@ -73,7 +73,7 @@ function attempts(choose) {
 function killButton(id, after) {
   const kill = button("Kill", { test: "kill-run", look: "danger", symbol: "stop-fill", hidden: true });
   kill.addEventListener("click", async () => {
-    if (!(await confirmed("Kill this run?", "Its processes get TERM and, after the job's grace, KILL.", "Kill"))) return;
+    if (!(await confirmed("Kill this run?", "Its processes get TERM and, after the grace period, KILL.", "Kill"))) return;
     await perform(kill, () => runs.kill(id), "The run is being killed.");
     after();
   });
@@ -82,7 +82,7 @@ function killButton(id, after) {
 
 function tellEnd(run) {
   const well = run.state === "succeeded";
-  notice(`The run ${well ? "succeeded" : `ended: ${run.err || run.state}`}.`, well ? "success" : "warning");
+  notice(`The run ended: ${[stateWords(run.state), run.err].filter(Boolean).join(", ")}.`, well ? "success" : "warning");
 }
 
 // The heading: the job, the state, and what can be done.
@@ -130,7 +130,7 @@ export function showRun(root, life, id) {
       wrong.say("");
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      wrong.say(error.missing ? `There is no run ${id}. A run that was just asked for may take a moment.` : error.away ? "" : error.message);
+      wrong.say(error.missing ? `There is no run ${id}. A run that was just queued may take a moment to appear.` : error.away ? "" : error.message);
     }
   });
 }

@@ -11,7 +11,7 @@ import { RUN_STATES, stateWords } from "../parts/states.js";
 import { absolute, setTime, timeElement } from "../parts/time.js";
 
 const REFRESH = 2000;
-const COLUMNS = ["Planned", "Job", "State", "Took", "Late", "Worker"];
+const COLUMNS = ["Planned", "Job", "State", "Duration", "Late", "Worker"];
 
 function row() {
   const planned = timeElement("planned");
@@ -20,7 +20,7 @@ function row() {
   const job = el("a", { class: "job-name" });
   const badge = stateBadge();
   const reason = el("div", { class: "small text-secondary clamp" });
-  const [time, lateness, worker] = ["took", "late", "worker"].map((test) => el("span", { "data-test": test }));
+  const [time, delay, worker] = ["took", "late", "worker"].map((test) => el("span", { "data-test": test }));
   const update = (run, root) => {
     setAttribute(root, "data-run", run.run);
     setAttribute(link, "href", runHref(run.run));
@@ -33,10 +33,10 @@ function row() {
     setState(badge, run.state);
     setText(reason, run.reason || run.err || "");
     setText(time, took(run));
-    setText(lateness, late(run));
+    setText(delay, late(run));
     setText(worker, run.worker);
   };
-  return { attributes: { "data-test": "run" }, cells: [[link, why], job, [badge, reason], time, lateness, worker], update };
+  return { attributes: { "data-test": "run" }, cells: [[link, why], job, [badge, reason], time, delay, worker], update };
 }
 
 function filters(wanted, changed) {
@@ -55,14 +55,14 @@ function filters(wanted, changed) {
 // What the list is limited to, and where else to look.
 function scope({ job, worker }) {
   const lines = [];
-  if (worker) lines.push(el("p", { class: "small" }, `On ${worker}. `, el("a", { href: runsHref() }, "On any worker")));
+  if (worker) lines.push(el("p", { class: "small" }, `Only runs on ${worker}. `, el("a", { href: runsHref() }, "Show all runs")));
   if (job) {
-    lines.push(el("p", { class: "small" }, el("a", { href: ticksHref(job), "data-test": "to-ticks" }, `Ticks of ${job}`), ": also those that no run came of."));
+    lines.push(el("p", { class: "small" }, el("a", { href: ticksHref(job), "data-test": "to-ticks" }, `Ticks of ${job}`), ", including those that got no run."));
   }
   return lines;
 }
 
-const nothingYet = () => ["Nothing has run yet. A run shows up here when a job's time comes, or when somebody presses ", el("a", { href: JOBS }, "Run now"), "."];
+const nothingYet = () => ["Nothing has run yet. Runs appear here when a job's time comes, or when you press ", el("a", { href: JOBS }, "Run now"), "."];
 
 export function showRuns(root, life, _id, parameters) {
   const [job, state, worker] = ["job", "state", "worker"].map((name) => parameters.get(name) || "");
@@ -82,6 +82,6 @@ export function showRuns(root, life, _id, parameters) {
       const [page] = await Promise.all([pages(runs.list, wanted, count, signal), delays.refresh(signal)]);
       return page;
     },
-    empty: Object.values(wanted).some(Boolean) ? "No run is like this." : nothingYet(),
+    empty: Object.values(wanted).some(Boolean) ? "No runs match." : nothingYet(),
   });
 }

@@ -41,7 +41,7 @@ function row() {
     setText(many, tick.count > 1 ? `${tick.count.toLocaleString()} ticks` : "");
     setState(badge, tick.outcome);
     setText(reason, tick.reason);
-    setText(strange, tick.expected === false ? "not of the schedule as it is now" : "");
+    setText(strange, tick.expected === false ? "not in the current schedule" : "");
     setText(late, tick.late_ms === null ? "" : duration(tick.late_ms));
     setLinks(runs, attempts(tick.runs));
   };
@@ -58,7 +58,7 @@ function filters(range, outcome, changed) {
   const controls = rangeControls(range, go);
   box.addEventListener("change", go);
   return el("form", { class: "filters", role: "search", on: { submit: go } }, ...controls.parts,
-    el("div", { class: "form-check unsuccessful" }, box, el("label", { class: "form-check-label", for: "unsuccessful" }, "Only what did not succeed")));
+    el("div", { class: "form-check unsuccessful" }, box, el("label", { class: "form-check-label", for: "unsuccessful" }, "Unsuccessful only")));
 }
 
 // The first `count` ticks of the range, as far as a few requests go.
@@ -87,7 +87,7 @@ export function showTicks(root, life, name, parameters) {
     title: ["Ticks of ", el("a", { class: "text-decoration-none", href: jobHref(name) }, name)],
     controls: [filters(range, outcome, go)],
     above: [
-      el("p", { class: "small text-secondary" }, "When the job should have run, and what became of it. ", el("a", { href: runsHref({ job: name }) }, "All its runs")),
+      el("p", { class: "small text-secondary" }, "When the job was due, and what happened. ", el("a", { href: runsHref({ job: name }) }, "All runs")),
       counts.root,
     ],
     columns: COLUMNS,
@@ -98,7 +98,7 @@ export function showTicks(root, life, name, parameters) {
     page: 100,
     load: (count, signal) => load(name, { ...boundsOf(range), outcome, fold: "true" }, count, signal),
     loaded: (page) => counts.update(page.counts, page.since, outcome),
-    failed: (error) => (error.missing ? `There is no job ${name}, and nothing is on record of it in this time.` : error.message),
-    empty: outcome ? "No tick in this time is like this." : "The job has no ticks in this time.",
+    failed: (error) => (error.missing ? `There is no job ${name}, and no record of one in this range.` : error.message),
+    empty: outcome ? "No ticks in this range match." : "No ticks in this range.",
   });
 }

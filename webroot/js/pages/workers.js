@@ -45,7 +45,7 @@ function clockCell() {
   const clock = el("span", { "data-test": "clock" });
   const update = (worker) => {
     const ahead = Date.parse(worker.clock) - now();
-    setText(clock, ahead > 1000 ? `${(ahead / 1000).toFixed(1)} s ahead` : "in step");
+    setText(clock, ahead > 1000 ? `${(ahead / 1000).toFixed(1)} s ahead` : "in sync");
     setAttribute(clock, "title", worker.clock);
   };
   return { cell: clock, update };
@@ -90,8 +90,8 @@ export function showWorkers(root, life) {
     page: 2000,
     load: (count, signal) => pages(workers.list, {}, count, signal),
     empty: [
-      el("h2", { class: "h5" }, "No worker is alive"),
-      el("p", { class: "mb-2" }, "Jobs wait until one is. Start one on any machine that reaches etcd:"),
+      el("h2", { class: "h5" }, "No live workers"),
+      el("p", { class: "mb-2" }, "Jobs wait until there is one. Start one on any machine that can reach etcd:"),
       el("pre", { class: "small mb-0" }, "quorate worker --etcd HOST:2379 --mongodb mongodb://HOST:27017"),
     ],
   });

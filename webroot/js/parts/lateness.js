@@ -23,9 +23,9 @@ export function lateness(fields) {
     setHidden(root, !seen?.runs);
     if (!seen?.runs) return;
     const [half, most, latest] = [seen.p50_ms, seen.p99_ms, seen.most_ms].map(duration);
-    setText(line, `Of the newest ${seen.runs} runs by schedule half started within ${half} of their time, 99 of 100 within ${most}, the latest after ${latest}.`);
+    setText(line, `Of the last ${seen.runs} scheduled runs, half started within ${half} of their time, 99% within ${most}, and the latest after ${latest}.`);
     bars.replaceChildren(...seen.counts.map(({ to_ms: to, runs: count }, n) =>
-      bar(count, to === null ? `over ${bound(seen.counts[n - 1].to_ms)}` : `to ${bound(to)}`, seen.runs)));
+      bar(count, to === null ? `> ${bound(seen.counts[n - 1].to_ms)}` : `≤ ${bound(to)}`, seen.runs)));
   };
   const refresh = async (signal) => {
     if (Date.now() < until) return;

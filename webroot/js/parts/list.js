@@ -10,7 +10,7 @@ import { table, tableRow } from "./table.js";
 function frame(given) {
   const { isEmpty = (page) => page.items.length === 0 && !page.next } = given;
   const wrong = trouble(`${given.name}-error`);
-  const loading = el("p", { class: "text-secondary loading", role: "status", "data-test": "loading" }, "Loading …");
+  const loading = el("p", { class: "text-secondary loading", role: "status", "data-test": "loading" }, "Loading…");
   const rows = table(given.columns, { "data-test": given.name, hidden: true });
   const none = el("div", { class: "empty", "data-test": "empty", hidden: true }, ...[given.empty].flat());
   const more = button("More", { test: "more", hidden: true });

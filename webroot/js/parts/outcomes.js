@@ -7,8 +7,8 @@ import { absolute } from "./time.js";
 
 function notes(counts, since) {
   const said = [];
-  if (counts.partial) said.push(`Counted from ${absolute(counts.from)} on: there are too many records before.`);
-  if (since) said.push(`What was expected is known since ${absolute(since)}, when the job was made or its schedule changed.`);
+  if (counts.partial) said.push(`Counted since ${absolute(counts.from)}: there are too many records before that.`);
+  if (since) said.push(`Expected ticks are known only since ${absolute(since)}, when the job was created or its schedule changed.`);
   return said.join(" ");
 }
 

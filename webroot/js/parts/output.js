@@ -51,10 +51,10 @@ class Output {
   }
 
   comment(truncated, complete) {
-    const said = this.wanted ? [`Of attempt ${this.attempt}.`] : [];
+    const said = this.wanted ? [`Attempt ${this.attempt}.`] : [];
     if (truncated > 0) said.push(`${truncated.toLocaleString()} bytes beyond the job's limit are left out.`);
-    if (!complete) said.push("Followed while it executes.");
-    else if (this.pre.childElementCount === 0) said.push("It printed nothing.");
+    if (!complete) said.push("The run is in progress; its output appears as it comes.");
+    else if (this.pre.childElementCount === 0) said.push("The run printed nothing.");
     setText(this.note, said.join(" "));
   }
 

@@ -37,7 +37,7 @@ export const boundsOf = ({ span, from = "", to = "" }) => (span ? { from: new Da
 // Elements to choose one with: changed() is called when that is done, and value() gives it.
 export function rangeControls(range, changed) {
   const choice = el("select", { class: "form-select", "aria-label": "Range", "data-test": "range" },
-    ...SPANS.map(([seconds, text]) => el("option", { value: String(seconds), text })), el("option", { value: OWN }, "From … to …"));
+    ...SPANS.map(([seconds, text]) => el("option", { value: String(seconds), text })), el("option", { value: OWN }, "Custom range"));
   choice.value = range.span ? String(range.span) : OWN;
   const instant = (label, test, value) => el("input", { class: "form-control", type: "datetime-local", step: "1", "aria-label": label, title: label, "data-test": test, value });
   const bounds = boundsOf(range);

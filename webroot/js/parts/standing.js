@@ -4,6 +4,7 @@ import { ApiError, jobs } from "../api.js";
 import { runHref, runsHref, ticksHref } from "../links.js";
 import { setState, stateBadge } from "./badge.js";
 import { el, setAttribute, setHidden, setLinks, setText } from "./dom.js";
+import { stateWords } from "./states.js";
 import { coming, setTime, timeElement } from "./time.js";
 
 const REFRESH = 2000;
@@ -18,8 +19,8 @@ export function standing(name, life) {
   const root = el("div", {},
     el("div", { class: "standing" },
       el("span", {}, label("Next run "), next), el("span", {}, label("Last result "), last, " ", ended), running,
-      el("a", { href: runsHref({ job: name }), "data-test": "job-runs" }, "Its runs"),
-      el("a", { href: ticksHref(name), "data-test": "to-ticks" }, "Its ticks")),
+      el("a", { href: runsHref({ job: name }), "data-test": "job-runs" }, "Runs"),
+      el("a", { href: ticksHref(name), "data-test": "to-ticks" }, "Ticks")),
     warning);
   const show = (status) => {
     setTime(next, coming(status.next), status.paused ? "paused" : "–");
@@ -29,7 +30,7 @@ export function standing(name, life) {
     setText(warning, status.warning || "");
     setHidden(warning, !status.warning);
     setLinks(running, status.running.map((run) => el("a", { class: "running me-2", href: runHref(run.run) },
-      el("span", { class: "pulse", "aria-hidden": "true" }), `${run.state} now`)));
+      el("span", { class: "pulse", "aria-hidden": "true" }), stateWords(run.state))));
   };
   const refresh = life.every(REFRESH, async (signal) => {
     try {

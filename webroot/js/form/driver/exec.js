@@ -7,7 +7,7 @@ export const exec = {
   kind: "exec",
   words: "A program, without a shell",
   fields: [
-    { path: "driver.exec.argv", id: "argv", label: "Program and arguments", area: 3, as: asArguments, hint: "One a line, with its blanks; no shell reads them.",
+    { path: "driver.exec.argv", id: "argv", label: "Program and arguments", area: 3, as: asArguments, hint: "One per line, spaces included; no shell interprets them.",
       placeholder: "/usr/bin/rsync\n-a\n/srv\n/backup", look: "mono", attributes: { spellcheck: "false" } },
   ],
   more: processFields("exec"),

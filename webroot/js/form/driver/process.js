@@ -11,8 +11,8 @@ export function keptOf(driver) {
 }
 
 export const processFields = (kind) => [
-  { path: `driver.${kind}.user`, id: "driver.user", label: "Run as user", placeholder: "the worker's", attributes: { autocomplete: "off" } },
-  { path: `driver.${kind}.dir`, id: "driver.dir", label: "Working directory", placeholder: "the worker's; for example /srv/backup" },
-  { path: `driver.${kind}.env`, id: "driver.env", label: "Environment", area: 3, as: asPairs, hint: "One NAME=value a line.", placeholder: "LEVEL=9",
+  { path: `driver.${kind}.user`, id: "driver.user", label: "User", placeholder: "the worker's user", attributes: { autocomplete: "off" } },
+  { path: `driver.${kind}.dir`, id: "driver.dir", label: "Working directory", placeholder: "the worker's directory" },
+  { path: `driver.${kind}.env`, id: "driver.env", label: "Environment", area: 3, as: asPairs, hint: "One NAME=value per line.", placeholder: "LEVEL=9",
     look: "mono", attributes: { spellcheck: "false" } },
 ];
