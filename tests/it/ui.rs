@@ -290,6 +290,17 @@ async fn an_edit_keeps_what_the_form_cannot_show() -> Result<()> {
     browser.click("[data-test=save]").await?;
     browser.text("[data-test=job-name]", |text| text == "kept").await?;
     assert_eq!(get_job(&dev, "kept").await?["driver"]["exec"]["argv"], json!(["/bin/echo", "  a ", "b"]));
+
+    // A driver that only a later release knows.
+    open_form(&dev, &browser, "kept").await?;
+    browser.click("[data-test=show-json]").await?;
+    let later = json!({"name": "kept", "trigger": {"manual": true}, "driver": {"later": {"a": 1}}});
+    browser.run(&format!("document.querySelector('#job-json').value = JSON.stringify({later})")).await?;
+    browser.click("[data-test=show-form]").await?;
+    browser.count("#job-driver option[value=later]", |count| count == 1).await?;
+    browser.click("[data-test=show-json]").await?;
+    let kept = browser.run("return JSON.parse(document.querySelector('#job-json').value)").await?;
+    assert_eq!(kept, later);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ export function life() {
     let timer;
     let busy = false;
     let again = false;
+    let done = false;
     const turn = async () => {
       clearTimeout(timer);
       if (ended.signal.aborted || document.hidden) return;
@@ -21,13 +22,14 @@ export function life() {
         if (error.name !== "AbortError") console.error(error);
       }
       busy = false;
+      done = go === false;
       if (ended.signal.aborted) return;
       if (again) {
         again = false;
         turn();
-      } else if (go !== false) timer = setTimeout(turn, pause);
+      } else if (!done) timer = setTimeout(turn, pause);
     };
-    document.addEventListener("visibilitychange", turn, { signal: ended.signal });
+    document.addEventListener("visibilitychange", () => done || turn(), { signal: ended.signal });
     ended.signal.addEventListener("abort", () => clearTimeout(timer));
     turn();
     return turn;

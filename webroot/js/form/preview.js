@@ -14,22 +14,26 @@ function civil(instant) {
   return `${weekday} ${day} ${time.replace(/\.\d+/, "").replace(/Z$/, " UTC").replace(/([+-]\d\d:\d\d)$/, " $1")}`;
 }
 
-// Where it stands. `zone`: to be named, where the words do not.
+// Where it stands. It has its size before it is filled, and keeps it, or the fields below would move under the pointer.
 function box() {
   const words = el("div", { class: "fw-semibold", "data-test": "preview-words" });
   const next = el("ol", { class: "mb-0 small", "data-test": "preview-next" });
   const root = el("div", { class: "preview", "aria-live": "polite", hidden: true }, words, next);
+  const arrange = (isShown, lists) => {
+    setHidden(root, !isShown);
+    root.classList.toggle("lists", Boolean(lists));
+  };
+  // zone: to be named, where the words do not.
   const show = (describe, zone, instants) => {
     root.classList.remove("void");
     setText(words, zone === undefined || describe.includes(zone) ? describe : `${describe} (${zone})`);
     next.replaceChildren(...instants.map((instant) => el("li", {}, el("time", { datetime: instant, title: bothZones(instant) }, civil(instant)))));
   };
-  // It keeps its size, or the fields below it would move under the pointer.
   const clear = () => {
     root.classList.add("void");
     setText(words, "No schedule yet");
   };
-  return { root, show, clear };
+  return { root, arrange, show, clear };
 }
 
 // Beside the fields of the trigger. It was asked for as cron, whatever the trigger.
@@ -61,10 +65,9 @@ function debounced(life, work) {
 export function preview(form, life, name) {
   const { trigger } = form;
   const shown = box();
-  const ask = debounced(life, async (signal) => {
-    const { preview: asked, lists } = trigger.entry ?? {};
-    const { cron, zone } = asked?.((id) => trigger.text(id)) ?? { cron: [] };
-    setHidden(shown.root, cron.length === 0);
+  const written = () => ({ cron: [], ...trigger.entry?.preview?.((id) => trigger.text(id)), lists: trigger.entry?.lists });
+  const later = debounced(life, async (signal) => {
+    const { cron, zone, lists } = written();
     if (cron.length === 0) return;
     try {
       const answer = await jobs.preview(cron, zone ?? "", name, signal);
@@ -77,6 +80,11 @@ export function preview(form, life, name) {
       if (!error.away) complain(form, error);
     }
   });
+  const ask = () => {
+    const { cron, lists } = written();
+    shown.arrange(cron.length > 0, lists);
+    later();
+  };
   for (const field of [trigger.select, ...trigger.fields.values()]) field.control.addEventListener("input", ask);
   return { root: shown.root, ask };
 }

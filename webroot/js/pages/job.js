@@ -60,7 +60,7 @@ export function showNewJob(root, life) {
 }
 
 function show(root, life, name, { status, ...job }) {
-  const state = standing(name, life);
+  const state = standing(name, life, status);
   const remove = deleteButton(name, {}, (done) => done && toJobs());
   remove.classList.add("ms-auto");
   const acts = [runButton(name, { look: "outline-primary" }, state.refresh), remove];

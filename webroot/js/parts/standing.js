@@ -9,7 +9,8 @@ import { coming, setTime, timeElement } from "./time.js";
 
 const REFRESH = 2000;
 
-export function standing(name, life) {
+// status: as it is known already, so that nothing below moves when it is read again.
+export function standing(name, life, status) {
   const [next, ended] = [timeElement("next"), timeElement("last-ended")];
   const badge = stateBadge();
   const last = el("a", { "data-test": "last" }, badge);
@@ -32,6 +33,7 @@ export function standing(name, life) {
     setLinks(running, status.running.map((run) => el("a", { class: "running me-2", href: runHref(run.run) },
       el("span", { class: "pulse", "aria-hidden": "true" }), stateWords(run.state))));
   };
+  show(status);
   const refresh = life.every(REFRESH, async (signal) => {
     try {
       show((await jobs.get(name, signal)).status);
