@@ -20,6 +20,8 @@ pub(crate) fn asset(path: &str) -> Option<Asset> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn text(path: &str) -> String {
@@ -39,13 +41,37 @@ mod tests {
     }
 
     #[test]
-    fn every_module_that_a_module_imports_is_there() {
-        for (path, ..) in FILES.iter().filter(|row| row.0.starts_with("js/")) {
-            for import in text(path).lines().filter_map(|line| line.split_once(" from \"./")) {
-                let name = import.1.split('"').next().unwrap_or_default();
-                assert!(asset(&format!("/assets/js/{name}")).is_some(), "{path} imports {name}");
+    fn every_module_that_is_imported_is_there_and_no_other() {
+        let mut waiting = vec!["js/main.js".to_owned()];
+        let mut seen = BTreeSet::from(["js/theme.js".to_owned()]);
+        while let Some(path) = waiting.pop() {
+            if seen.insert(path.clone()) {
+                waiting.extend(imports(&path));
             }
         }
+        let there = FILES.iter().map(|row| row.0.to_owned()).filter(|path| path.starts_with("js/"));
+        assert_eq!(seen, there.collect(), "left is what the page asks for, right what there is");
+    }
+
+    /// The modules that a module imports, by their paths as `FILES` has them.
+    fn imports(path: &str) -> Vec<String> {
+        let own = text(path);
+        let names = own.split(" from \"").skip(1).filter_map(|rest| rest.split('"').next());
+        names.map(|name| beside(path, name)).collect()
+    }
+
+    /// `../b.js`, as written in `js/a/c.js`, is `js/b.js`.
+    fn beside(path: &str, name: &str) -> String {
+        let mut parts: Vec<&str> = path.split('/').collect();
+        parts.pop();
+        for part in name.split('/') {
+            match part {
+                "." => {}
+                ".." => drop(parts.pop()),
+                _ => parts.push(part),
+            }
+        }
+        parts.join("/")
     }
 
     #[test]
@@ -62,7 +88,14 @@ mod tests {
 
     #[test]
     fn a_path_that_is_no_file_is_none() {
-        for path in ["/nothing", "/assets/", "/assets/../Cargo.toml", "/assets/js"] {
+        for path in [
+            "/nothing",
+            "/assets/",
+            "/assets/../Cargo.toml",
+            "/assets/js",
+            "/assets/js/pages",
+            "/assets/js/pages/",
+        ] {
             assert!(asset(path).is_none(), "{path}");
         }
     }

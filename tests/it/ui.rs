@@ -67,7 +67,7 @@ async fn jobs(width: u32, height: u32) -> Result<(Dev, Browser)> {
 #[tokio::test]
 async fn a_job_made_in_the_page_fires_and_its_output_can_be_read() -> Result<()> {
     let (_dev, browser) = jobs(1300, 800).await?;
-    browser.text("[data-test=empty]", |text| text.contains("Make the first")).await?;
+    browser.text("[data-test=empty]", |text| text.contains("Create the first")).await?;
     browser.screenshot("empty").await?;
     make_job(&browser, "hello", "echo out-of-hello; echo oops >&2", "* * * * * * *").await?;
     browser.text("[data-job=hello] [data-test=schedule]", |text| text.contains("every second")).await?;
@@ -80,7 +80,7 @@ async fn a_job_made_in_the_page_fires_and_its_output_can_be_read() -> Result<()>
     browser.screenshot("run").await?;
     browser.click("[data-tab=runs]").await?;
     browser.count("[data-test=run]", |count| count >= 2).await?;
-    browser.text("[data-test=lateness-line]", |text| text.contains("runs by schedule half started")).await?;
+    browser.text("[data-test=lateness-line]", |text| text.contains("scheduled runs, half started")).await?;
     browser.screenshot("runs").await?;
     browser.click("[data-tab=workers]").await?;
     browser.text("[data-test=worker] [data-test=readiness]", |text| text == "ready").await?;
@@ -127,7 +127,9 @@ async fn what_is_wrong_with_a_job_shows_at_its_field() -> Result<()> {
     // While it is written, and once more when it is saved.
     browser.text("[data-test=error-cron]", |text| text.contains("61")).await?;
     browser.click("[data-test=save]").await?;
-    browser.text("[data-test=error-cron]", |text| text.contains("61") && text.contains("Right is")).await?;
+    browser
+        .text("[data-test=error-cron]", |text| text.contains("61") && text.contains("For example"))
+        .await?;
     browser.screenshot("bad-cron").await?;
     browser.fill("#job-cron", "0 9 * * MON-FRI").await?;
     browser.fill("#job-zone", "Mars/Olympus").await?;
@@ -168,7 +170,7 @@ async fn a_job_is_deleted_only_after_its_name_was_shown() -> Result<()> {
     make_job(&browser, "precious", "true", "0 0 1 1 *").await?;
     browser.click("[data-job=precious] [data-test=delete]").await?;
     browser.text("#confirm-title", |text| text.contains("precious")).await?;
-    browser.text("#confirm-text", |text| text.contains("goes on to its end")).await?;
+    browser.text("#confirm-text", |text| text.contains("continues to its end")).await?;
     browser.screenshot("delete").await?;
     browser.click("[data-test=confirm-no]").await?;
     browser.click("[data-job=precious] [data-test=pause]").await?;
@@ -213,7 +215,7 @@ async fn the_page_of_ticks_sets_what_happened_against_the_schedule() -> Result<(
     // A range in which nothing was expected, and one that makes no sense.
     let url = |rest: &str| format!("{}/#/jobs/ticking/ticks?{rest}", dev.url());
     browser.go(&url("from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z")).await?;
-    browser.text("[data-test=empty]", |text| text.contains("no ticks")).await?;
+    browser.text("[data-test=empty]", |text| text.contains("No ticks")).await?;
     browser.go(&url("from=2020-01-02T00:00:00Z&to=2020-01-01T00:00:00Z")).await?;
     browser.text("[data-test=ticks-error]", |text| text.contains("not before the end")).await?;
     browser.screenshot("ticks-none").await
@@ -288,6 +290,17 @@ async fn an_edit_keeps_what_the_form_cannot_show() -> Result<()> {
     browser.click("[data-test=save]").await?;
     browser.text("[data-test=job-name]", |text| text == "kept").await?;
     assert_eq!(get_job(&dev, "kept").await?["driver"]["exec"]["argv"], json!(["/bin/echo", "  a ", "b"]));
+
+    // A driver that only a later release knows.
+    open_form(&dev, &browser, "kept").await?;
+    browser.click("[data-test=show-json]").await?;
+    let later = json!({"name": "kept", "trigger": {"manual": true}, "driver": {"later": {"a": 1}}});
+    browser.run(&format!("document.querySelector('#job-json').value = JSON.stringify({later})")).await?;
+    browser.click("[data-test=show-form]").await?;
+    browser.count("#job-driver option[value=later]", |count| count == 1).await?;
+    browser.click("[data-test=show-json]").await?;
+    let kept = browser.run("return JSON.parse(document.querySelector('#job-json').value)").await?;
+    assert_eq!(kept, later);
     Ok(())
 }
 
@@ -317,7 +330,7 @@ async fn a_time_zone_that_is_cleared_stays_and_the_preview_says_so() -> Result<(
         .text("[data-test=preview-words]", |text| text.contains("12:00") && text.contains("Europe/Berlin"))
         .await?;
     let placeholder = browser.run("return document.querySelector('#job-zone').placeholder").await?;
-    assert_eq!(placeholder, "stays Europe/Berlin");
+    assert_eq!(placeholder, "keeps Europe/Berlin");
     browser.screenshot("form-zone").await?;
     browser.click("[data-test=save]").await?;
     browser.text("[data-test=job-name]", |text| text == "zoned").await?;
@@ -376,7 +389,7 @@ async fn a_save_whose_answer_is_lost_is_found_out() -> Result<()> {
     put_job(&dev, "lossy", &job("theirs")).await?;
     browser.fill("#job-description", "third").await?;
     browser.click("[data-test=save]").await?;
-    browser.text("[data-test=form-error]", |text| text.contains("Somebody saved this job")).await?;
+    browser.text("[data-test=form-error]", |text| text.contains("saved by somebody else")).await?;
     assert_eq!(get_job(&dev, "lossy").await?["description"], "theirs");
     Ok(())
 }

@@ -1,25 +1,38 @@
 // The native API. The only module that fetches. Answers come as parsed JSON; everything else is an ApiError that
 // carries the problem document.
 
+import { setClock } from "./clock.js";
+import { query } from "./links.js";
+
 const BASE = "/api/v1";
 
-// How far the manager's clock is ahead of this browser's, in ms: "in 5 s" is to be true on a phone with a wrong clock.
-let clockOffset = 0;
+// What a request without an answer means.
+export const AWAY = "The manager does not answer. What you see may be out of date; the page keeps trying.";
 
-export const now = () => Date.now() + clockOffset;
+// The type of the problem that no manager could tell of.
+const NO_ANSWER = "no-answer";
 
 export class ApiError extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `The manager answered with status ${status}.`);
-    this.status = status;
+    // A stable word, by which to tell problems apart; their texts are for people.
     this.type = problem.type || "";
-    this.title = problem.title || "";
     this.errors = problem.errors || [];
   }
 
-  // True: nobody answered, or the answer was none of the manager's.
+  // True: nobody answered.
   get away() {
-    return this.status === 0;
+    return this.type === NO_ANSWER;
+  }
+
+  // True: there is no such job or run.
+  get missing() {
+    return this.type === "not-found";
+  }
+
+  // True: nobody knows whether what was asked for is done.
+  get unclear() {
+    return [NO_ANSWER, "in-doubt", "too-slow"].includes(this.type);
   }
 }
 
@@ -42,12 +55,10 @@ async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
   } catch (error) {
     if (error.name === "AbortError") throw error;
     reachable(false);
-    throw new ApiError(0, { detail: "The manager does not answer. What you see may be old; this page keeps trying." });
+    throw new ApiError(0, { type: NO_ANSWER, detail: AWAY });
   }
   reachable(true);
-  const date = Date.parse(response.headers.get("date") || "");
-  // The header has whole seconds, so smaller differences mean nothing.
-  if (!Number.isNaN(date)) clockOffset = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
+  setClock(response.headers.get("date"));
   return { response, text };
 }
 
@@ -62,11 +73,6 @@ async function call(path, options) {
   if (!response.ok) throw new ApiError(response.status, value || {});
   return value;
 }
-
-const query = (fields) => {
-  const pairs = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  return pairs.length ? `?${new URLSearchParams(pairs)}` : "";
-};
 
 const at = (kind, id, rest = "") => `/${kind}/${encodeURIComponent(id)}${rest}`;
 
@@ -101,13 +107,13 @@ export const workers = {
 
 // What a lacking part means to who looks at the page.
 const PARTS = {
-  store: "The store cannot be used, so nothing can be changed",
-  run_log: "The run log cannot be read, so past runs do not show",
-  lists: "The lists may be old",
+  store: "Nothing can be changed, because the store is unavailable",
+  run_log: "Past runs do not show, because the run log is unavailable",
+  lists: "The lists may be out of date",
 };
 
 // "" when the manager can do everything, else what it cannot, in words.
-export async function trouble(signal) {
+export async function readiness(signal) {
   const { response, text } = await send("/readyz", { signal });
   try {
     const answer = JSON.parse(text);
@@ -115,7 +121,7 @@ export async function trouble(signal) {
     if (parts.length > 0) return parts.map(([part, words]) => `${words}: ${answer[part].says}`).join(" · ");
     return response.ok ? "" : answer.detail || text;
   } catch {
-    return response.ok ? "" : text.trim().slice(0, 500) || `It answers with status ${response.status}.`;
+    return response.ok ? "" : text.trim().slice(0, 500) || `The manager answered with status ${response.status}.`;
   }
 }
 

@@ -1,56 +1,33 @@
-// Routes by the part behind the hash, the life of the view that is shown, and the banner.
+// Shows the view that the part behind the hash names.
 
-import { onLink, trouble } from "./api.js";
-import { el, setHidden, setText } from "./dom.js";
-import { showJobForm } from "./job_form.js";
-import { showJobs } from "./jobs.js";
-import { showRun } from "./run.js";
-import { showRuns } from "./runs.js";
-import { showTicks } from "./ticks.js";
-import { showWorkers } from "./workers.js";
+import { JOBS } from "./links.js";
+import { life } from "./live.js";
+import { showJob, showNewJob } from "./pages/job.js";
+import { showJobs } from "./pages/jobs.js";
+import { showRun } from "./pages/run.js";
+import { showRuns } from "./pages/runs.js";
+import { showTicks } from "./pages/ticks.js";
+import { showWorkers } from "./pages/workers.js";
+import { showBanner } from "./parts/banner.js";
+import { dismiss } from "./parts/dialog.js";
+import { el } from "./parts/dom.js";
+import { ageNotices } from "./parts/notice.js";
+
+// Path, title, and what shows it in `root` for a `life`: open(root, life, id, parameters). The first that fits counts.
+const VIEWS = [
+  ["jobs", () => "Jobs", showJobs],
+  ["jobs/new", () => "New job", showNewJob],
+  ["jobs/:id", (id) => id, showJob],
+  ["jobs/:id/ticks", (id) => `Ticks of ${id}`, showTicks],
+  ["runs", () => "Runs", showRuns],
+  ["runs/:id", () => "Run", showRun],
+  ["workers", () => "Workers", showWorkers],
+];
 
 const view = document.getElementById("view");
-const banner = document.getElementById("banner");
 
-// The life of one view: ends when another is shown. `every` calls at once and then again and again, a pause after
-// each answer, not while the page is hidden, until the work returns false. It returns a function that calls out of turn.
-function life() {
-  const ended = new AbortController();
-  const every = (pause, work) => {
-    let timer;
-    let busy = false;
-    let again = false;
-    const turn = async () => {
-      clearTimeout(timer);
-      if (ended.signal.aborted || document.hidden) return;
-      // Who asks meanwhile wants to see what holds from now on, which the answer under way may not tell.
-      if (busy) return void (again = true);
-      busy = true;
-      let go;
-      try {
-        go = await work(ended.signal);
-      } catch (error) {
-        if (error.name !== "AbortError") console.error(error);
-      }
-      busy = false;
-      if (ended.signal.aborted) return;
-      if (again) {
-        again = false;
-        turn();
-      } else if (go !== false) timer = setTimeout(turn, pause);
-    };
-    document.addEventListener("visibilitychange", turn, { signal: ended.signal });
-    ended.signal.addEventListener("abort", () => clearTimeout(timer));
-    turn();
-    return turn;
-  };
-  return { signal: ended.signal, every, end: () => ended.abort() };
-}
-
-// "#/runs/17?x=y" → ["runs", "17"] still encoded, and its parameters.
-function route() {
-  const [path, parameters] = (location.hash.replace(/^#\/?/, "") || "jobs").split("?");
-  return { parts: path.split("/").filter(Boolean), parameters: new URLSearchParams(parameters || "") };
+function showNothing(root) {
+  root.append(el("p", {}, "There is no such page. ", el("a", { href: JOBS }, "All jobs")));
 }
 
 function decoded(part) {
@@ -61,16 +38,19 @@ function decoded(part) {
   }
 }
 
-function pick({ parts, parameters }) {
-  const [kind, id, of] = parts;
-  if (kind === "jobs" && of === "ticks") return [`Ticks of ${decoded(id)}`, (root, life) => showTicks(root, life, decoded(id), parameters)];
-  if (kind === "jobs" && id === "new") return ["New job", (root, life) => showJobForm(root, life, null)];
-  if (kind === "jobs" && id) return [decoded(id), (root, life) => showJobForm(root, life, decoded(id))];
-  if (kind === "jobs") return ["Jobs", showJobs];
-  if (kind === "runs" && id) return ["Run", (root, life) => showRun(root, life, decoded(id))];
-  if (kind === "runs") return ["Runs", (root, life) => showRuns(root, life, parameters)];
-  if (kind === "workers") return ["Workers", showWorkers];
-  return ["Not found", (root) => root.append(el("p", {}, "There is no such page. ", el("a", { href: "#/jobs" }, "To the jobs")))];
+// "#/runs/17?x=y" → ["runs", "17"] still encoded, and its parameters.
+function route() {
+  const [path, parameters] = (location.hash.replace(/^#\/?/, "") || "jobs").split("?");
+  return { parts: path.split("/").filter(Boolean), parameters: new URLSearchParams(parameters || "") };
+}
+
+// The view at a path and the id in it, or undefined.
+function find(parts) {
+  const found = VIEWS.find(([path]) => {
+    const wanted = path.split("/");
+    return wanted.length === parts.length && wanted.every((part, n) => part === ":id" || part === parts[n]);
+  });
+  return found && { title: found[1], open: found[2], id: parts[1] && decoded(parts[1]) };
 }
 
 let current = null;
@@ -78,21 +58,17 @@ let current = null;
 function show() {
   current?.end();
   current = life();
-  const where = route();
-  const [title, open] = pick(where);
-  document.title = `${title} · Quorate`;
+  const { parts, parameters } = route();
+  const { title, open, id } = find(parts) || { title: () => "Not found", open: showNothing };
+  document.title = `${title(id)} · Quorate`;
   for (const tab of document.querySelectorAll("[data-tab]")) {
-    if (tab.dataset.tab === where.parts[0]) tab.setAttribute("aria-current", "page");
+    if (tab.dataset.tab === parts[0]) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
   }
   view.replaceChildren();
-  // A notice is told where it leads to, and not on every page after.
-  for (const box of document.querySelectorAll(".notice")) {
-    if (box.dataset.told) box.remove();
-    else box.dataset.told = "true";
-  }
-  document.getElementById("confirm").close();
-  open(view, current);
+  ageNotices();
+  dismiss();
+  open(view, current, id, parameters);
 }
 
 addEventListener("hashchange", () => {
@@ -106,30 +82,5 @@ document.querySelector("[data-skip]").addEventListener("click", (event) => {
   view.focus();
 });
 
-let answers = true;
-let lacks = "";
-
-function showBanner() {
-  const text = answers
-    ? lacks && lacks
-    : "The manager does not answer. What you see may be old; this page keeps trying.";
-  setText(banner, text);
-  setHidden(banner, text === "");
-}
-
-onLink((yes) => {
-  answers = yes;
-  showBanner();
-});
-
-life().every(5000, async (signal) => {
-  try {
-    lacks = await trouble(signal);
-  } catch {
-    // Not answering is told by onLink.
-    lacks = "";
-  }
-  showBanner();
-});
-
+showBanner(life());
 show();

@@ -20,7 +20,10 @@ async fn the_page_is_served_with_what_keeps_it_safe() {
     }
     assert_eq!(bench.get("/api/v1/jobs").await.header("cache-control"), "no-store");
     assert_eq!(bench.get("/assets/app.js").await.text, "export {}");
-    assert_eq!(bench.get("/assets/none.js").await.status, 404);
+    assert_eq!(bench.get("/assets/js/pages/a.js").await.text, "export {}");
+    for path in ["/assets/none.js", "/assets/js/pages", "/assets/js/pages/none.js"] {
+        assert_eq!(bench.get(path).await.status, 404, "{path}");
+    }
     assert_eq!(bench.get("/assets/../index.html").await.status, 404);
 }
 

@@ -1,6 +1,6 @@
 // Instants and durations for people.
 
-import { now } from "./api.js";
+import { now } from "../clock.js";
 import { el, setAttribute, setText } from "./dom.js";
 
 const UNITS = [
@@ -27,7 +27,7 @@ export function duration(ms) {
 export const coming = (instants) => instants.find((instant) => Date.parse(instant) > now()) ?? instants.at(-1);
 
 // "in 3 min", "12 s ago".
-export function relative(instant) {
+function relative(instant) {
   const distance = Date.parse(instant) - now();
   const size = Math.abs(distance);
   if (size < 1000) return "now";

@@ -1,0 +1,18 @@
+// What drivers that start a process have in common.
+
+import { asPairs } from "../values.js";
+
+// What stays when a job gets another of these drivers.
+const KEPT = ["env", "dir", "user", "umask", "stdin"];
+
+export function keptOf(driver) {
+  const [before] = Object.values(driver ?? {});
+  return Object.fromEntries(KEPT.filter((name) => before?.[name] !== undefined).map((name) => [name, before[name]]));
+}
+
+export const processFields = (kind) => [
+  { path: `driver.${kind}.user`, id: "driver.user", label: "User", placeholder: "the worker's user", attributes: { autocomplete: "off" } },
+  { path: `driver.${kind}.dir`, id: "driver.dir", label: "Working directory", placeholder: "the worker's directory" },
+  { path: `driver.${kind}.env`, id: "driver.env", label: "Environment", area: 3, as: asPairs, hint: "One NAME=value per line.", placeholder: "LEVEL=9",
+    look: "mono", attributes: { spellcheck: "false" } },
+];
