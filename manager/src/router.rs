@@ -20,9 +20,9 @@ use tower_http::{
 };
 
 use crate::{
+    access::origin,
     budget::hold_answers,
     input::MAX_BODY,
-    origin,
     problem::ApiError,
     routes::{health, jobs, preview, runs, ticks, ui, workers},
     state::App,

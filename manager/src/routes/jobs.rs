@@ -17,15 +17,21 @@ use common::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::By;
 use crate::{
+    access::Caller,
     cache::list::{JobFilter, Position},
+    change::{
+        bulk,
+        delete::delete as delete_job,
+        fence,
+        kill::kill_job,
+        pause::{self, Paused},
+        run_now::run_now,
+        save::{Expect, Saved, save},
+    },
     input::{Body, BulkBody, Named, NoParams, Params},
-    jobs::{self, Expect, Paused, Saved},
-    kills,
     precondition::{NoPrecondition, Precondition},
     problem::ApiError,
-    queue,
     state::App,
     view::{Viewer, says_righted},
 };
@@ -133,11 +139,12 @@ async fn shown(app: &App, name: &JobName) -> Result<Response, ApiError> {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     _: NoParams,
+    caller: Caller,
     precondition: Precondition,
     Body(body, _share): Body,
 ) -> Result<Response, ApiError> {
     let job = Job::from_value(body)?;
-    let saved = jobs::save(&app, &job.name, (&Expect::Absent, &precondition), |_| Ok(job.clone())).await?;
+    let saved = save(&app, &caller, &job.name, (&Expect::Absent, &precondition), |_| Ok(job.clone())).await?;
     let location = format!("/api/v1/jobs/{}", encoded(job.name.as_str()));
     let mut response = saved_view(&app, &saved);
     if let Ok(location) = location.parse() {
@@ -172,6 +179,7 @@ struct SaveResult {
 pub(crate) async fn save_all(
     State(app): State<Arc<App>>,
     mut params: Params,
+    caller: Caller,
     _: NoPrecondition,
     BulkBody(given, _share): BulkBody,
 ) -> Result<Json<SaveReport>, ApiError> {
@@ -181,7 +189,7 @@ pub(crate) async fn save_all(
             Some(Existing::Replace) | None => Expect::Any,
         };
     params.done()?;
-    let saved = jobs::bulk::save_all(&app, given, &expect).await;
+    let saved = bulk::save_all(&app, &caller, given, &expect).await;
     let mut report = SaveReport {
         results: Vec::with_capacity(saved.len()),
         created: 0,
@@ -226,6 +234,7 @@ pub(crate) async fn replace(
     State(app): State<Arc<App>>,
     _: NoParams,
     Named(name): Named<JobName>,
+    caller: Caller,
     precondition: Precondition,
     Body(mut body, _share): Body,
 ) -> Result<Response, ApiError> {
@@ -238,18 +247,18 @@ pub(crate) async fn replace(
         }
     }
     let job = Job::from_value(body)?;
-    let saved = jobs::save(&app, &name, (&Expect::Any, &precondition), |_| Ok(job.clone())).await?;
+    let saved = save(&app, &caller, &name, (&Expect::Any, &precondition), |_| Ok(job.clone())).await?;
     Ok(saved_view(&app, &saved))
 }
 
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<StatusCode, ApiError> {
-    match jobs::delete(&app, &name, &by, &precondition).await? {
+    match delete_job(&app, &caller, &name, &precondition).await? {
         Some(_) => Ok(StatusCode::NO_CONTENT),
         None => Err(ApiError::NoSuchJob(name.to_string())),
     }
@@ -258,61 +267,64 @@ pub(crate) async fn delete(
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     _: NoParams,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &name, Paused::Yes, &precondition).await
+    set_paused(&app, &caller, &name, Paused::Yes, &precondition).await
 }
 
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
     _: NoParams,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &name, Paused::No, &precondition).await
+    set_paused(&app, &caller, &name, Paused::No, &precondition).await
 }
 
 async fn set_paused(
     app: &App,
+    caller: &Caller,
     name: &JobName,
     paused: Paused,
     precondition: &Precondition,
 ) -> Result<Response, ApiError> {
-    let saved = jobs::set_paused(app, name, paused, precondition).await?;
+    let saved = pause::set_paused(app, caller, name, paused, precondition).await?;
     Ok(saved_view(app, &saved))
 }
 
 pub(crate) async fn reset_fence(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    jobs::fence::reset(&app, &name, &by, &precondition).await?;
+    fence::reset(&app, &caller, &name, &precondition).await?;
     shown(&app, &name).await
 }
 
 pub(crate) async fn run(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<(StatusCode, Json<RunRequested>), ApiError> {
-    let run = queue::run_now(&app, &name, &by, &precondition).await?;
+    let run = run_now(&app, &caller, &name, &precondition).await?;
     Ok((StatusCode::ACCEPTED, Json(RunRequested { run: run.to_string() })))
 }
 
 pub(crate) async fn kill(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(job): Named<JobName>,
 ) -> Result<(StatusCode, Json<KillRequested>), ApiError> {
-    let runs = kills::kill_job(&app, &job, &by, &precondition).await?;
+    let runs = kill_job(&app, &caller, &job, &precondition).await?;
     Ok((StatusCode::ACCEPTED, Json(KillRequested { job, runs })))
 }
 

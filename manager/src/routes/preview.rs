@@ -16,8 +16,8 @@ use common::{
 use serde::Serialize;
 
 use crate::{
+    change::save::{check, check_size},
     input::{Body, NoParams},
-    jobs::{check, check_size},
     problem::ApiError,
     state::App,
     view::{describe, instant, next_after},

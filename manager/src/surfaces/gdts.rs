@@ -22,14 +22,17 @@ use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
 use crate::{
+    access::Caller,
     budget::Share,
     cache::CachedJob,
+    change::{
+        delete::delete as delete_job,
+        kill::kill_job,
+        save::{Expect, save as save_job},
+    },
     input::{MAX_BODY, read_body},
-    jobs::{self, Expect},
-    kills,
     precondition::Precondition,
     problem::ApiError,
-    routes::By,
     state::App,
 };
 
@@ -156,8 +159,8 @@ impl Fields {
     }
 }
 
-pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Response {
-    answer(do_save(&app, request).await)
+pub(crate) async fn save(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    answer(do_save(&app, &caller, request).await)
 }
 
 /// The job that is posted, by name, and what of it is given.
@@ -172,22 +175,22 @@ async fn posted_job(app: &App, request: Request) -> Result<(JobName, Map<String,
     Ok((translate::name(&given)?, given))
 }
 
-async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
+async fn do_save(app: &App, caller: &Caller, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let (name, given) = posted_job(app, request).await?;
-    let saved = jobs::save(app, &name, (&Expect::Any, &Precondition::default()), |previous| {
+    let saved = save_job(app, caller, &name, (&Expect::Any, &Precondition::default()), |previous| {
         translate::job(&given, previous).map_err(|error: JobError| error.into())
     })
     .await?;
     Ok(saved.previous.as_ref().map(|stored| GdtsJob::from(&stored.job)))
 }
 
-pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Request) -> Response {
-    answer(do_delete(&app, &by, request).await)
+pub(crate) async fn delete(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    answer(do_delete(&app, &caller, request).await)
 }
 
-async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJob>, ApiError> {
+async fn do_delete(app: &App, caller: &Caller, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let name: JobName = Fields::posted(app, request).await?.required("name")?.parse()?;
-    let Some(deleted) = jobs::delete(app, &name, by, &Precondition::default()).await? else {
+    let Some(deleted) = delete_job(app, caller, &name, &Precondition::default()).await? else {
         return Ok(None);
     };
     // What was no job can only be named.
@@ -195,13 +198,13 @@ async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJ
     Ok(Some(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job))))
 }
 
-pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Request) -> Response {
-    answer(do_kill(&app, &by, request).await)
+pub(crate) async fn kill(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    answer(do_kill(&app, &caller, request).await)
 }
 
-async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> {
+async fn do_kill(app: &App, caller: &Caller, request: Request) -> Result<(), ApiError> {
     let name: JobName = Fields::posted(app, request).await?.required("name")?.parse()?;
-    match kills::kill_job(app, &name, by, &Precondition::default()).await {
+    match kill_job(app, caller, &name, &Precondition::default()).await {
         Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(()),
         Err(error) => Err(error),
     }
