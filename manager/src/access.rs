@@ -2,5 +2,7 @@
 
 mod caller;
 pub(crate) mod origin;
+mod role;
 
 pub(crate) use caller::Caller;
+pub use role::Role;

@@ -41,6 +41,7 @@ mod precondition;
 mod problem;
 mod registration;
 pub mod restore;
+pub mod route;
 mod router;
 mod routes;
 mod runs;

@@ -30,13 +30,39 @@ use crate::{
         kill::kill_job,
         save::{Expect, save as save_job},
     },
-    input::{MAX_BODY, read_body},
+    input::read_body,
     precondition::Precondition,
     problem::ApiError,
+    route::{Limits, Role, Route, Schema, Surface, Terms, Verb},
     state::App,
 };
 
 mod translate;
+
+/// Its routes. They answer the wrong method in their own form, so that any is theirs.
+pub(crate) fn surface() -> Surface<Arc<App>> {
+    let tells = |summary, gives| Terms {
+        role: Role::Reader,
+        limits: Limits::USUAL,
+        summary,
+        takes: None,
+        gives: Some(gives),
+    };
+    let form = Some(Schema::of::<Form<Vec<(String, String)>>>());
+    let does = |summary, gives| Terms { role: Role::Operator, takes: form, ..tells(summary, gives) };
+    let (was, nothing) = (Schema::of::<Answer<Option<GdtsJob>>>(), Schema::of::<Answer<()>>());
+    let (jobs, runs) = (Schema::of::<Answer<Vec<GdtsJob>>>(), Schema::of::<Answer<Vec<GdtsLog>>>());
+    let names = Schema::of::<Answer<Vec<String>>>();
+    let routes = vec![
+        Route::new(Verb::Any, "/job/save", save, does("Saves a job in GDTS's form", was)),
+        Route::new(Verb::Any, "/job/delete", delete, does("Deletes a job, and tells what it was", was)),
+        Route::new(Verb::Any, "/job/kill", kill, does("Ends a job's runs, if there are any", nothing)),
+        Route::new(Verb::Any, "/job/list", list, tells("All jobs in GDTS's form", jobs)),
+        Route::new(Verb::Any, "/job/log", log, tells("A job's finished runs in GDTS's form", runs)),
+        Route::new(Verb::Any, "/worker/list", workers, tells("All workers by address", names)),
+    ];
+    Surface { at: "", from_lists: true, routes }
+}
 
 /// `/job/log` without a `limit`, and at most; large outputs end a page before.
 const LOG_LIMIT: (usize, usize) = (20, 1000);
@@ -119,7 +145,7 @@ impl Fields {
             return Err(ApiError::bad_request("this route takes POST with a form, as curl -d sends it"));
         }
         let (parts, body) = request.into_parts();
-        let read = read_body(Request::from_parts(parts.clone(), body), MAX_BODY, app).await;
+        let read = read_body(Request::from_parts(parts.clone(), body), app).await;
         let (body, _share) = read.map_err(|error| match error {
             ApiError::TooLarge { .. } => ApiError::bad_request(format!("the form cannot be read: {error}")),
             other => other,
@@ -159,7 +185,7 @@ impl Fields {
     }
 }
 
-pub(crate) async fn save(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+async fn save(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
     answer(do_save(&app, &caller, request).await)
 }
 
@@ -184,7 +210,7 @@ async fn do_save(app: &App, caller: &Caller, request: Request) -> Result<Option<
     Ok(saved.previous.as_ref().map(|stored| GdtsJob::from(&stored.job)))
 }
 
-pub(crate) async fn delete(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+async fn delete(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
     answer(do_delete(&app, &caller, request).await)
 }
 
@@ -198,7 +224,7 @@ async fn do_delete(app: &App, caller: &Caller, request: Request) -> Result<Optio
     Ok(Some(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job))))
 }
 
-pub(crate) async fn kill(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+async fn kill(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
     answer(do_kill(&app, &caller, request).await)
 }
 
@@ -210,7 +236,7 @@ async fn do_kill(app: &App, caller: &Caller, request: Request) -> Result<(), Api
     }
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
     match do_list(&app, Fields::queried(&request)).await {
         Ok((jobs, share)) => {
             let shown = move || jobs.iter().map(shown).collect::<Vec<GdtsJob>>();
@@ -249,7 +275,7 @@ async fn answer_elsewhere<T: Serialize>(share: Share, data: impl FnOnce() -> T +
     })
 }
 
-pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
     match do_log(&app, Fields::queried(&request)).await {
         Ok((records, share)) => {
             let shown = move || records.into_iter().map(GdtsLog::from).collect::<Vec<_>>();
@@ -272,7 +298,7 @@ async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Result<(Vec<RunR
     Ok((records, share))
 }
 
-pub(crate) async fn workers(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn workers(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(do_workers(&app, Fields::queried(&request)).await)
 }
 
