@@ -36,7 +36,7 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-s
 /// A smaller answer costs more to compress than to send.
 const SMALL: u16 = 4096;
 
-const STALE: HeaderName = HeaderName::from_static("quorate-stale");
+const STALE: HeaderName = HeaderName::from_static(common::api::STALE);
 
 /// Every surface.
 fn surfaces() -> Vec<Surface<Arc<App>>> {

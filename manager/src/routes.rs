@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use common::{
     api::{
-        JobView, LatenessView, OutputView, Preview, PreviewRequest, RunAttempt, RunList, RunRequested,
-        WorkerList,
+        Health, JobPage, JobView, KillRequested, LatenessView, OutputView, Preview, PreviewRequest,
+        RunAttempt, RunList, RunRequested, SaveReport, TickPage, Validated, WorkerList,
     },
     job::Job,
 };
@@ -49,11 +49,11 @@ pub(crate) fn api() -> Surface<Arc<App>> {
     use Verb::{Delete, Get, Post, Put};
     let (job, run) = (Schema::of::<JobView>(), Schema::of::<RunRequested>());
     let save =
-        stores("Saves many jobs, each by itself", Schema::of::<Vec<Job>>(), Schema::of::<jobs::SaveReport>());
+        stores("Saves many jobs, each by itself", Schema::of::<Vec<Job>>(), Schema::of::<SaveReport>());
     let output = looks("What a run has printed", Schema::of::<OutputView>());
     let reset = acts("Lets a job's ticks count from now, where a clock was ahead", Some(job));
     let routes = vec![
-        Route::new(Get, "/jobs", jobs::list, looks("A page of jobs", Schema::of::<jobs::JobPage>())),
+        Route::new(Get, "/jobs", jobs::list, looks("A page of jobs", Schema::of::<JobPage>())),
         Route::new(Post, "/jobs", jobs::create, stores("Creates a job", Schema::of::<Job>(), job)),
         Route::new(Get, "/jobs/{job}", jobs::show, looks("A job", job)),
         Route::new(
@@ -68,7 +68,7 @@ pub(crate) fn api() -> Surface<Arc<App>> {
             Post,
             "/jobs/{job}/kill",
             jobs::kill,
-            acts("Ends a job's runs", Some(Schema::of::<jobs::KillRequested>())),
+            acts("Ends a job's runs", Some(Schema::of::<KillRequested>())),
         ),
         Route::new(Post, "/jobs/{job}/pause", jobs::pause, acts("Lets a job's ticks pass", Some(job))),
         Route::new(Post, "/jobs/{job}/resume", jobs::resume, acts("Counts a job's ticks again", Some(job))),
@@ -77,14 +77,14 @@ pub(crate) fn api() -> Surface<Arc<App>> {
             Get,
             "/jobs/{job}/ticks",
             ticks::list,
-            looks("What became of a job's ticks", Schema::of::<ticks::TickPage>()),
+            looks("What became of a job's ticks", Schema::of::<TickPage>()),
         ),
         Route::new(Post, "/save", jobs::save_all, Terms { limits: Limits::BULK, ..save }),
         Route::new(
             Post,
             "/validate",
             preview::validate,
-            judges("What saving a job would say", Schema::of::<Job>(), Schema::of::<preview::Valid>()),
+            judges("What saving a job would say", Schema::of::<Job>(), Schema::of::<Validated>()),
         ),
         Route::new(
             Post,
@@ -116,7 +116,7 @@ pub(crate) fn api() -> Surface<Arc<App>> {
 pub(crate) fn health() -> Surface<Arc<App>> {
     let probe =
         |summary, gives| Terms { role: Role::Public, limits: Limits::SMALL, summary, takes: None, gives };
-    let ready = Some(Schema::of::<health::Readiness>());
+    let ready = Some(Schema::of::<Health>());
     let metrics = probe("All metrics, as Prometheus reads them", Some(Schema::of::<str>()));
     let routes = vec![
         Route::new(Verb::Get, "/healthz", health::alive, probe("Whether it serves", None)),

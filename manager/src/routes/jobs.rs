@@ -1,6 +1,6 @@
 //! `/api/v1/jobs`.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -9,12 +9,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use common::{
-    api::{JobView, Problem, RunRequested},
-    id::{JobName, RunId},
+    api::{
+        BrokenJob, Existing, JobPage, JobView, KillRequested, RunRequested, SaveOutcome, SaveReport,
+        SaveResult,
+    },
+    id::JobName,
     job::{FieldError, Job, JobError},
-    store::Revision,
 };
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
@@ -38,31 +39,6 @@ use crate::{
 
 /// So many jobs that do not decode are shown beside a page.
 const BROKEN_SHOWN: usize = 100;
-
-/// A page of jobs. `broken` is on the first page only: jobs whose stored value does not decode, which have no
-/// definition that could be shown.
-#[derive(Serialize)]
-pub(crate) struct JobPage {
-    items: Vec<JobView>,
-    next: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    broken: Vec<BrokenJob>,
-}
-
-/// A stored job that does not decode.
-#[derive(Serialize)]
-struct BrokenJob {
-    name: String,
-    revision: Revision,
-    problem: String,
-}
-
-/// What `/jobs/{job}/kill` gives: the runs that it aims at.
-#[derive(Serialize)]
-pub(crate) struct KillRequested {
-    job: JobName,
-    runs: Vec<RunId>,
-}
 
 pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Result<Json<JobPage>, ApiError> {
     let sort = params
@@ -153,28 +129,6 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// What `/save` gives.
-#[derive(Serialize)]
-pub(crate) struct SaveReport {
-    /// In the order of the request.
-    results: Vec<SaveResult>,
-    created: usize,
-    replaced: usize,
-    refused: usize,
-    /// Their answers were lost: they may be saved.
-    unknown: usize,
-}
-
-/// What became of one job.
-#[derive(Serialize)]
-struct SaveResult {
-    /// Null where none was given.
-    job: Option<String>,
-    result: &'static str,
-    revision: Option<Revision>,
-    problem: Option<Problem>,
-}
-
 /// Many jobs, each by itself: a job that is refused stops no other.
 pub(crate) async fn save_all(
     State(app): State<Arc<App>>,
@@ -190,19 +144,13 @@ pub(crate) async fn save_all(
         };
     params.done()?;
     let saved = bulk::save_all(&app, &caller, given, &expect).await;
-    let mut report = SaveReport {
-        results: Vec::with_capacity(saved.len()),
-        created: 0,
-        replaced: 0,
-        refused: 0,
-        unknown: 0,
-    };
+    let mut report = SaveReport { results: Vec::with_capacity(saved.len()), ..SaveReport::default() };
     for (job, saved) in saved {
         let (result, count) = match &saved {
-            Ok(saved) if saved.created => ("created", &mut report.created),
-            Ok(_) => ("replaced", &mut report.replaced),
-            Err(error) if error.is_in_doubt() => ("unknown", &mut report.unknown),
-            Err(_) => ("refused", &mut report.refused),
+            Ok(saved) if saved.created => (SaveOutcome::Created, &mut report.created),
+            Ok(_) => (SaveOutcome::Replaced, &mut report.replaced),
+            Err(error) if error.is_in_doubt() => (SaveOutcome::Unknown, &mut report.unknown),
+            Err(_) => (SaveOutcome::Refused, &mut report.refused),
         };
         *count += 1;
         let revision = saved.as_ref().ok().map(|saved| saved.revision);
@@ -210,24 +158,6 @@ pub(crate) async fn save_all(
         report.results.push(SaveResult { job, result, revision, problem });
     }
     Ok(Json(report))
-}
-
-/// What `/save` does about a job that exists.
-enum Existing {
-    Replace,
-    Refuse,
-}
-
-impl FromStr for Existing {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "replace" => Ok(Self::Replace),
-            "refuse" => Ok(Self::Refuse),
-            _ => Err(()),
-        }
-    }
 }
 
 pub(crate) async fn replace(
