@@ -2,13 +2,16 @@
 
 use std::{fmt, net::IpAddr, sync::Once, time::Duration};
 
-use common::api::{JobView, OutputView, Problem, RunAttempt, RunList, RunRequested, WorkerList};
+use common::api::{
+    Existing, JobPage, JobView, OutputView, Problem, ProblemKind, RunAttempt, RunList, RunRequested, STALE,
+    SaveOutcome, SaveReport, SaveResult, WorkerList,
+};
 use common::span::Span;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode, Url,
     header::{CONTENT_TYPE, IF_MATCH},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// What the largest page holds.
@@ -20,9 +23,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much of an answer that is no problem document is shown.
 const SHOWN_CHARS: usize = 300;
-
-/// On every answer of a manager that cannot reach etcd: why the answer may be old.
-const STALE: &str = "quorate-stale";
 
 /// A manager.
 #[derive(Debug)]
@@ -40,22 +40,6 @@ enum OldAnswers {
     /// Take it, with a warning.
     Take,
     Refuse,
-}
-
-/// A page of jobs. What is stored and decodes to no job comes beside the first page.
-#[derive(Debug, Deserialize)]
-pub(crate) struct JobPage {
-    pub(crate) items: Vec<JobView>,
-    pub(crate) next: Option<String>,
-    #[serde(default)]
-    pub(crate) broken: Vec<BrokenJob>,
-}
-
-/// A stored value that is no job.
-#[derive(Debug, Deserialize)]
-pub(crate) struct BrokenJob {
-    pub(crate) name: String,
-    pub(crate) problem: String,
 }
 
 /// Why a request did not do what it should.
@@ -84,31 +68,39 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
+    /// What kind of no the manager said.
+    fn kind(&self) -> Option<&ProblemKind> {
+        match self {
+            Self::Refused(problem) => Some(&problem.kind),
+            _ => None,
+        }
+    }
+
     /// True: what was sent is wrong, and would be again.
     pub(crate) fn is_bad_input(&self) -> bool {
-        matches!(self, Self::Refused(problem) if [400, 413, 415, 422].contains(&problem.status))
+        self.kind().is_some_and(ProblemKind::is_bad_input)
     }
 
     /// True: there is one of that name.
     pub(crate) fn is_taken(&self) -> bool {
-        matches!(self, Self::Refused(problem) if problem.kind == "job-exists")
+        self.kind() == Some(&ProblemKind::JobExists)
     }
 
     /// True: there is no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(problem) if problem.status == 404)
+        self.kind() == Some(&ProblemKind::NotFound)
     }
 
     /// True: it is not at the revision that was named.
     pub(crate) fn is_changed(&self) -> bool {
-        matches!(self, Self::Refused(problem) if problem.status == 412)
+        self.kind().is_some_and(ProblemKind::is_precondition)
     }
 
     /// True: nobody said whether what was asked for is done.
     pub(crate) fn is_in_doubt(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Foreign { .. } => true,
-            Self::Refused(problem) => ["in-doubt", "too-slow"].contains(&problem.kind.as_str()),
+            Self::Refused(problem) => problem.kind.is_in_doubt(),
             Self::Unreachable { .. } | Self::Stale { .. } => false,
         }
     }
@@ -139,41 +131,12 @@ pub(crate) enum Saved {
     Replaced,
 }
 
-/// What to do about a job that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Existing {
-    Replace,
-    Refuse,
-}
-
-impl Existing {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Replace => "replace",
-            Self::Refuse => "refuse",
-        }
-    }
-}
-
-/// The answer to a request to save many jobs.
-#[derive(Debug, Deserialize)]
-struct SaveReport {
-    results: Vec<SaveResult>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SaveResult {
-    result: String,
-    problem: Option<Box<Problem>>,
-}
-
-impl SaveResult {
-    fn outcome(self) -> Result<Saved, ClientError> {
-        match self.problem {
-            Some(problem) => Err(ClientError::Refused(problem)),
-            None if self.result == "created" => Ok(Saved::Created),
-            None => Ok(Saved::Replaced),
-        }
+/// What became of one of many jobs.
+fn outcome(result: SaveResult) -> Result<Saved, ClientError> {
+    match (result.problem, result.result) {
+        (Some(problem), _) => Err(ClientError::Refused(Box::new(problem))),
+        (None, SaveOutcome::Created) => Ok(Saved::Created),
+        (None, _) => Ok(Saved::Replaced),
     }
 }
 
@@ -281,7 +244,7 @@ impl Client {
             let text = format!("{} results for {} jobs", report.results.len(), jobs.len());
             return Err(ClientError::Foreign { server: self.server(), status: StatusCode::OK, text });
         }
-        Ok(report.results.into_iter().map(SaveResult::outcome).collect())
+        Ok(report.results.into_iter().map(outcome).collect())
     }
 
     pub(crate) async fn delete_job(&self, name: &str) -> Result<(), ClientError> {

@@ -20,7 +20,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{problem::ApiError, state::App};
+use crate::{
+    problem::ApiError,
+    route::{self, AnswerSize},
+    state::App,
+};
 
 /// What all of them may have. A page of `/job/log` takes up to 32 MiB as records, and as much again as text, while it is
 /// made: more would let clients that read nothing double what a busy `dev` takes.
@@ -122,6 +126,9 @@ impl AsRef<[u8]> for Held {
 
 /// Lets no large answer go out for which there is no room.
 pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if route::limits(request.extensions()).answer == AnswerSize::Small {
+        return next.run(request).await;
+    }
     let (mut parts, body) = next.run(request).await.into_parts();
     let left = parts.extensions.remove::<Left>();
     let left = left.and_then(|left| left.0.lock().take());

@@ -14,19 +14,13 @@ use serde::de::DeserializeSeed;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use crate::{budget::Share, problem::ApiError, state::App};
+use crate::{budget::Share, problem::ApiError, route, state::App};
 
 pub(crate) mod many;
 mod once;
 
 use many::Given;
 use once::{MOST_VALUES, Once};
-
-/// A larger body is refused unread.
-pub(crate) const MAX_BODY: usize = 1 << 20;
-
-/// The same for a request that brings many jobs.
-pub(crate) const MAX_BULK_BODY: usize = 8 << 20;
 
 /// A page's length when none is asked for, and at most.
 const PAGE: (usize, usize) = (100, 500);
@@ -158,7 +152,7 @@ impl FromRequest<Arc<App>> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        let (text, share) = json(request, MAX_BODY, app).await?;
+        let (text, share) = json(request, app).await?;
         let (value, share) = elsewhere(text, share, one).await?;
         Ok(Self(value, share))
     }
@@ -178,7 +172,7 @@ impl FromRequest<Arc<App>> for BulkBody {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
-        let (text, share) = json(request, MAX_BULK_BODY, app).await?;
+        let (text, share) = json(request, app).await?;
         let (given, share) = elsewhere(text, share, many::read).await?;
         Ok(Self(given, share))
     }
@@ -210,22 +204,19 @@ fn not_understood(error: &serde_json::Error) -> ApiError {
 }
 
 /// The text of a JSON body. The memory for it, and for what is made of it, is asked for as it comes.
-async fn json(request: Request, limit: usize, app: &App) -> Result<(Vec<u8>, Share), ApiError> {
+async fn json(request: Request, app: &App) -> Result<(Vec<u8>, Share), ApiError> {
     let kind = request.headers().get(header::CONTENT_TYPE);
     let kind = kind.map(|kind| String::from_utf8_lossy(kind.as_bytes()).into_owned()).unwrap_or_default();
     let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence != "application/json" && !essence.ends_with("+json") {
         return Err(ApiError::ContentType(kind.chars().take(80).collect()));
     }
-    read_body(request, limit, app).await
+    read_body(request, app).await
 }
 
-/// A body of at most so many bytes.
-pub(crate) async fn read_body(
-    request: Request,
-    limit: usize,
-    app: &App,
-) -> Result<(Vec<u8>, Share), ApiError> {
+/// A body of at most as many bytes as the route takes.
+pub(crate) async fn read_body(request: Request, app: &App) -> Result<(Vec<u8>, Share), ApiError> {
+    let limit = route::limits(request.extensions()).body;
     let said = request.body().size_hint().lower();
     if said > limit as u64 {
         return Err(ApiError::TooLarge { limit });

@@ -29,20 +29,19 @@ pub use config::ManagerConfig;
 pub use routes::ui::Asset;
 use state::App;
 
+mod access;
 mod budget;
 mod cache;
+pub mod change;
 mod clocks;
 mod config;
 mod history;
 mod input;
-mod jobs;
-mod kills;
-mod origin;
 mod precondition;
 mod problem;
-mod queue;
 mod registration;
 pub mod restore;
+pub mod route;
 mod router;
 mod routes;
 mod runs;
@@ -50,7 +49,6 @@ mod state;
 mod surfaces;
 mod ticks;
 mod view;
-mod writes;
 
 /// What the manager needs of the world.
 pub struct ManagerPorts {
@@ -128,7 +126,7 @@ impl Manager {
             part = self.vital.died() => Err(ManagerError::Died(part)),
         };
         shutdown.cancel();
-        let ended = async { tokio::join!(tasks.wait(), self.app.writes.idle()) };
+        let ended = async { tokio::join!(tasks.wait(), self.app.batch.idle()) };
         if timeout(DRAIN, ended).await.is_err() {
             tracing::warn!("the manager's registration could not be taken back; it ends with its lease");
         }

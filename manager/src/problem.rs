@@ -6,7 +6,7 @@ use axum::{
 };
 use chrono::TimeDelta;
 use common::{
-    api::Problem,
+    api::{Problem, ProblemKind},
     id::{JobName, NameError, RunId},
     job::{FieldError, JobError, MOST_PROBLEMS},
     live::LiveError,
@@ -171,64 +171,44 @@ impl ApiError {
         Self::BadRequest(BadRequest { detail: detail.into(), errors: Vec::new() })
     }
 
-    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
+    const fn kind(&self) -> ProblemKind {
+        use ProblemKind as K;
         match self {
-            Self::Invalid(_) => (S::UNPROCESSABLE_ENTITY, "invalid-job", "The job is not valid"),
-            Self::BadRequest(_) => (S::BAD_REQUEST, "bad-request", "The request cannot be understood"),
-            Self::NoSuchJob(_) | Self::NoSuchRun(_) | Self::NoSuchPath(_) => {
-                (S::NOT_FOUND, "not-found", "There is no such thing")
-            }
-            Self::MethodNotAllowed(_) => {
-                (S::METHOD_NOT_ALLOWED, "method-not-allowed", "The path has no such method")
-            }
-            Self::JobExists(_) => (S::CONFLICT, "job-exists", "The job exists"),
-            Self::BrokenJob { .. } => (S::CONFLICT, "broken-job", "The stored job does not decode"),
-            Self::UnknownHeldLock(_) => (S::CONFLICT, "unknown-lock", "The job's lock is not understood"),
-            Self::LockHeld { .. } => (S::CONFLICT, "lock-held", "The job's lock is held"),
-            Self::BrokenLock { .. } => (S::CONFLICT, "broken-lock", "The stored lock does not decode"),
-            Self::RunEnded { .. } => (S::CONFLICT, "run-ended", "The run has ended"),
-            Self::Changed { .. } => (S::PRECONDITION_FAILED, "changed", "The job has changed"),
-            Self::Exists { .. } => (S::PRECONDITION_FAILED, "exists", "The job exists"),
-            Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::ContentType(_) => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The body is no JSON"),
-            Self::Misdirected(_) => (S::MISDIRECTED_REQUEST, "wrong-host", "Not a host of this server"),
-            Self::CrossSite(_) => (S::FORBIDDEN, "cross-site", "Another site's page sent this"),
-            Self::Store(StoreError::Refused(_)) => {
-                (S::INTERNAL_SERVER_ERROR, "store-refused", "The store refused the request")
-            }
-            Self::Store(StoreError::Full(_)) => (S::INSUFFICIENT_STORAGE, "store-full", "The store is full"),
-            Self::Store(StoreError::Ambiguous(_)) => {
-                (S::SERVICE_UNAVAILABLE, "in-doubt", "It may have been done")
-            }
-            Self::Store(_) | Self::NotLoaded(_) => {
-                (S::SERVICE_UNAVAILABLE, "store-unavailable", "The store cannot be reached")
-            }
-            Self::ClockAhead { .. } => {
-                (S::SERVICE_UNAVAILABLE, "clock-ahead", "This manager's clock is in the future")
-            }
-            Self::ClockBehind { .. } => {
-                (S::SERVICE_UNAVAILABLE, "clock-behind", "This manager's clock is in the past")
-            }
-            Self::Contended => (S::SERVICE_UNAVAILABLE, "contended", "Others keep changing the job"),
-            Self::RunLog(RunLogError::Refused(_)) => {
-                (S::INTERNAL_SERVER_ERROR, "run-log-refused", "The run log refused the request")
-            }
-            Self::RunLog(_) => {
-                (S::SERVICE_UNAVAILABLE, "run-log-unavailable", "The run log cannot be reached")
-            }
-            Self::Live(_) => {
-                (S::SERVICE_UNAVAILABLE, "worker-unavailable", "The run's worker cannot be reached")
-            }
-            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "There is no room for it now"),
-            Self::TooSlow => (S::SERVICE_UNAVAILABLE, "too-slow", "The request took too long"),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something failed here"),
+            Self::Invalid(_) => K::InvalidJob,
+            Self::BadRequest(_) => K::BadRequest,
+            Self::NoSuchJob(_) | Self::NoSuchRun(_) | Self::NoSuchPath(_) => K::NotFound,
+            Self::MethodNotAllowed(_) => K::MethodNotAllowed,
+            Self::JobExists(_) => K::JobExists,
+            Self::BrokenJob { .. } => K::BrokenJob,
+            Self::UnknownHeldLock(_) => K::UnknownLock,
+            Self::LockHeld { .. } => K::LockHeld,
+            Self::BrokenLock { .. } => K::BrokenLock,
+            Self::RunEnded { .. } => K::RunEnded,
+            Self::Changed { .. } => K::Changed,
+            Self::Exists { .. } => K::Exists,
+            Self::TooLarge { .. } => K::TooLarge,
+            Self::ContentType(_) => K::ContentType,
+            Self::Misdirected(_) => K::WrongHost,
+            Self::CrossSite(_) => K::CrossSite,
+            Self::Store(StoreError::Refused(_)) => K::StoreRefused,
+            Self::Store(StoreError::Full(_)) => K::StoreFull,
+            Self::Store(StoreError::Ambiguous(_)) => K::InDoubt,
+            Self::Store(_) | Self::NotLoaded(_) => K::StoreUnavailable,
+            Self::ClockAhead { .. } => K::ClockAhead,
+            Self::ClockBehind { .. } => K::ClockBehind,
+            Self::Contended => K::Contended,
+            Self::RunLog(RunLogError::Refused(_)) => K::RunLogRefused,
+            Self::RunLog(_) => K::RunLogUnavailable,
+            Self::Live(_) => K::WorkerUnavailable,
+            Self::Busy => K::Busy,
+            Self::TooSlow => K::TooSlow,
+            Self::Internal => K::Internal,
         }
     }
 
     /// The document.
     pub(crate) fn problem(&self) -> Problem {
-        let (status, kind, title) = self.kind();
+        let kind = self.kind();
         let errors = match self {
             Self::Invalid(error) | Self::BrokenJob { error, .. } => error.errors.clone(),
             Self::BadRequest(request) => request.errors.clone(),
@@ -242,9 +222,9 @@ impl ApiError {
             _ => Vec::new(),
         };
         Problem {
-            kind: kind.to_owned(),
-            title: title.to_owned(),
-            status: status.as_u16(),
+            title: kind.title().to_owned(),
+            status: kind.status(),
+            kind,
             detail: self.to_string(),
             errors,
         }
@@ -256,7 +236,7 @@ impl IntoResponse for ApiError {
         let problem = self.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(kind = problem.kind, detail = problem.detail, "answered with an error");
+            tracing::error!(kind = %problem.kind, detail = problem.detail, "answered with an error");
         }
         let mut response = (status, axum::Json(problem)).into_response();
         let headers = response.headers_mut();

@@ -9,11 +9,17 @@ use chrono::{DateTime, Utc};
 use common::{
     epoch::{Epoch, Raised},
     lock::{Free, Lock},
-    store::{Compare, Entry, Op, OpOutcome, Revision, Store, StoreError, Txn, key::Keys, list_all},
+    store::{Entry, Key, Revision, Store, StoreError, Txn, key::Keys, list_all},
     tick::Fence,
     worker::Registration,
 };
 use serde::Serialize;
+
+use crate::{
+    access::Caller,
+    change::{Change, Decision, Seen, Way, Write, make, txn},
+    problem::ApiError,
+};
 
 /// Locks in one transaction: each is a transaction inside, and below the store's limit they are.
 const TOGETHER: usize = 100;
@@ -75,7 +81,7 @@ pub async fn after_restore(
             break;
         }
         for part in late.chunks(TOGETHER) {
-            moved += write(store, part).await?;
+            moved += write(&Way::alone(store), part).await?;
         }
     }
     let Some(locks) = done else {
@@ -104,21 +110,45 @@ impl Move {
         };
         Some(Self { entry: entry.clone(), lock })
     }
+
+    fn txn(&self) -> Txn {
+        let Self { entry, lock } = self;
+        txn::put(entry.key.clone(), entry.mod_revision, lock.encode(), entry.lease)
+    }
 }
 
 /// How many were written; the others have changed since, or may have been written, and are looked at again.
-async fn write(store: &dyn Store, part: &[Move]) -> Result<usize, StoreError> {
-    let each = part.iter().map(|Move { entry, lock }| {
-        let compare = Compare::ModRevision(entry.key.clone(), entry.mod_revision);
-        Op::Txn(Txn::when(vec![compare], vec![Op::Put(entry.key.clone(), lock.encode(), entry.lease)]))
-    });
-    match store.txn(Txn::when(Vec::new(), each.collect())).await {
-        Ok(outcome) => {
-            let written = |result: &&OpOutcome| matches!(result, OpOutcome::Txn(inner) if inner.succeeded);
-            Ok(outcome.results.iter().filter(written).count())
-        }
+async fn write(way: &Way<'_>, part: &[Move]) -> Result<usize, StoreError> {
+    let each = part.iter().map(Move::txn).collect();
+    match way.send_together(&[], each).await {
+        Ok(written) => Ok(written.unwrap_or_default()),
         Err(StoreError::Ambiguous(_)) => Ok(0),
         Err(error) => Err(error),
+    }
+}
+
+/// A new epoch, in place of the one that was read before the fences were moved.
+struct Raise<'a> {
+    keys: &'a Keys,
+    before: Option<&'a Entry>,
+    raised: Raised,
+}
+
+impl Change for Raise<'_> {
+    type Done = Epoch;
+
+    const WHAT: &'static str = "rise of the epoch";
+
+    fn reads(&self) -> Vec<Key> {
+        vec![self.keys.epoch()]
+    }
+
+    fn decide(&self, seen: &Seen) -> Result<Decision<Epoch>, ApiError> {
+        if seen.revision(0) != self.before.map_or(Revision::NONE, |entry| entry.mod_revision) {
+            return Err(ApiError::Contended);
+        }
+        let txn = txn::put(self.keys.epoch(), seen.revision(0), self.raised.encode(), None);
+        Ok(Decision::Write(Write { txn, places: &[], done: self.raised.epoch }))
     }
 }
 
@@ -133,20 +163,11 @@ async fn raise(
     let stored = before.and_then(|entry| Raised::decode(&entry.value).ok()).map(|raised| raised.epoch);
     let known = workers.iter().filter_map(|entry| Some(Registration::decode(&entry.value).ok()?.epoch));
     let epoch = known.chain(stored).max().unwrap_or_default().next();
-    let seen: Revision = before.map_or(Revision::NONE, |entry| entry.mod_revision);
-    let value = Raised { epoch, at: now }.encode();
-    let txn = Txn::when(
-        vec![Compare::ModRevision(keys.epoch(), seen)],
-        vec![Op::Put(keys.epoch(), value.clone(), None)],
-    );
-    match store.txn(txn).await {
-        Ok(outcome) if outcome.succeeded => Ok(epoch),
-        Ok(_) => Err(RestoreError::RaisedMeanwhile),
-        Err(StoreError::Ambiguous(cause)) => match store.get(&keys.epoch()).await? {
-            (Some(entry), _) if *entry.value == *value => Ok(epoch),
-            _ => Err(StoreError::Ambiguous(cause).into()),
-        },
-        Err(error) => Err(error.into()),
+    let raise = Raise { keys, before, raised: Raised { epoch, at: now } };
+    match make(&Way::alone(store), &Caller::of_the_command_line(), &raise).await {
+        Ok(made) => Ok(made.done),
+        Err(ApiError::Store(error)) => Err(error.into()),
+        Err(_) => Err(RestoreError::RaisedMeanwhile),
     }
 }
 

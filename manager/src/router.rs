@@ -1,6 +1,7 @@
-//! The route table and its layers, on one page.
+//! The router: the routes of all surfaces, and the layers around them. What depends on a route is in its terms
+//! ([`crate::route`]).
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc};
 
 use axum::{
     Router,
@@ -8,7 +9,6 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
 };
 use tokio::time::timeout;
 use tower_http::{
@@ -20,20 +20,14 @@ use tower_http::{
 };
 
 use crate::{
+    access::origin,
     budget::hold_answers,
-    input::MAX_BODY,
-    origin,
     problem::ApiError,
-    routes::{health, jobs, preview, runs, ticks, ui, workers},
+    route::{self, Limits, Surface, Table},
+    routes,
     state::App,
     surfaces::gdts,
 };
-
-/// A request that outlasts its own limits, a slowly sent body for one, ends here.
-const AT_MOST: Duration = Duration::from_millis(4900);
-
-/// Watching a run's output may take so much longer.
-const AT_MOST_WAITING: Duration = Duration::from_secs(40);
 
 /// Scripts, styles and fonts come from here only; Bootstrap's own pictures are `data:`.
 const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; \
@@ -42,51 +36,26 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; object-s
 /// A smaller answer costs more to compress than to send.
 const SMALL: u16 = 4096;
 
-const STALE: HeaderName = HeaderName::from_static("quorate-stale");
+const STALE: HeaderName = HeaderName::from_static(common::api::STALE);
+
+/// Every surface.
+fn surfaces() -> Vec<Surface<Arc<App>>> {
+    vec![routes::api(), gdts::surface(), routes::health(), routes::page()]
+}
 
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let native = Router::new()
-        .route("/jobs", get(jobs::list).post(jobs::create))
-        .route("/jobs/{job}", get(jobs::show).put(jobs::replace).delete(jobs::delete))
-        .route("/jobs/{job}/run", post(jobs::run))
-        .route("/jobs/{job}/kill", post(jobs::kill))
-        .route("/jobs/{job}/pause", post(jobs::pause))
-        .route("/jobs/{job}/resume", post(jobs::resume))
-        .route("/jobs/{job}/reset-fence", post(jobs::reset_fence))
-        .route("/jobs/{job}/ticks", get(ticks::list))
-        .route("/save", post(jobs::save_all))
-        .route("/validate", post(preview::validate))
-        .route("/preview", post(preview::preview))
-        .route("/runs", get(runs::list))
-        .route("/runs/lateness", get(runs::lateness))
-        .route("/runs/{run}", get(runs::show))
-        .route("/runs/{run}/output", get(runs::output))
-        .route("/runs/{run}/kill", post(runs::kill))
-        .route("/workers", get(workers::list));
-    let gdts = Router::new()
-        .route("/job/save", any(gdts::save))
-        .route("/job/delete", any(gdts::delete))
-        .route("/job/kill", any(gdts::kill))
-        .route("/job/list", any(gdts::list))
-        .route("/job/log", any(gdts::log))
-        .route("/worker/list", any(gdts::workers));
-    Router::new()
-        .nest("/api/v1", native)
-        .merge(gdts)
+    let (router, table) = Table::build(surfaces());
+    router
         .layer(from_fn_with_state(app.clone(), hold_answers))
         .layer(from_fn_with_state(app.clone(), say_stale))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route("/", get(ui::index))
-        .route("/assets/{*path}", get(ui::asset))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(Limits::USUAL.body))
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(SizeAbove::new(SMALL))))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn(limit_time))
         .layer(from_fn_with_state(app.clone(), origin::guard))
+        .layer(from_fn_with_state(Arc::new(table), route::attach))
         .layer(from_fn(secure))
         .layer(from_fn(count))
         .with_state(app)
@@ -110,8 +79,9 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
 
 /// Says on every answer that may be old why it may be.
 async fn say_stale(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let from_lists = route::known(request.extensions()).is_some_and(|known| known.from_lists);
     let mut response = next.run(request).await;
-    if let Some(reason) = app.cache.stale() {
+    if let Some(reason) = app.cache.stale().filter(|_| from_lists) {
         let plain: String = reason.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
         let value = HeaderValue::from_str(&plain);
         response.headers_mut().insert(STALE, value.unwrap_or_else(|_| HeaderValue::from_static("yes")));
@@ -120,9 +90,7 @@ async fn say_stale(State(app): State<Arc<App>>, request: Request, next: Next) ->
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    let waits = path.starts_with("/api/v1/runs/") && path.ends_with("/output");
-    let limit = if waits { AT_MOST_WAITING } else { AT_MOST };
+    let limit = route::limits(request.extensions()).time;
     timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::TooSlow.into_response())
 }
 
@@ -168,5 +136,84 @@ const fn status_class(status: StatusCode) -> &'static str {
         300..=399 => "3xx",
         400..=499 => "4xx",
         _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::{
+        route::{AnswerSize, Known, Limits, Role, Table, Verb},
+        router::surfaces,
+    };
+
+    fn all() -> Vec<Known> {
+        let (_, table) = Table::build(surfaces());
+        let mut all: Vec<Known> = table.all().cloned().collect();
+        all.sort_by(|a, b| (&a.path, a.verb.name()).cmp(&(&b.path, b.verb.name())));
+        all
+    }
+
+    fn named(known: &Known) -> String {
+        format!("{} {}", known.verb.name(), known.path)
+    }
+
+    #[test]
+    fn who_may_change_something_may_more_than_look() {
+        // They say what something would come to, and change nothing.
+        let harmless = ["POST /api/v1/validate", "POST /api/v1/preview"];
+        for known in all() {
+            let changes = match known.verb {
+                Verb::Get => false,
+                Verb::Post | Verb::Put | Verb::Delete => !harmless.contains(&named(&known).as_str()),
+                Verb::Any => known.terms.takes.is_some(),
+            };
+            assert_eq!(known.terms.role >= Role::Operator, changes, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn what_anybody_may_ask_is_the_page_and_the_probes() {
+        let public: Vec<String> =
+            all().iter().filter(|known| known.terms.role == Role::Public).map(named).collect();
+        assert_eq!(public, ["GET /", "GET /assets/{*path}", "GET /healthz", "GET /readyz"]);
+    }
+
+    #[test]
+    fn few_routes_have_limits_of_their_own() {
+        let usual = |known: &&Known| known.terms.limits != Limits::USUAL;
+        let own: Vec<(String, Limits)> =
+            all().iter().filter(usual).map(|known| (named(known), known.terms.limits)).collect();
+        let own: Vec<(&str, Limits)> = own.iter().map(|(name, limits)| (name.as_str(), *limits)).collect();
+        assert_eq!(
+            own,
+            [
+                ("GET /", Limits::PAGE),
+                ("GET /api/v1/runs/{run}/output", Limits::WAITING),
+                ("POST /api/v1/save", Limits::BULK),
+                ("GET /assets/{*path}", Limits::SMALL),
+                ("GET /healthz", Limits::SMALL),
+                ("GET /metrics", Limits::SMALL),
+                ("GET /readyz", Limits::SMALL),
+            ]
+        );
+        for known in all().iter().filter(|known| known.from_lists) {
+            assert_eq!(known.terms.limits.answer, AnswerSize::Budgeted, "{known:?}");
+        }
+    }
+
+    #[test]
+    fn every_route_is_told_of_in_the_documents() {
+        let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md")).unwrap();
+        let all = all();
+        for known in all.iter().filter(|known| known.from_lists || known.path.ends_with('z')) {
+            // Two routes may share a line: "`POST /api/v1/jobs/{job}/pause`, `/resume`".
+            let last = known.path.rsplit_once('/').unwrap().1;
+            let whole = text.contains(&format!(" {}`", known.path));
+            assert!(whole || text.contains(&format!("`/{last}`")), "{}", named(known));
+        }
+        let summaries: HashSet<&str> = all.iter().map(|known| known.terms.summary).collect();
+        assert_eq!(summaries.len(), all.len());
     }
 }

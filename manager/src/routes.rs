@@ -1,30 +1,137 @@
-//! The native API and the page: one resource each; they read the request, call, and map the answer.
+//! The native API and the page: one resource each; they read the request, call, and map the answer. The tables here say
+//! which routes there are.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::sync::Arc;
 
-use axum::{
-    extract::{ConnectInfo, FromRequestParts},
-    http::request::Parts,
+use common::{
+    api::{
+        Health, JobPage, JobView, KillRequested, LatenessView, OutputView, Preview, PreviewRequest,
+        RunAttempt, RunList, RunRequested, SaveReport, TickPage, Validated, WorkerList,
+    },
+    job::Job,
 };
 
-pub(crate) mod health;
-pub(crate) mod jobs;
-pub(crate) mod preview;
-pub(crate) mod runs;
-pub(crate) mod ticks;
+use crate::{
+    route::{Limits, Role, Route, Schema, Surface, Terms, Verb},
+    state::App,
+};
+
+mod health;
+mod jobs;
+mod preview;
+mod runs;
+mod ticks;
 pub(crate) mod ui;
-pub(crate) mod workers;
+mod workers;
 
-/// Who asks, for people: `page 127.0.0.1`, `api 10.0.0.7`. No proof of anything.
-pub(crate) struct By(pub(crate) String);
+/// A route that only looks.
+const fn looks(summary: &'static str, gives: Schema) -> Terms {
+    Terms { role: Role::Reader, limits: Limits::USUAL, summary, takes: None, gives: Some(gives) }
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for By {
-    type Rejection = Infallible;
+/// A route that says what something would come to.
+const fn judges(summary: &'static str, takes: Schema, gives: Schema) -> Terms {
+    Terms { takes: Some(takes), ..looks(summary, gives) }
+}
 
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        // Browsers say it of themselves; what passed the guard with it is our own page.
-        let surface = if parts.headers.contains_key("sec-fetch-site") { "page" } else { "api" };
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(peer.map_or_else(|| surface.to_owned(), |peer| format!("{surface} {}", peer.0.ip()))))
-    }
+/// A route that does something.
+const fn acts(summary: &'static str, gives: Option<Schema>) -> Terms {
+    Terms { role: Role::Operator, limits: Limits::USUAL, summary, takes: None, gives }
+}
+
+/// A route that stores what it is given.
+const fn stores(summary: &'static str, takes: Schema, gives: Schema) -> Terms {
+    Terms { takes: Some(takes), ..acts(summary, Some(gives)) }
+}
+
+/// The native API.
+pub(crate) fn api() -> Surface<Arc<App>> {
+    use Verb::{Delete, Get, Post, Put};
+    let (job, run) = (Schema::of::<JobView>(), Schema::of::<RunRequested>());
+    let save =
+        stores("Saves many jobs, each by itself", Schema::of::<Vec<Job>>(), Schema::of::<SaveReport>());
+    let output = looks("What a run has printed", Schema::of::<OutputView>());
+    let reset = acts("Lets a job's ticks count from now, where a clock was ahead", Some(job));
+    let routes = vec![
+        Route::new(Get, "/jobs", jobs::list, looks("A page of jobs", Schema::of::<JobPage>())),
+        Route::new(Post, "/jobs", jobs::create, stores("Creates a job", Schema::of::<Job>(), job)),
+        Route::new(Get, "/jobs/{job}", jobs::show, looks("A job", job)),
+        Route::new(
+            Put,
+            "/jobs/{job}",
+            jobs::replace,
+            stores("Creates or replaces a job", Schema::of::<Job>(), job),
+        ),
+        Route::new(Delete, "/jobs/{job}", jobs::delete, acts("Deletes a job", None)),
+        Route::new(Post, "/jobs/{job}/run", jobs::run, acts("Wants a run of a job, now", Some(run))),
+        Route::new(
+            Post,
+            "/jobs/{job}/kill",
+            jobs::kill,
+            acts("Ends a job's runs", Some(Schema::of::<KillRequested>())),
+        ),
+        Route::new(Post, "/jobs/{job}/pause", jobs::pause, acts("Lets a job's ticks pass", Some(job))),
+        Route::new(Post, "/jobs/{job}/resume", jobs::resume, acts("Counts a job's ticks again", Some(job))),
+        Route::new(Post, "/jobs/{job}/reset-fence", jobs::reset_fence, Terms { role: Role::Admin, ..reset }),
+        Route::new(
+            Get,
+            "/jobs/{job}/ticks",
+            ticks::list,
+            looks("What became of a job's ticks", Schema::of::<TickPage>()),
+        ),
+        Route::new(Post, "/save", jobs::save_all, Terms { limits: Limits::BULK, ..save }),
+        Route::new(
+            Post,
+            "/validate",
+            preview::validate,
+            judges("What saving a job would say", Schema::of::<Job>(), Schema::of::<Validated>()),
+        ),
+        Route::new(
+            Post,
+            "/preview",
+            preview::preview,
+            judges("What an expression means", Schema::of::<PreviewRequest>(), Schema::of::<Preview>()),
+        ),
+        Route::new(Get, "/runs", runs::list, looks("A page of runs", Schema::of::<RunList>())),
+        Route::new(
+            Get,
+            "/runs/lateness",
+            runs::lateness,
+            looks("How late runs started", Schema::of::<LatenessView>()),
+        ),
+        Route::new(
+            Get,
+            "/runs/{run}",
+            runs::show,
+            looks("A run with its attempts", Schema::of::<RunAttempt>()),
+        ),
+        Route::new(Get, "/runs/{run}/output", runs::output, Terms { limits: Limits::WAITING, ..output }),
+        Route::new(Post, "/runs/{run}/kill", runs::kill, acts("Ends a run", Some(run))),
+        Route::new(Get, "/workers", workers::list, looks("A page of workers", Schema::of::<WorkerList>())),
+    ];
+    Surface { at: "/api/v1", from_lists: true, routes }
+}
+
+/// What load balancers and monitors ask.
+pub(crate) fn health() -> Surface<Arc<App>> {
+    let probe =
+        |summary, gives| Terms { role: Role::Public, limits: Limits::SMALL, summary, takes: None, gives };
+    let ready = Some(Schema::of::<Health>());
+    let metrics = probe("All metrics, as Prometheus reads them", Some(Schema::of::<str>()));
+    let routes = vec![
+        Route::new(Verb::Get, "/healthz", health::alive, probe("Whether it serves", None)),
+        Route::new(Verb::Get, "/readyz", health::ready, probe("Whether it can be used", ready)),
+        Route::new(Verb::Get, "/metrics", health::metrics, Terms { role: Role::Reader, ..metrics }),
+    ];
+    Surface { at: "", from_lists: false, routes }
+}
+
+/// The page, whose files hold nothing that is secret.
+pub(crate) fn page() -> Surface<Arc<App>> {
+    let file = |summary, limits| Terms { role: Role::Public, limits, summary, takes: None, gives: None };
+    let routes = vec![
+        Route::new(Verb::Get, "/", ui::index, file("The page", Limits::PAGE)),
+        Route::new(Verb::Get, "/assets/{*path}", ui::asset, file("A file of the page", Limits::SMALL)),
+    ];
+    Surface { at: "", from_lists: false, routes }
 }

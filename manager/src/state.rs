@@ -15,8 +15,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Asset, ManagerConfig, ManagerPorts, budget::Budget, cache::Cache, clocks::Clocks, problem::ApiError,
-    writes::Writes,
+    Asset, ManagerConfig, ManagerPorts,
+    budget::Budget,
+    cache::Cache,
+    change::{Way, batch::Batch},
+    clocks::Clocks,
+    problem::ApiError,
 };
 
 /// Every request is answered within five seconds, whatever the servers behind do; this leaves time to say so.
@@ -40,8 +44,8 @@ pub(crate) struct App {
     pub(crate) clocks: Clocks,
     /// The memory for large requests and answers.
     pub(crate) budget: Budget,
-    /// Sends what saves jobs.
-    pub(crate) writes: Writes,
+    /// Sends changes that come at the same time together.
+    pub(crate) batch: Batch,
     /// Cancelled when the manager ends: answers that wait for something stop waiting.
     pub(crate) ending: CancellationToken,
 }
@@ -50,7 +54,7 @@ impl App {
     pub(crate) fn new(config: ManagerConfig, ports: ManagerPorts, chance: Chance) -> Self {
         Self {
             config,
-            writes: Writes::new(ports.store.clone()),
+            batch: Batch::new(ports.store.clone()),
             store: ports.store,
             runlog: ports.runlog,
             live: ports.live,
@@ -88,6 +92,11 @@ impl App {
     /// The instant by which a request that comes now is to be answered.
     pub(crate) fn deadline() -> Instant {
         Instant::now() + ANSWER_WITHIN
+    }
+
+    /// The way of a change to the store, until `deadline`.
+    pub(crate) fn way(&self, deadline: Instant) -> Way<'_> {
+        Way::shared(&*self.store, &self.batch, &self.cache, deadline)
     }
 
     /// A question to the store, given up at `deadline`.

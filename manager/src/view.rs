@@ -16,7 +16,7 @@ use common::{
 
 use crate::{
     cache::{Active, Cache, CachedLock, JobSnapshot},
-    jobs::fence::is_ahead,
+    change::fence::is_ahead,
     problem::ApiError,
 };
 

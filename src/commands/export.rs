@@ -7,9 +7,11 @@ use std::{
 
 use anyhow::Context as _;
 
+use common::api::{BrokenJob, JobPage};
+
 use super::failed;
 use crate::{
-    client::{BrokenJob, Client, JobPage},
+    client::Client,
     exit::Exit,
     output::{Output, visible},
     telemetry,
@@ -32,7 +34,7 @@ pub(super) async fn run(file: PathBuf, client: Client, mut output: Output) -> an
         output.line(format_args!("{count} jobs written to {shown}"))?;
     }
     output.flush()?;
-    for BrokenJob { name, problem } in &broken {
+    for BrokenJob { name, problem, .. } in &broken {
         telemetry::say(format_args!(
             "error: job {name:?} is not in {shown}, since what is stored does not decode: {}; save it again, or delete it",
             visible(problem)

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::PathBuf};
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use common::{
-    api::JobView,
+    api::{BrokenJob, Existing, JobView},
     clock::{Clock as _, SystemClock},
     run::RunState,
 };
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{failed, job_file};
 use crate::{
     cli::{JobCommand, RunFilter},
-    client::{BrokenJob, Client, ClientError, Existing, Saved, in_requests},
+    client::{Client, ClientError, Saved, in_requests},
     exit::{BadInput, Exit},
     output::{Output, Table, relative, visible},
     telemetry,
@@ -264,7 +264,7 @@ async fn list(client: &Client, output: &mut Output) -> anyhow::Result<Exit> {
     let mut after: Option<String> = None;
     loop {
         let page = client.jobs(after.as_deref()).await.map_err(failed)?;
-        for BrokenJob { name, problem } in &page.broken {
+        for BrokenJob { name, problem, .. } in &page.broken {
             tracing::warn!(
                 "job {name:?} is stored and does not decode, so that it is not among these: {problem}"
             );

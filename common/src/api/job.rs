@@ -1,9 +1,16 @@
 //! Jobs on the wire: the definition at top level, and its status beside it.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use super::{List, RunView};
-use crate::{job::Job, lock::LastRun};
+use super::{Problem, RunView};
+use crate::{
+    id::{JobName, RunId},
+    job::Job,
+    lock::LastRun,
+    revision::Revision,
+};
 
 /// A job with its status. The status is ignored on input, so that what was read can be edited and sent back.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,8 +43,110 @@ pub struct JobStatus {
     pub warning: String,
 }
 
-/// A page of jobs, by name.
-pub type JobList = List<JobView>;
+/// A page of jobs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobPage {
+    /// The jobs.
+    pub items: Vec<JobView>,
+    /// Ask with `after=` this for the next page; null at the end.
+    pub next: Option<String>,
+    /// On the first page: jobs whose stored value does not decode, which have no definition that could be shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken: Vec<BrokenJob>,
+}
+
+/// A stored value that is no job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BrokenJob {
+    /// The name that it stands under.
+    pub name: String,
+    /// The store's revision of it.
+    pub revision: Revision,
+    /// Why it is none.
+    pub problem: String,
+}
+
+/// What to do about a job that exists, where many are saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It stays, and the one that was sent is refused.
+    Refuse,
+}
+
+impl Existing {
+    /// The value of the parameter `existing`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+impl FromStr for Existing {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Replace, Self::Refuse].into_iter().find(|existing| existing.name() == text).ok_or(())
+    }
+}
+
+/// What `/save` gives.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct SaveReport {
+    /// In the order of the request.
+    pub results: Vec<SaveResult>,
+    /// How many were created.
+    pub created: usize,
+    /// How many were replaced.
+    pub replaced: usize,
+    /// How many were refused.
+    pub refused: usize,
+    /// How many lost their answers: they may be saved.
+    pub unknown: usize,
+}
+
+/// What became of one of many jobs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SaveResult {
+    /// The name that was given; null where none was.
+    pub job: Option<String>,
+    /// What became of it.
+    pub result: SaveOutcome,
+    /// The revision at which it is stored now.
+    pub revision: Option<Revision>,
+    /// What a request for this job alone would have been answered with.
+    pub problem: Option<Problem>,
+}
+
+/// What became of one of many jobs, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaveOutcome {
+    /// There was none before.
+    Created,
+    /// It took another's place.
+    Replaced,
+    /// It was not saved.
+    Refused,
+    /// Its answer was lost: it may be saved.
+    Unknown,
+}
+
+/// What `/validate` gives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Validated {
+    /// True: what is not valid is answered with a problem.
+    pub valid: bool,
+    /// When, in words; "" for a job that only people start.
+    pub describe: String,
+    /// The next instants, RFC 3339 in UTC with milliseconds.
+    pub next: Vec<String>,
+    /// The job as it would be saved, every default in its place.
+    pub job: Job,
+}
 
 /// What `/preview` takes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -72,4 +181,13 @@ pub struct Preview {
 pub struct RunRequested {
     /// The run that was put into the queue.
     pub run: String,
+}
+
+/// What `/jobs/{job}/kill` gives.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KillRequested {
+    /// The job.
+    pub job: JobName,
+    /// The runs that it aims at.
+    pub runs: Vec<RunId>,
 }

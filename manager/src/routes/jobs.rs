@@ -1,6 +1,6 @@
 //! `/api/v1/jobs`.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -9,54 +9,36 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use common::{
-    api::{JobView, Problem, RunRequested},
-    id::{JobName, RunId},
+    api::{
+        BrokenJob, Existing, JobPage, JobView, KillRequested, RunRequested, SaveOutcome, SaveReport,
+        SaveResult,
+    },
+    id::JobName,
     job::{FieldError, Job, JobError},
-    store::Revision,
 };
-use serde::Serialize;
 use serde_json::Value;
 
-use super::By;
 use crate::{
+    access::Caller,
     cache::list::{JobFilter, Position},
+    change::{
+        bulk,
+        delete::delete as delete_job,
+        fence,
+        kill::kill_job,
+        pause::{self, Paused},
+        run_now::run_now,
+        save::{Expect, Saved, save},
+    },
     input::{Body, BulkBody, Named, NoParams, Params},
-    jobs::{self, Expect, Paused, Saved},
-    kills,
     precondition::{NoPrecondition, Precondition},
     problem::ApiError,
-    queue,
     state::App,
     view::{Viewer, says_righted},
 };
 
 /// So many jobs that do not decode are shown beside a page.
 const BROKEN_SHOWN: usize = 100;
-
-/// A page of jobs. `broken` is on the first page only: jobs whose stored value does not decode, which have no
-/// definition that could be shown.
-#[derive(Serialize)]
-pub(crate) struct JobPage {
-    items: Vec<JobView>,
-    next: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    broken: Vec<BrokenJob>,
-}
-
-/// A stored job that does not decode.
-#[derive(Serialize)]
-struct BrokenJob {
-    name: String,
-    revision: Revision,
-    problem: String,
-}
-
-/// What `/jobs/{job}/kill` gives: the runs that it aims at.
-#[derive(Serialize)]
-pub(crate) struct KillRequested {
-    job: JobName,
-    runs: Vec<RunId>,
-}
 
 pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Result<Json<JobPage>, ApiError> {
     let sort = params
@@ -133,11 +115,12 @@ async fn shown(app: &App, name: &JobName) -> Result<Response, ApiError> {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     _: NoParams,
+    caller: Caller,
     precondition: Precondition,
     Body(body, _share): Body,
 ) -> Result<Response, ApiError> {
     let job = Job::from_value(body)?;
-    let saved = jobs::save(&app, &job.name, (&Expect::Absent, &precondition), |_| Ok(job.clone())).await?;
+    let saved = save(&app, &caller, &job.name, (&Expect::Absent, &precondition), |_| Ok(job.clone())).await?;
     let location = format!("/api/v1/jobs/{}", encoded(job.name.as_str()));
     let mut response = saved_view(&app, &saved);
     if let Ok(location) = location.parse() {
@@ -146,32 +129,11 @@ pub(crate) async fn create(
     Ok(response)
 }
 
-/// What `/save` gives.
-#[derive(Serialize)]
-pub(crate) struct SaveReport {
-    /// In the order of the request.
-    results: Vec<SaveResult>,
-    created: usize,
-    replaced: usize,
-    refused: usize,
-    /// Their answers were lost: they may be saved.
-    unknown: usize,
-}
-
-/// What became of one job.
-#[derive(Serialize)]
-struct SaveResult {
-    /// Null where none was given.
-    job: Option<String>,
-    result: &'static str,
-    revision: Option<Revision>,
-    problem: Option<Problem>,
-}
-
 /// Many jobs, each by itself: a job that is refused stops no other.
 pub(crate) async fn save_all(
     State(app): State<Arc<App>>,
     mut params: Params,
+    caller: Caller,
     _: NoPrecondition,
     BulkBody(given, _share): BulkBody,
 ) -> Result<Json<SaveReport>, ApiError> {
@@ -181,20 +143,14 @@ pub(crate) async fn save_all(
             Some(Existing::Replace) | None => Expect::Any,
         };
     params.done()?;
-    let saved = jobs::bulk::save_all(&app, given, &expect).await;
-    let mut report = SaveReport {
-        results: Vec::with_capacity(saved.len()),
-        created: 0,
-        replaced: 0,
-        refused: 0,
-        unknown: 0,
-    };
+    let saved = bulk::save_all(&app, &caller, given, &expect).await;
+    let mut report = SaveReport { results: Vec::with_capacity(saved.len()), ..SaveReport::default() };
     for (job, saved) in saved {
         let (result, count) = match &saved {
-            Ok(saved) if saved.created => ("created", &mut report.created),
-            Ok(_) => ("replaced", &mut report.replaced),
-            Err(error) if error.is_in_doubt() => ("unknown", &mut report.unknown),
-            Err(_) => ("refused", &mut report.refused),
+            Ok(saved) if saved.created => (SaveOutcome::Created, &mut report.created),
+            Ok(_) => (SaveOutcome::Replaced, &mut report.replaced),
+            Err(error) if error.is_in_doubt() => (SaveOutcome::Unknown, &mut report.unknown),
+            Err(_) => (SaveOutcome::Refused, &mut report.refused),
         };
         *count += 1;
         let revision = saved.as_ref().ok().map(|saved| saved.revision);
@@ -204,28 +160,11 @@ pub(crate) async fn save_all(
     Ok(Json(report))
 }
 
-/// What `/save` does about a job that exists.
-enum Existing {
-    Replace,
-    Refuse,
-}
-
-impl FromStr for Existing {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "replace" => Ok(Self::Replace),
-            "refuse" => Ok(Self::Refuse),
-            _ => Err(()),
-        }
-    }
-}
-
 pub(crate) async fn replace(
     State(app): State<Arc<App>>,
     _: NoParams,
     Named(name): Named<JobName>,
+    caller: Caller,
     precondition: Precondition,
     Body(mut body, _share): Body,
 ) -> Result<Response, ApiError> {
@@ -238,18 +177,18 @@ pub(crate) async fn replace(
         }
     }
     let job = Job::from_value(body)?;
-    let saved = jobs::save(&app, &name, (&Expect::Any, &precondition), |_| Ok(job.clone())).await?;
+    let saved = save(&app, &caller, &name, (&Expect::Any, &precondition), |_| Ok(job.clone())).await?;
     Ok(saved_view(&app, &saved))
 }
 
 pub(crate) async fn delete(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<StatusCode, ApiError> {
-    match jobs::delete(&app, &name, &by, &precondition).await? {
+    match delete_job(&app, &caller, &name, &precondition).await? {
         Some(_) => Ok(StatusCode::NO_CONTENT),
         None => Err(ApiError::NoSuchJob(name.to_string())),
     }
@@ -258,61 +197,64 @@ pub(crate) async fn delete(
 pub(crate) async fn pause(
     State(app): State<Arc<App>>,
     _: NoParams,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &name, Paused::Yes, &precondition).await
+    set_paused(&app, &caller, &name, Paused::Yes, &precondition).await
 }
 
 pub(crate) async fn resume(
     State(app): State<Arc<App>>,
     _: NoParams,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    set_paused(&app, &name, Paused::No, &precondition).await
+    set_paused(&app, &caller, &name, Paused::No, &precondition).await
 }
 
 async fn set_paused(
     app: &App,
+    caller: &Caller,
     name: &JobName,
     paused: Paused,
     precondition: &Precondition,
 ) -> Result<Response, ApiError> {
-    let saved = jobs::set_paused(app, name, paused, precondition).await?;
+    let saved = pause::set_paused(app, caller, name, paused, precondition).await?;
     Ok(saved_view(app, &saved))
 }
 
 pub(crate) async fn reset_fence(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<Response, ApiError> {
-    jobs::fence::reset(&app, &name, &by, &precondition).await?;
+    fence::reset(&app, &caller, &name, &precondition).await?;
     shown(&app, &name).await
 }
 
 pub(crate) async fn run(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(name): Named<JobName>,
 ) -> Result<(StatusCode, Json<RunRequested>), ApiError> {
-    let run = queue::run_now(&app, &name, &by, &precondition).await?;
+    let run = run_now(&app, &caller, &name, &precondition).await?;
     Ok((StatusCode::ACCEPTED, Json(RunRequested { run: run.to_string() })))
 }
 
 pub(crate) async fn kill(
     State(app): State<Arc<App>>,
     _: NoParams,
-    By(by): By,
+    caller: Caller,
     precondition: Precondition,
     Named(job): Named<JobName>,
 ) -> Result<(StatusCode, Json<KillRequested>), ApiError> {
-    let runs = kills::kill_job(&app, &job, &by, &precondition).await?;
+    let runs = kill_job(&app, &caller, &job, &precondition).await?;
     Ok((StatusCode::ACCEPTED, Json(KillRequested { job, runs })))
 }
 

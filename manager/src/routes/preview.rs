@@ -9,15 +9,14 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, SecondsFormat, Utc};
 use chrono_tz::Tz;
 use common::{
-    api::{Preview, PreviewRequest},
+    api::{Preview, PreviewRequest, Validated},
     job::{Command, FieldError, Job, JobError, Shell, StoredJob, Trigger},
     schedule::parse_zone,
 };
-use serde::Serialize;
 
 use crate::{
+    change::save::{check, check_size},
     input::{Body, NoParams},
-    jobs::{check, check_size},
     problem::ApiError,
     state::App,
     view::{describe, instant, next_after},
@@ -26,23 +25,11 @@ use crate::{
 /// So many instants are given when no number is asked for, and at most.
 const COUNT: (usize, usize) = (6, 100);
 
-/// A job that could be saved.
-#[derive(Serialize)]
-pub(crate) struct Valid {
-    valid: bool,
-    /// When, in words; "" for a job that only people start.
-    describe: String,
-    /// The next instants, RFC 3339 in UTC with milliseconds.
-    next: Vec<String>,
-    /// The job as it would be saved, every default in its place.
-    job: Job,
-}
-
 pub(crate) async fn validate(
     State(app): State<Arc<App>>,
     _: NoParams,
     Body(body, _share): Body,
-) -> Result<Json<Valid>, ApiError> {
+) -> Result<Json<Validated>, ApiError> {
     let mut job = Job::from_value(body)?;
     let old = stored(&app, job.name.as_str()).await?;
     let now = app.now();
@@ -52,7 +39,7 @@ pub(crate) async fn validate(
     let (describe, next) = schedule.map_or_else(Default::default, |schedule| {
         (describe(&schedule), next_after(&schedule, now, COUNT.0).map(instant).collect())
     });
-    Ok(Json(Valid { valid: true, describe, next, job }))
+    Ok(Json(Validated { valid: true, describe, next, job }))
 }
 
 pub(crate) async fn preview(

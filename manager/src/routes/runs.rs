@@ -14,10 +14,10 @@ use common::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::By;
 use crate::{
+    access::Caller,
+    change::kill::kill_run,
     input::{Named, NoParams, Params},
-    kills,
     precondition::NoPrecondition,
     problem::ApiError,
     runs::{self, RunFilter, lateness as latenesses, output as outputs},
@@ -99,9 +99,9 @@ pub(crate) async fn kill(
     State(app): State<Arc<App>>,
     _: NoParams,
     _: NoPrecondition,
-    By(by): By,
+    caller: Caller,
     Named(run): Named<RunId>,
 ) -> Result<(StatusCode, Json<RunRequested>), ApiError> {
-    kills::kill_run(&app, run, &by).await?;
+    kill_run(&app, &caller, run).await?;
     Ok((StatusCode::ACCEPTED, Json(RunRequested { run: run.to_string() })))
 }

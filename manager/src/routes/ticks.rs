@@ -4,8 +4,13 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, TimeDelta, Utc};
-use common::{api::run::instant_text, id::JobName, job::FieldError, run::RunState, tick::Tick};
-use serde::Serialize;
+use common::{
+    api::{STALE, TickAttempt, TickCounts, TickPage, TickStretch, TickView, run::instant_text},
+    id::JobName,
+    job::FieldError,
+    run::RunState,
+    tick::Tick,
+};
 
 use crate::{
     input::{Named, Params},
@@ -22,111 +27,41 @@ const SPAN: TimeDelta = TimeDelta::hours(1);
 type Stale = Option<[(&'static str, &'static str); 1]>;
 
 const LACKS_PASSED: [(&str, &str); 1] =
-    [("quorate-stale", "the store did not say in time which ticks changes of the job passed over")];
-
-/// A page of ticks, newest first.
-#[derive(Serialize)]
-pub(crate) struct TickPage {
-    items: Vec<TickView>,
-    /// Ask with `after=` this for the next page; null at the end.
-    next: Option<String>,
-    /// The range that was asked for, RFC 3339 in UTC with milliseconds.
-    from: String,
-    to: String,
-    /// Since when it is known what was expected; null: nothing is expected.
-    since: Option<String>,
-    /// On the first page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    counts: Option<Counts>,
-}
-
-/// How many ticks there are of each outcome.
-#[derive(Serialize)]
-struct Counts {
-    /// The counts are of the ticks from here on: there are too many records before.
-    from: String,
-    /// How many the schedule has.
-    expected: u64,
-    outcomes: BTreeMap<&'static str, u64>,
-}
-
-/// A tick, or several next to each other with the same fate.
-#[derive(Serialize)]
-struct TickView {
-    tick: String,
-    /// The oldest of them; `tick` where it is one.
-    from: String,
-    count: u64,
-    outcome: &'static str,
-    reason: String,
-    /// Whether the schedule as it stands has it; null: it did not stand then.
-    expected: Option<bool>,
-    /// How long after its instant the first attempt started.
-    late_ms: Option<i64>,
-    /// The attempts of its run, in order.
-    runs: Vec<AttemptView>,
-    /// The record that tells of it, if it got no run.
-    stretch: Option<StretchView>,
-}
-
-#[derive(Serialize)]
-struct AttemptView {
-    run: String,
-    attempt: u32,
-    state: RunState,
-    worker: String,
-    started: Option<String>,
-    ended: Option<String>,
-    reason: String,
-}
-
-/// One record of many ticks.
-#[derive(Serialize)]
-struct StretchView {
-    from: String,
-    to: String,
-    count: u64,
-    /// Who says so.
-    worker: String,
-}
+    [(STALE, "the store did not say in time which ticks changes of the job passed over")];
 
 fn text(second: i64) -> String {
     instant_text(second.saturating_mul(1000)).unwrap_or_default()
 }
 
-impl From<Row> for TickView {
-    fn from(row: Row) -> Self {
-        let started = row.attempts.first().and_then(|first| first.started);
-        Self {
-            tick: text(row.to),
-            from: text(row.from),
-            count: row.count,
-            outcome: row.outcome.name(),
-            reason: row.reason,
-            expected: row.expected,
-            late_ms: started.map(|started| (started - row.to * 1000).max(0)),
-            runs: row.attempts.into_iter().map(AttemptView::from).collect(),
-            stretch: row.stretch.map(|record| StretchView {
-                from: text(record.from.seconds()),
-                to: text(record.to.seconds()),
-                count: record.count,
-                worker: record.worker.to_string(),
-            }),
-        }
+fn shown(row: Row) -> TickView {
+    let started = row.attempts.first().and_then(|first| first.started);
+    TickView {
+        tick: text(row.to),
+        from: text(row.from),
+        count: row.count,
+        outcome: row.outcome.name().to_owned(),
+        reason: row.reason,
+        expected: row.expected,
+        late_ms: started.map(|started| (started - row.to * 1000).max(0)),
+        runs: row.attempts.into_iter().map(attempt).collect(),
+        stretch: row.stretch.map(|record| TickStretch {
+            from: text(record.from.seconds()),
+            to: text(record.to.seconds()),
+            count: record.count,
+            worker: record.worker.to_string(),
+        }),
     }
 }
 
-impl From<Attempt> for AttemptView {
-    fn from(attempt: Attempt) -> Self {
-        Self {
-            run: attempt.run,
-            attempt: attempt.attempt,
-            state: attempt.state,
-            worker: attempt.worker,
-            started: attempt.started.and_then(instant_text),
-            ended: attempt.ended.and_then(instant_text),
-            reason: attempt.reason,
-        }
+fn attempt(attempt: Attempt) -> TickAttempt {
+    TickAttempt {
+        run: attempt.run,
+        attempt: attempt.attempt,
+        state: attempt.state,
+        worker: attempt.worker,
+        started: attempt.started.and_then(instant_text),
+        ended: attempt.ended.and_then(instant_text),
+        reason: attempt.reason,
     }
 }
 
@@ -240,10 +175,10 @@ fn page(
     rows: Vec<Row>,
     next: Option<i64>,
     since: Option<i64>,
-    counts: Option<Counts>,
+    counts: Option<TickCounts>,
 ) -> TickPage {
     TickPage {
-        items: rows.into_iter().map(TickView::from).collect(),
+        items: rows.into_iter().map(shown).collect(),
         next: next.map(|before| Tick::from_instant(crate::ticks::at(before)).to_string()),
         from: instant(question.from),
         to: instant(question.to),
@@ -266,13 +201,14 @@ fn rows(known: &Known, question: &Question, from: i64) -> (Vec<Row>, Option<i64>
     (rows, Some(known.floor).filter(|floor| *floor > from))
 }
 
-fn counts(known: &Known) -> Counts {
-    let (mut expected, mut outcomes) = (0, BTreeMap::new());
+fn counts(known: &Known) -> TickCounts {
+    let (mut expected, mut outcomes) = (0, BTreeMap::<&str, u64>::new());
     for row in known.walk(Rows::Folded, None) {
         if row.expected == Some(true) {
             expected += row.count;
         }
         *outcomes.entry(row.outcome.name()).or_default() += row.count;
     }
-    Counts { from: text(known.floor), expected, outcomes }
+    let outcomes = outcomes.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    TickCounts { from: text(known.floor), expected, outcomes }
 }

@@ -22,18 +22,47 @@ use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
 
 use crate::{
+    access::Caller,
     budget::Share,
     cache::CachedJob,
-    input::{MAX_BODY, read_body},
-    jobs::{self, Expect},
-    kills,
+    change::{
+        delete::delete as delete_job,
+        kill::kill_job,
+        save::{Expect, save as save_job},
+    },
+    input::read_body,
     precondition::Precondition,
     problem::ApiError,
-    routes::By,
+    route::{Limits, Role, Route, Schema, Surface, Terms, Verb},
     state::App,
 };
 
 mod translate;
+
+/// Its routes. They answer the wrong method in their own form, so that any is theirs.
+pub(crate) fn surface() -> Surface<Arc<App>> {
+    let tells = |summary, gives| Terms {
+        role: Role::Reader,
+        limits: Limits::USUAL,
+        summary,
+        takes: None,
+        gives: Some(gives),
+    };
+    let form = Some(Schema::of::<Form<Vec<(String, String)>>>());
+    let does = |summary, gives| Terms { role: Role::Operator, takes: form, ..tells(summary, gives) };
+    let (was, nothing) = (Schema::of::<Answer<Option<GdtsJob>>>(), Schema::of::<Answer<()>>());
+    let (jobs, runs) = (Schema::of::<Answer<Vec<GdtsJob>>>(), Schema::of::<Answer<Vec<GdtsLog>>>());
+    let names = Schema::of::<Answer<Vec<String>>>();
+    let routes = vec![
+        Route::new(Verb::Any, "/job/save", save, does("Saves a job in GDTS's form", was)),
+        Route::new(Verb::Any, "/job/delete", delete, does("Deletes a job, and tells what it was", was)),
+        Route::new(Verb::Any, "/job/kill", kill, does("Ends a job's runs, if there are any", nothing)),
+        Route::new(Verb::Any, "/job/list", list, tells("All jobs in GDTS's form", jobs)),
+        Route::new(Verb::Any, "/job/log", log, tells("A job's finished runs in GDTS's form", runs)),
+        Route::new(Verb::Any, "/worker/list", workers, tells("All workers by address", names)),
+    ];
+    Surface { at: "", from_lists: true, routes }
+}
 
 /// `/job/log` without a `limit`, and at most; large outputs end a page before.
 const LOG_LIMIT: (usize, usize) = (20, 1000);
@@ -116,7 +145,7 @@ impl Fields {
             return Err(ApiError::bad_request("this route takes POST with a form, as curl -d sends it"));
         }
         let (parts, body) = request.into_parts();
-        let read = read_body(Request::from_parts(parts.clone(), body), MAX_BODY, app).await;
+        let read = read_body(Request::from_parts(parts.clone(), body), app).await;
         let (body, _share) = read.map_err(|error| match error {
             ApiError::TooLarge { .. } => ApiError::bad_request(format!("the form cannot be read: {error}")),
             other => other,
@@ -156,8 +185,8 @@ impl Fields {
     }
 }
 
-pub(crate) async fn save(State(app): State<Arc<App>>, request: Request) -> Response {
-    answer(do_save(&app, request).await)
+async fn save(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    answer(do_save(&app, &caller, request).await)
 }
 
 /// The job that is posted, by name, and what of it is given.
@@ -172,22 +201,22 @@ async fn posted_job(app: &App, request: Request) -> Result<(JobName, Map<String,
     Ok((translate::name(&given)?, given))
 }
 
-async fn do_save(app: &App, request: Request) -> Result<Option<GdtsJob>, ApiError> {
+async fn do_save(app: &App, caller: &Caller, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let (name, given) = posted_job(app, request).await?;
-    let saved = jobs::save(app, &name, (&Expect::Any, &Precondition::default()), |previous| {
+    let saved = save_job(app, caller, &name, (&Expect::Any, &Precondition::default()), |previous| {
         translate::job(&given, previous).map_err(|error: JobError| error.into())
     })
     .await?;
     Ok(saved.previous.as_ref().map(|stored| GdtsJob::from(&stored.job)))
 }
 
-pub(crate) async fn delete(State(app): State<Arc<App>>, By(by): By, request: Request) -> Response {
-    answer(do_delete(&app, &by, request).await)
+async fn delete(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    answer(do_delete(&app, &caller, request).await)
 }
 
-async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJob>, ApiError> {
+async fn do_delete(app: &App, caller: &Caller, request: Request) -> Result<Option<GdtsJob>, ApiError> {
     let name: JobName = Fields::posted(app, request).await?.required("name")?.parse()?;
-    let Some(deleted) = jobs::delete(app, &name, by, &Precondition::default()).await? else {
+    let Some(deleted) = delete_job(app, caller, &name, &Precondition::default()).await? else {
         return Ok(None);
     };
     // What was no job can only be named.
@@ -195,19 +224,19 @@ async fn do_delete(app: &App, by: &str, request: Request) -> Result<Option<GdtsJ
     Ok(Some(deleted.previous.map_or(unreadable, |stored| GdtsJob::from(&stored.job))))
 }
 
-pub(crate) async fn kill(State(app): State<Arc<App>>, By(by): By, request: Request) -> Response {
-    answer(do_kill(&app, &by, request).await)
+async fn kill(State(app): State<Arc<App>>, caller: Caller, request: Request) -> Response {
+    answer(do_kill(&app, &caller, request).await)
 }
 
-async fn do_kill(app: &App, by: &str, request: Request) -> Result<(), ApiError> {
+async fn do_kill(app: &App, caller: &Caller, request: Request) -> Result<(), ApiError> {
     let name: JobName = Fields::posted(app, request).await?.required("name")?.parse()?;
-    match kills::kill_job(app, &name, by, &Precondition::default()).await {
+    match kill_job(app, caller, &name, &Precondition::default()).await {
         Ok(_) | Err(ApiError::NoSuchJob(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-pub(crate) async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn list(State(app): State<Arc<App>>, request: Request) -> Response {
     match do_list(&app, Fields::queried(&request)).await {
         Ok((jobs, share)) => {
             let shown = move || jobs.iter().map(shown).collect::<Vec<GdtsJob>>();
@@ -246,7 +275,7 @@ async fn answer_elsewhere<T: Serialize>(share: Share, data: impl FnOnce() -> T +
     })
 }
 
-pub(crate) async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn log(State(app): State<Arc<App>>, request: Request) -> Response {
     match do_log(&app, Fields::queried(&request)).await {
         Ok((records, share)) => {
             let shown = move || records.into_iter().map(GdtsLog::from).collect::<Vec<_>>();
@@ -269,7 +298,7 @@ async fn do_log(app: &App, fields: Result<Fields, ApiError>) -> Result<(Vec<RunR
     Ok((records, share))
 }
 
-pub(crate) async fn workers(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn workers(State(app): State<Arc<App>>, request: Request) -> Response {
     answer(do_workers(&app, Fields::queried(&request)).await)
 }
 

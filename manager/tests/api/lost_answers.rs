@@ -280,3 +280,53 @@ async fn a_reset_that_fills_the_store_is_done() {
     assert_eq!(bench.post("/api/v1/jobs/a/reset-fence").await.status, 200);
     assert_eq!(bench.lock("a").await.unwrap().0.fence().to_string(), "2026-11-22T10:00:00Z");
 }
+
+#[tokio::test]
+async fn a_reset_whose_answer_is_lost_is_done_once_and_no_other_write_is_undone() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let key = bench.keys.locks.key("a");
+    let ahead = Lock::Free(Free { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: None });
+    for done in [Done::AtOnce, Done::Never] {
+        bench.put(key.clone(), ahead.encode()).await;
+        bench.store.set_fate(key.as_str(), lost(done));
+        let answer = bench.post("/api/v1/jobs/a/reset-fence").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(bench.lock("a").await.unwrap().0.fence().to_string(), "2026-11-22T10:00:00Z");
+    }
+    bench.put(key.clone(), ahead.encode()).await;
+    let theirs = Lock::new("2026-11-22T10:00:07Z".parse().unwrap());
+    let after = vec![Op::Put(key.clone(), theirs.encode(), None)];
+    bench.store.set_fate(key.as_str(), Fate { after, ..lost(Done::Never) });
+    says_uncertain(&bench.post("/api/v1/jobs/a/reset-fence").await);
+    assert_eq!(bench.lock("a").await.unwrap().0, theirs);
+}
+
+#[tokio::test]
+async fn a_wanted_run_whose_answer_is_lost_is_wanted_once() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    for done in [Done::AtOnce, Done::Late] {
+        bench.store.set_fate(bench.keys.queue.as_str(), lost(done));
+        assert_eq!(bench.post("/api/v1/jobs/a/run").await.status, 202);
+    }
+    assert_eq!(bench.get("/api/v1/runs").await.names("run").len(), 2);
+    // It may have been done and taken: it is not wanted again.
+    bench.store.set_fate(bench.keys.queue.as_str(), lost(Done::Never));
+    says_uncertain(&bench.post("/api/v1/jobs/a/run").await);
+    assert_eq!(bench.get("/api/v1/runs").await.names("run").len(), 2);
+}
+
+#[tokio::test]
+async fn a_kill_whose_answer_is_lost_is_recognised() {
+    let bench = Bench::start().await;
+    bench.save("a").await;
+    let key = bench.keys.kills.key("a");
+    for done in [Done::AtOnce, Done::Never] {
+        bench.store.set_fate(key.as_str(), lost(done));
+        let answer = bench.post("/api/v1/jobs/a/kill").await;
+        assert_eq!((answer.status, bench.entry(&key).await.is_some()), (202, true), "{answer:?}");
+    }
+    bench.store.set_fate(key.as_str(), Fate { then: Mode::Away, ..lost(Done::AtOnce) });
+    says_uncertain(&bench.post("/api/v1/jobs/a/kill").await);
+}

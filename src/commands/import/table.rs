@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use common::{
-    api::JobView,
+    api::{Existing, JobView},
     crontab::{Change, SOURCE_LABEL, again, is_edited},
     job::Job,
 };
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{Import, Saving};
 use crate::{
-    client::{Client, ClientError, Existing, in_requests, to_value},
+    client::{Client, ClientError, in_requests, to_value},
     commands::job::word,
 };
 

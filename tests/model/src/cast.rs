@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 use chrono::DateTime;
 use common::{
     id::{JobName, RunId, WorkerId},
+    job::{Command, Exec, Job, StoredJob, Trigger},
     lock::{Held, LastRun, Lock, Stretch, Why},
-    queue::Wanted,
+    queue::{Passed, Wanted},
     run::{Cause, RunState},
+    span::Span,
     store::{Key, Revision, key::Keys},
     tick::Tick,
 };
@@ -155,6 +157,21 @@ pub fn stretch(from: N, to: N) -> Option<Stretch> {
     })
 }
 
+/// What names ticks that a change of the job passed over.
+pub fn passed((from, to): (N, N)) -> Passed {
+    Passed { job: job().clone(), ticks: stretch(from, to).expect("some ticks"), reason: String::new() }
+}
+
+/// The job as managers read it: it has every tick.
+pub fn stored_job() -> &'static StoredJob {
+    static STORED: LazyLock<StoredJob> = LazyLock::new(|| {
+        let trigger = Trigger::Every { period: Span::seconds(1), anchor: Some(tick(0).instant()) };
+        let job = Job::new(job().clone(), trigger, Command::Exec(Exec::default()));
+        StoredJob::new(job, tick(0).instant())
+    });
+    &STORED
+}
+
 /// How the last run ended: always the same, since no transaction looks at it.
 pub fn last_run() -> LastRun {
     LastRun {
@@ -199,6 +216,14 @@ impl LockView {
         match lock {
             Lock::Free(free) => Self::Free(number(free.fence)),
             Lock::Held(inner) => Self::Held(held(inner.clone())),
+        }
+    }
+
+    /// The real lock.
+    pub fn real(&self) -> Lock {
+        match self {
+            Self::Free(fence) => Lock::new(tick(*fence)),
+            Self::Held(held) => Lock::Held((**held).clone()),
         }
     }
 

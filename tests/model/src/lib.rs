@@ -1,11 +1,11 @@
 //! The claim protocol as a model, checked in all its states.
 //!
 //! A state ([`world::World`]) is a store of a few keys, the workers, what is on its way between them, and what has
-//! come to pass. What is sent are the real transactions: [`request`] has them built by `worker::claim` and its
-//! outcomes judged by `worker::claim::outcome`; [`store`] does them on really encoded values, comparing real bytes.
-//! The deciding around them (decide.rs, misfire.rs, carry_out.rs, caretaker.rs, wanted.rs of the worker, jobs.rs of the manager)
-//! is written again in [`step`], in the same words: a change there has to be made here too, as in the transactions
-//! that are not in claim.rs (catch-up, take, the ends beside the lock, save, delete).
+//! come to pass. What is sent are the real transactions: [`request`] has them built by `worker::claim` and
+//! `manager::change::txn`, and outcomes judged by `worker::claim::outcome`; [`store`] does them on really encoded values,
+//! comparing real bytes. What managers decide is `manager::change::decision`. The deciding of workers (decide.rs,
+//! misfire.rs, carry_out.rs, caretaker.rs, wanted.rs) is written again in [`step`], in the same words: a change there has
+//! to be made here too, as in the transactions that are not in claim.rs (catch-up, take, the ends beside the lock).
 //!
 //! # What holds
 //!

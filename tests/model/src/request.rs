@@ -1,13 +1,16 @@
-//! What workers and managers send, as the real transactions: those of `worker::claim` are built by its own
-//! functions, those that are written where they are sent (decide.rs, wanted.rs, carry_out.rs, the managers' jobs)
+//! What workers and managers send, as the real transactions: those of `worker::claim` and of `manager::change` are built
+//! by their own functions, those that are written where they are sent (decide.rs, wanted.rs, carry_out.rs)
 //! are written here in the same words. Rules that are switched off change them here.
 
 use common::{
     id::RunId,
     lock::{Free, Held, Lock},
-    queue::Passed,
     run::Cause,
     store::{Compare, Op, OpOutcome, Revision, Txn, TxnOutcome},
+};
+use manager::change::{
+    decision::LockAfter,
+    txn::{self as managers, SeenJob},
 };
 use worker::claim::{self, FreeLock, Orphan, Outcome, Place, Taking};
 
@@ -51,14 +54,50 @@ pub enum Request {
     Take { by: Actor, held: HeldRef, seen: Rev, fence: N, wanted: Rev, place: Place, definition: Rev },
     EndBeside { held: HeldRef, seen: Rev, retry: bool },
     FreeBeside { held: HeldRef, seen: Rev, retry: bool, orphan: Orphan },
-    Save { job: Rev, lock: Option<(Rev, ValueRef)>, passed: Option<Ticks> },
-    Delete { job: Rev, now: N, lock: Option<Rev>, moved: Option<ValueRef>, passed: Option<Ticks> },
+    Save { job: Rev, seen: Rev, lock: LockFate, passed: Option<Ticks> },
+    Delete { job: Rev, now: N, seen: Rev, lock: LockFate, passed: Option<Ticks> },
     RunNow { job: Rev, run: RunId },
     Told { key: KeyRef, seen: Rev },
 }
 
 /// Ticks in a row, the first and the last.
 pub type Ticks = (N, N);
+
+/// What a manager's change does to the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LockFate {
+    /// Nothing.
+    Stays,
+    /// It writes it.
+    Becomes(LockView),
+    /// It removes it.
+    Goes,
+}
+
+impl LockFate {
+    /// What the manager says that becomes of the lock. At which revision a held one was claimed is left out: nothing
+    /// compares it.
+    pub fn of(after: &LockAfter) -> Self {
+        match after {
+            LockAfter::Stays => Self::Stays,
+            LockAfter::Goes => Self::Goes,
+            LockAfter::Becomes(lock) => Self::Becomes(match LockView::of(lock) {
+                LockView::Held(held) => {
+                    LockView::Held(cast::held(Held { claim_revision: None, ..(*held).clone() }))
+                }
+                free @ LockView::Free(_) => free,
+            }),
+        }
+    }
+
+    fn real(self) -> LockAfter {
+        match self {
+            Self::Stays => LockAfter::Stays,
+            Self::Goes => LockAfter::Goes,
+            Self::Becomes(view) => LockAfter::Becomes(Box::new(view.real())),
+        }
+    }
+}
 
 /// A request made ready to be sent.
 pub struct Prepared {
@@ -138,42 +177,30 @@ impl Request {
                 claim::free_beside(keys, &held, cast::revision(seen), orphan, retry_op(&held, retry))
             }
             Self::Told { key, seen } => claim::clear((*key).clone(), cast::revision(seen)),
-            Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. } => self.managers_txn(),
+            Self::Save { .. } | Self::Delete { .. } | Self::RunNow { .. } => self.managers_txn(rules),
         }
     }
 
-    /// What a manager sends: manager/src/jobs.rs, its delete.rs, and queue.rs.
-    fn managers_txn(&self) -> Txn {
-        let keys = cast::keys();
+    fn managers_txn(&self, rules: Rules) -> Txn {
+        let (keys, name) = (cast::keys(), cast::job());
+        let seen = |job, lock| SeenJob { job: cast::revision(job), lock: cast::revision(lock), lease: None };
         match *self {
-            Self::Save { job, lock, passed } => {
-                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), cast::revision(job))];
-                let mut ops = vec![Op::Put(keys.job(cast::job()), b"{}".to_vec(), None)];
-                if let Some((seen, after)) = lock {
-                    let key = keys.lock(cast::job());
-                    compares.push(Compare::ModRevision(key.clone(), cast::revision(seen)));
-                    ops.push(Op::Put(key, after.bytes.clone(), None));
-                }
-                ops.extend(passed.map(passed_op));
-                Txn::when(compares, ops)
+            Self::Save { job, seen: at, lock, passed } => {
+                let passed = passed.map(cast::passed);
+                managers::save(keys, name, seen(job, at), b"{}".to_vec(), &lock.real(), passed.as_ref())
             }
-            Self::Delete { job, lock, moved, passed, .. } => {
-                let mut compares = vec![Compare::ModRevision(keys.job(cast::job()), cast::revision(job))];
-                let mut ops = vec![Op::Delete(keys.job(cast::job()))];
-                if let Some(seen) = lock {
-                    compares.push(Compare::ModRevision(keys.lock(cast::job()), cast::revision(seen)));
-                    ops.push(match moved {
-                        Some(moved) => Op::Put(keys.lock(cast::job()), moved.bytes.clone(), None),
-                        None => Op::Delete(keys.lock(cast::job())),
-                    });
+            Self::Delete { job, seen: at, lock, passed, .. } => {
+                let passed = passed.map(cast::passed);
+                let mut txn = managers::delete(keys, name, seen(job, at), &lock.real(), passed.as_ref());
+                let of_held = matches!(lock, LockFate::Becomes(LockView::Held(_)));
+                if of_held && !rules.keep(Rule::DeleteMovesAHeldFence) {
+                    txn.compares.truncate(1);
+                    txn.then.retain(|op| !matches!(op, Op::Put(key, ..) if *key == keys.lock(name)));
                 }
-                ops.extend(passed.map(passed_op));
-                Txn::when(compares, ops)
+                txn
             }
             Self::RunNow { job, run } => {
-                let compare = Compare::ModRevision(keys.job(cast::job()), cast::revision(job));
-                let wanted = cast::wanted(run, None, Cause::Manual);
-                Txn::when(vec![compare], vec![Op::Put(keys.wanted(&run), wanted.encode(), None)])
+                managers::run_now(keys, cast::revision(job), &cast::wanted(run, None, Cause::Manual))
             }
             _ => unreachable!("sent by workers"),
         }
@@ -249,12 +276,6 @@ impl Request {
             Prepared { revisions: txn.revisions(), txn }
         })
     }
-}
-
-fn passed_op((from, to): Ticks) -> Op {
-    let ticks = cast::stretch(from, to).expect("some ticks");
-    let passed = Passed { job: cast::job().clone(), ticks, reason: String::new() };
-    Op::Put(cast::keys().passed(cast::job(), cast::tick(to)), passed.encode(), None)
 }
 
 fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
@@ -357,9 +378,5 @@ fn real(done: &Done, at: Rev) -> TxnOutcome {
 
 /// A lock's stored value.
 pub fn lock_value(lock: LockView) -> ValueRef {
-    let lock = match lock {
-        LockView::Free(fence) => Lock::new(cast::tick(fence)),
-        LockView::Held(held) => Lock::Held((*held).clone()),
-    };
-    value(lock.encode())
+    value(lock.real().encode())
 }

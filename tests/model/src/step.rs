@@ -1,10 +1,11 @@
-//! What each step does. The words are those of worker/src/decide.rs, carry_out.rs, caretaker.rs and wanted.rs, and of
-//! the managers' jobs.rs.
+//! What each step does. The words are those of worker/src/decide.rs, carry_out.rs, caretaker.rs and wanted.rs. What
+//! managers do is decided by `manager::change::decision`.
 
 use common::{
-    lock::Held,
+    lock::{Held, Lock},
     run::{Cause, RunState},
 };
+use manager::change::decision::{Counts, StandingLock, lock_after, lock_after_delete, passed};
 use worker::{
     claim::{Orphan, Place},
     tick::verdict::Verdict,
@@ -14,8 +15,9 @@ use crate::{
     Met, Model,
     action::{Action, Reply},
     cast::{self, HeldRef, KeyRef, LockView, N, Rev},
+    interned::Memo,
     look::{Executes, Sight, When},
-    request::{Actor, CaughtUp, Claimed, Request, Ticks, claimed, lock_value},
+    request::{Actor, CaughtUp, Claimed, LockFate, Request, Ticks, claimed},
     rules::Rule,
     store::Result,
     world::{Answer, Ask, Holding, Phase, Running, World, register},
@@ -436,33 +438,30 @@ impl Model {
     /// A manager reads what there is, and sends a change under the compare of what it read.
     fn manage(&self, world: &mut World, action: Action) {
         let job = world.store.definition();
-        let lock = world.store.lock();
+        let lock = standing_lock(world);
         let seen = world.store.get(cast::lock_key()).map_or(0, |entry| entry.written);
         let request = match action {
             Action::Save(now) => {
                 world.left.saves -= 1;
-                let after = match lock {
-                    None => LockView::Free(now),
-                    Some((LockView::Free(fence), _)) => LockView::Free(fence.max(now)),
-                    Some((LockView::Held(held), _)) => moved(&held, now),
-                };
-                let passed = self.passed(world, now);
-                Request::Save { job, lock: Some((seen, lock_value(after))), passed }
+                let after = lock_after(&lock, cast::tick(now), Counts::FromNow, None).expect("a known form");
+                Request::Save {
+                    job,
+                    seen,
+                    lock: LockFate::of(&after),
+                    passed: self.passed(world, &lock, now),
+                }
             }
             Action::Edit => {
                 world.left.edits -= 1;
-                Request::Save { job, lock: None, passed: None }
+                // A lock that stays is not compared, and says nothing of the instant.
+                let fence = lock.fence().expect("a job has its lock");
+                let after = lock_after(&lock, fence, Counts::AsBefore, None).expect("a known form");
+                Request::Save { job, seen: 0, lock: LockFate::of(&after), passed: None }
             }
             Action::Delete(now) => {
                 world.left.deletes -= 1;
-                let passed = self.passed(world, now);
-                let held = match lock {
-                    Some((LockView::Held(held), _)) => Some(held),
-                    _ => None,
-                };
-                let compares = held.is_none() || self.rules.keep(Rule::DeleteMovesAHeldFence);
-                let moved = held.map(|held| lock_value(moved(&held, now)));
-                Request::Delete { job, now, lock: compares.then_some(seen), moved, passed }
+                let after = LockFate::of(&lock_after_delete(&lock, cast::tick(now)));
+                Request::Delete { job, now, seen, lock: after, passed: self.passed(world, &lock, now) }
             }
             _ => {
                 world.left.asked -= 1;
@@ -474,14 +473,22 @@ impl Model {
     }
 
     /// The ticks that nobody has decided by this instant.
-    fn passed(&self, world: &World, now: N) -> Option<Ticks> {
-        let (lock, _) = world.store.lock()?;
-        let named = world.store.definition() != 0 && self.rules.keep(Rule::PassedIsNamed);
-        (named && lock.fence() < now).then(|| (lock.fence() + 1, now))
+    fn passed(&self, world: &World, lock: &StandingLock, now: N) -> Option<Ticks> {
+        static ALL: Memo<(N, N), Option<Ticks>> = Memo::new();
+        if world.store.definition() == 0 || !self.rules.keep(Rule::PassedIsNamed) {
+            return None;
+        }
+        *ALL.get((cast::number(lock.fence()?), now), |_| {
+            let ticks = passed(cast::stored_job(), lock, cast::tick(now), "")?.ticks;
+            Some((cast::number(ticks.from), cast::number(ticks.to)))
+        })
     }
 }
 
-fn moved(held: &Held, now: N) -> LockView {
-    let fence = held.fence.max(cast::tick(now));
-    LockView::Held(cast::held(Held { fence, ..held.clone() }))
+fn standing_lock(world: &World) -> StandingLock {
+    match world.store.lock().map(|(lock, at)| (lock.real(), at)) {
+        None => StandingLock::Absent,
+        Some((Lock::Free(free), _)) => StandingLock::Free(free),
+        Some((Lock::Held(held), at)) => StandingLock::Held(held, cast::revision(at)),
+    }
 }

@@ -10,8 +10,8 @@ use common::{
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use super::{Expect, Saved, save_by};
-use crate::{input::many::Given, precondition::Precondition, problem::ApiError, state::App};
+use super::save::{Expect, Saved, save_by};
+use crate::{access::Caller, input::many::Given, problem::ApiError, state::App};
 
 /// So many are under way at a time: enough to fill the transactions in flight.
 const AT_A_TIME: usize = 512;
@@ -20,6 +20,7 @@ const AT_A_TIME: usize = 512;
 /// first is saved. What is not under way at the request's deadline is refused, so that the request has an answer.
 pub(crate) async fn save_all(
     app: &App,
+    caller: &Caller,
     jobs: Vec<Given>,
     expect: &Expect,
 ) -> Vec<(Option<String>, Result<Saved, ApiError>)> {
@@ -34,7 +35,7 @@ pub(crate) async fn save_all(
         .collect();
     let saves = jobs.into_iter().map(|(name, job)| async move {
         let saved = match job {
-            Ok(job) => save_one(deadline, app, job, expect).await,
+            Ok(job) => save_one(deadline, app, caller, job, expect).await,
             Err(()) => Err(twice(name.as_deref().unwrap_or_default())),
         };
         (name, saved)
@@ -45,6 +46,7 @@ pub(crate) async fn save_all(
 async fn save_one(
     deadline: Instant,
     app: &App,
+    caller: &Caller,
     job: Result<Job, JobError>,
     expect: &Expect,
 ) -> Result<Saved, ApiError> {
@@ -52,7 +54,7 @@ async fn save_one(
     if Instant::now() >= deadline {
         return Err(StoreError::Unavailable("the jobs before it took the request's time".into()).into());
     }
-    save_by(deadline, app, &job.name, (expect, &Precondition::default()), |_| Ok(job.clone())).await
+    save_by(deadline, app, caller, &job, expect).await
 }
 
 fn twice(name: &str) -> ApiError {

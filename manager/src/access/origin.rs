@@ -19,12 +19,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::{problem::ApiError, state::App};
+use crate::{problem::ApiError, route, state::App};
 
 /// The layer: refuses with 421 or 403, or passes the request on.
 pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let hosts = Hosts { listen: app.config.listen, allowed: &app.config.allowed_hosts };
-    match hosts.check(request.method(), request.uri(), request.headers()) {
+    let may_link = route::limits(request.extensions()).links;
+    match hosts.check(request.method(), request.uri(), request.headers(), may_link) {
         Ok(()) => next.run(request).await,
         Err(error) => {
             tracing::warn!(method = %request.method(), path = request.uri().path(), %error, "refused a request");
@@ -40,7 +41,8 @@ struct Hosts<'a> {
 }
 
 impl Hosts<'_> {
-    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
+    /// `may_link`: other sites' pages may link to what is asked for.
+    fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap, may_link: bool) -> Result<(), ApiError> {
         let mut given = headers.get_all(header::HOST).iter();
         let host = match (given.next(), given.next()) {
             (Some(host), None) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
@@ -58,7 +60,7 @@ impl Hosts<'_> {
             }
         }
         let reads = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if reads && opens_page(uri, headers) {
+        if reads && may_link && opens_page(headers) {
             return Ok(());
         }
         check_site(headers)?;
@@ -113,8 +115,8 @@ impl Hosts<'_> {
 }
 
 /// Somebody follows a link to the page. It may stand anywhere; what the page then asks for is its own.
-fn opens_page(uri: &Uri, headers: &HeaderMap) -> bool {
-    uri.path() == "/" && headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")
+fn opens_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-mode").is_some_and(|mode| mode.as_bytes() == b"navigate")
 }
 
 fn check_site(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -162,7 +164,8 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let checked = hosts.check(&method, &path.parse().unwrap(), &map);
+        let uri: Uri = path.parse().unwrap();
+        let checked = hosts.check(&method, &uri, &map, uri.path() == "/");
         checked.map_or_else(|error| error.problem().status, |()| 200)
     }
 

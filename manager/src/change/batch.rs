@@ -48,14 +48,14 @@ struct Queue {
 }
 
 /// Takes transactions.
-pub(crate) struct Writes {
+pub(crate) struct Batch {
     store: Arc<dyn Store>,
     queue: Arc<Mutex<Queue>>,
     room: Semaphore,
     tasks: TaskTracker,
 }
 
-impl Writes {
+impl Batch {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         let (queue, room) = (Arc::default(), Semaphore::new(QUEUED));
         Self { store, queue, room, tasks: TaskTracker::new() }
@@ -224,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_together_is_sent_and_answered() {
-        let writes = Writes::new(Arc::new(common::store::embedded::EmbeddedStore::in_memory()));
+        let writes = Batch::new(Arc::new(common::store::embedded::EmbeddedStore::in_memory()));
         let all = (0..1000).map(|name| {
             let request = request(name % 300, 1).0;
             writes.txn(request.key, request.txn)

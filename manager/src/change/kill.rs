@@ -8,10 +8,13 @@ use common::{
     id::{JobName, RunId},
     lock::Held,
     queue::{Kill, Wanted},
-    store::{Compare, Entry, Key, MAX_TXN_OPS, Op, Revision, StoreError, Txn, read_all},
+    store::{Compare, Entry, Key, LeaseId, MAX_TXN_OPS, Op, Revision, StoreError, Txn, read_all},
 };
 
-use crate::{precondition::Precondition, problem::ApiError, state::App};
+use super::{Change, Decision, Seen, Write, make, txn};
+use tokio::time::Instant;
+
+use crate::{access::Caller, cache::Active, precondition::Precondition, problem::ApiError, state::App};
 
 /// A kill stands at least so much longer than a worker's lease.
 const BEYOND_LEASE: Duration = Duration::from_secs(5);
@@ -26,8 +29,8 @@ const SHORTEST: Duration = Duration::from_secs(20);
 /// deleted while it ran.
 pub(crate) async fn kill_job(
     app: &App,
+    caller: &Caller,
     name: &JobName,
-    by: &str,
     precondition: &Precondition,
 ) -> Result<Vec<RunId>, ApiError> {
     app.loaded().await?;
@@ -38,8 +41,8 @@ pub(crate) async fn kill_job(
     let keys = &app.config.keys;
     let queued = queued_of(app, name);
     let aim = Aim { key: keys.kill_job(name), only: only_as_read(app, name, precondition).await? };
-    put(app, aim, queued, by).await?;
-    Ok(active.iter().map(crate::cache::Active::run).collect())
+    put(app, caller, aim, queued).await?;
+    Ok(active.iter().map(Active::run).collect())
 }
 
 /// More than clocks differ by, and than this manager's lists are behind.
@@ -83,7 +86,7 @@ async fn queued_of(app: &App, name: &JobName) -> Result<Vec<Queued>, StoreError>
 }
 
 /// Kills one run that has not ended.
-pub(crate) async fn kill_run(app: &App, run: RunId, by: &str) -> Result<(), ApiError> {
+pub(crate) async fn kill_run(app: &App, caller: &Caller, run: RunId) -> Result<(), ApiError> {
     app.loaded().await?;
     let active = app.cache.active_run(run);
     if active.is_none() && !is_active(app, run).await? {
@@ -103,13 +106,19 @@ pub(crate) async fn kill_run(app: &App, run: RunId, by: &str) -> Result<(), ApiE
         let found = (0..count).filter_map(|n| Queued::read(read.got(n)?.clone()));
         Ok(found.filter(|queued| queued.wanted.run == run).collect())
     };
-    put(app, Aim { key: keys.kill_run(&run), only: Vec::new() }, queued, by).await
+    put(app, caller, Aim { key: keys.kill_run(&run), only: None }, queued).await
 }
 
-/// What a kill is of, and what has to stand for it to be one.
+/// What a kill is of, and the job's revision that has to stand for it to be one.
 struct Aim {
     key: Key,
-    only: Vec<Compare>,
+    only: Option<(Key, Revision)>,
+}
+
+impl Aim {
+    fn compares(&self) -> Vec<Compare> {
+        self.only.iter().map(|(key, at)| Compare::ModRevision(key.clone(), *at)).collect()
+    }
 }
 
 /// With a precondition, a kill is of the job as it was read.
@@ -117,15 +126,15 @@ async fn only_as_read(
     app: &App,
     name: &JobName,
     precondition: &Precondition,
-) -> Result<Vec<Compare>, ApiError> {
+) -> Result<Option<(Key, Revision)>, ApiError> {
     if !precondition.is_some() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let key = app.config.keys.job(name);
     let (entry, _) = app.read_store(App::deadline(), app.store.get(&key)).await?;
     let now = entry.map_or(Revision::NONE, |entry| entry.mod_revision);
     precondition.check(name, now)?;
-    Ok(vec![Compare::ModRevision(key, now)])
+    Ok(Some((key, now)))
 }
 
 /// Asks the store, for a run too new for the cache.
@@ -151,11 +160,42 @@ impl Queued {
     }
 
     /// Marks it, if it is as it was read. What was claimed meanwhile is met by the kill.
-    fn mark(&self, kill: &Kill) -> Op {
-        let key = || self.entry.key.clone();
+    fn mark(&self, kill: &Kill) -> Txn {
         let marked = Wanted { killed: Some(kill.clone()), ..self.wanted.clone() };
-        let as_read = Compare::ModRevision(key(), self.entry.mod_revision);
-        Op::Txn(Txn::when(vec![as_read], vec![Op::Put(key(), marked.encode(), None)]))
+        txn::put(self.entry.key.clone(), self.entry.mod_revision, marked.encode(), None)
+    }
+}
+
+/// The kill itself.
+struct PutKill<'a> {
+    aim: &'a Aim,
+    kill: &'a Kill,
+    lease: LeaseId,
+}
+
+impl Change for PutKill<'_> {
+    type Done = ();
+
+    const WHAT: &'static str = "kill";
+
+    fn reads(&self) -> Vec<Key> {
+        let only = self.aim.only.iter().map(|(key, _)| key.clone());
+        std::iter::once(self.aim.key.clone()).chain(only).collect()
+    }
+
+    /// Most often nothing is killed already.
+    fn presumed(&self) -> Option<Seen> {
+        self.aim.only.is_none().then(|| Seen::nothing(1))
+    }
+
+    fn decide(&self, seen: &Seen) -> Result<Decision<()>, ApiError> {
+        // Its marks are of the job as it was read: it does not look again.
+        if self.aim.only.as_ref().is_some_and(|(_, at)| seen.revision(1) != *at) {
+            return Err(ApiError::Contended);
+        }
+        let mut txn = txn::put(self.aim.key.clone(), seen.revision(0), self.kill.encode(), Some(self.lease));
+        txn.compares.extend(self.aim.compares());
+        Ok(Decision::Write(Write { txn, places: &[], done: () }))
     }
 }
 
@@ -164,36 +204,35 @@ impl Queued {
 /// and the error says that it may have happened: whoever lives hears of it.
 async fn put(
     app: &App,
+    caller: &Caller,
     aim: Aim,
     queued: impl Future<Output = Result<Vec<Queued>, StoreError>> + Send,
-    by: &str,
 ) -> Result<(), ApiError> {
     let deadline = App::deadline();
-    let kill = Kill { by: by.to_owned(), at: app.now(), worker: None };
-    let marked = app.write_store(deadline - FOR_THE_KILL, mark_all(app, queued, &aim.only, &kill)).await;
+    let kill = Kill { by: caller.to_string(), at: app.now(), worker: None };
+    let only = aim.compares();
+    let marked = mark_all(app, deadline - FOR_THE_KILL, queued, &only, &kill);
+    let marked = app.write_store(deadline - FOR_THE_KILL, marked).await;
     if matches!(marked, Ok(Marked::Not)) {
         return Err(ApiError::Contended);
     }
     let ttl = (app.config.lease_ttl + BEYOND_LEASE).max(SHORTEST);
-    let put = async {
-        let (lease, _) = app.store.grant(ttl).await?;
-        // Asked for again after a lost answer it acts on what was claimed since as well.
-        let put = Op::Put(aim.key, kill.encode(), Some(lease));
-        app.store.txn(Txn::when(aim.only, vec![put])).await
-    };
-    let put = app.write_store(deadline, put).await.map_err(may_have_happened)?;
-    match marked.map_err(may_have_happened)? {
-        Marked::Nothing if !put.succeeded => Err(ApiError::Contended),
+    let (lease, _) = app.write_store(deadline, app.store.grant(ttl)).await.map_err(may_have_happened)?;
+    let put = make(&app.way(deadline), caller, &PutKill { aim: &aim, kill: &kill, lease }).await;
+    match (put, marked.map_err(may_have_happened)?) {
+        (Ok(_), _) => Ok(()),
         // The marks stand, and kill what is queued.
-        Marked::Some if !put.succeeded => {
+        (Err(ApiError::Contended), Marked::Some) => {
             Err(StoreError::Ambiguous("the job was changed meanwhile".into()).into())
         }
-        _ => Ok(()),
+        (Err(ApiError::Store(error)), _) => Err(may_have_happened(error).into()),
+        (Err(error), _) => Err(error),
     }
 }
 
 async fn mark_all(
     app: &App,
+    deadline: Instant,
     queued: impl Future<Output = Result<Vec<Queued>, StoreError>> + Send,
     only: &[Compare],
     kill: &Kill,
@@ -203,7 +242,7 @@ async fn mark_all(
     let mut marked = Marked::Nothing;
     for some in queued.chunks(MAX_TXN_OPS) {
         let marks = some.iter().map(|queued| queued.mark(kill)).collect();
-        if app.store.txn(Txn::when(only.to_vec(), marks)).await?.succeeded {
+        if app.way(deadline).send_together(only, marks).await?.is_some() {
             marked = Marked::Some;
         } else if marked == Marked::Nothing {
             return Ok(Marked::Not);
