@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     epoch::Epoch,
     id::{JobName, RunId, WorkerId},
-    queue::Wanted,
+    queue::QueuedRun,
     revision::{Revision, Token},
     run::{Cause, RunState},
     runlog::TickOutcome,
@@ -26,14 +26,14 @@ pub use stretch::{Stretch, Why};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lock {
     /// Nobody executes the job.
-    Free(Free),
+    Free(FreeLock),
     /// A worker does.
-    Held(Held),
+    Held(HeldLock),
 }
 
 /// A free lock: the fence, and how the last run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Free {
+pub struct FreeLock {
     /// The last decided tick.
     pub fence: Fence,
     /// The last run, if there was one.
@@ -62,7 +62,7 @@ pub struct LastRun {
 
 /// A held lock, or the record of a run that holds none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct HeldLock {
     /// The job. In a lock it is the key's too; a record under `runs/` has it only here.
     pub job: JobName,
     /// The last decided tick: the run's own, or a later one that was skipped.
@@ -116,10 +116,10 @@ pub struct Holder {
     pub epoch: Epoch,
 }
 
-impl Held {
+impl HeldLock {
     /// The lock of a run that is claimed now, its fence at `fence`.
     pub fn new(
-        wanted: &Wanted,
+        wanted: &QueuedRun,
         fence: Fence,
         holder: Holder,
         claimed: DateTime<Utc>,
@@ -188,7 +188,7 @@ pub struct LockError(String);
 impl Lock {
     /// A lock that nobody ever held.
     pub const fn new(fence: Fence) -> Self {
-        Self::Free(Free { fence, last: None })
+        Self::Free(FreeLock { fence, last: None })
     }
 
     /// The last decided tick.
@@ -220,7 +220,7 @@ impl Lock {
     pub fn decode(bytes: &[u8]) -> Result<Self, LockError> {
         let bad = |what: &dyn std::fmt::Display| LockError(what.to_string());
         if let Some(rest) = bytes.strip_prefix(b"~ ") {
-            return Held::decode(rest).map(Self::Held);
+            return HeldLock::decode(rest).map(Self::Held);
         }
         let text = std::str::from_utf8(bytes).map_err(|error| bad(&error))?;
         let (fence, rest) = text.split_once(' ').ok_or_else(|| bad(&"there is no blank behind the fence"))?;
@@ -229,11 +229,11 @@ impl Lock {
             "{}" => None,
             json => Some(serde_json::from_str(json).map_err(|error| bad(&error))?),
         };
-        Ok(Self::Free(Free { fence, last }))
+        Ok(Self::Free(FreeLock { fence, last }))
     }
 }
 
-impl Held {
+impl HeldLock {
     /// The fencing token of this claim, which was found at `seen`. Grows across the cluster, also when the store is
     /// restored; to be compared with revisions it is not.
     pub fn token(&self, seen: Revision) -> Token {
@@ -263,8 +263,8 @@ pub fn fence_bytes(tick: Tick) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn held() -> Held {
-        Held {
+    fn held() -> HeldLock {
+        HeldLock {
             job: "a".parse().unwrap(),
             fence: "2026-11-22T01:02:03Z".parse().unwrap(),
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
@@ -294,14 +294,14 @@ mod tests {
             (Token(9), Token(9), Token(9))
         );
         assert_eq!(again.fence.to_string(), "2026-11-22T01:02:05Z");
-        assert_eq!(Held { fence: before.fence, claim_revision: None, ..again }, before);
+        assert_eq!(HeldLock { fence: before.fence, claim_revision: None, ..again }, before);
     }
 
     #[test]
     fn a_value_of_an_earlier_version_is_read() {
         let text = r#"{"job":"a","fence":"2026-11-22T01:02:03Z","run":"01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b",
             "attempt":1,"cause":"manual","worker":"w1","session":7,"claimed":"2026-11-22T01:02:03Z"}"#;
-        let held = Held::decode(text.as_bytes()).unwrap();
+        let held = HeldLock::decode(text.as_bytes()).unwrap();
         assert_eq!((held.token(Revision::new(9)), held.command("date").as_str()), (Token(9), "date"));
     }
 
@@ -316,7 +316,7 @@ mod tests {
             claimed: Some(DateTime::UNIX_EPOCH),
             recorded: None,
         };
-        let ended = Lock::Free(Free { fence: free.fence(), last: Some(last) });
+        let ended = Lock::Free(FreeLock { fence: free.fence(), last: Some(last) });
         for lock in [free, ended, Lock::Held(held())] {
             assert_eq!(Lock::decode(&lock.encode()).unwrap(), lock);
             assert!(lock.encode().len() < 1024);

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobName, RunId, WorkerId},
-    lock::{Held, Stretch},
+    lock::{HeldLock, Stretch},
     run::Cause,
     tick::Tick,
 };
 
 /// A run that somebody wants, under `queue/<run>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct QueuedRun {
     /// The job.
     pub job: JobName,
     /// The run. Under `queue/<job>@next` it is the run that will be.
@@ -51,7 +51,7 @@ pub enum Owner {
     Job(JobName),
 }
 
-impl Wanted {
+impl QueuedRun {
     /// Whose run it is.
     pub fn owner(&self) -> Owner {
         Owner::Job(self.job.clone())
@@ -75,7 +75,7 @@ impl Wanted {
     }
 
     /// The next attempt of the run that `held` was claimed for, wanted at `since` for `not_before`.
-    pub fn again(held: &Held, since: DateTime<Utc>, not_before: DateTime<Utc>) -> Self {
+    pub fn again(held: &HeldLock, since: DateTime<Utc>, not_before: DateTime<Utc>) -> Self {
         Self {
             attempt: held.attempt.saturating_add(1),
             tick: held.tick,
@@ -130,4 +130,4 @@ macro_rules! json_value {
     )*};
 }
 
-json_value!(Wanted, Kill, Passed);
+json_value!(QueuedRun, Kill, Passed);

@@ -13,8 +13,8 @@ use parking_lot::{Mutex, RwLock};
 
 use common::{
     job::{JobError, StoredJob},
-    lock::{Held, LastRun},
-    queue::Wanted,
+    lock::{HeldLock, LastRun},
+    queue::QueuedRun,
     run::Cause,
     store::Revision,
     tick::Fence,
@@ -68,7 +68,7 @@ pub(crate) struct CachedLock {
 /// A run that a worker has claimed.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldRun {
-    pub(crate) held: Arc<Held>,
+    pub(crate) held: Arc<HeldLock>,
     /// The fencing token; 0 when an earlier version wrote the record anew, so that it can no longer be told.
     pub(crate) token: common::revision::Token,
 }
@@ -76,7 +76,7 @@ pub(crate) struct HeldRun {
 /// A run that has not ended.
 #[derive(Clone, Debug)]
 pub(crate) enum Active {
-    Wanted(Arc<Wanted>),
+    Wanted(Arc<QueuedRun>),
     Held(HeldRun),
 }
 
@@ -121,7 +121,7 @@ struct Content {
     held: BTreeSet<Box<str>>,
     workers: BTreeMap<Box<str>, Arc<Registration>>,
     /// By what follows `queue/`: a run, or `<job>@next`.
-    queue: BTreeMap<Box<str>, Arc<Wanted>>,
+    queue: BTreeMap<Box<str>, Arc<QueuedRun>>,
     runs: BTreeMap<Box<str>, HeldRun>,
 }
 

@@ -8,7 +8,7 @@
 use chrono::{DateTime, Utc};
 use common::{
     epoch::{Epoch, Raised},
-    lock::{Free, Lock},
+    lock::{FreeLock, Lock},
     store::{Entry, Key, Revision, Store, StoreError, Txn, key::Keys, list_all},
     tick::Fence,
     worker::Registration,
@@ -104,7 +104,7 @@ impl Move {
     fn of(entry: &Entry, to: Fence) -> Option<Self> {
         let lock = match Lock::decode(&entry.value).ok()? {
             lock if lock.fence() >= to => return None,
-            Lock::Free(free) => Lock::Free(Free { fence: to, ..free }),
+            Lock::Free(free) => Lock::Free(FreeLock { fence: to, ..free }),
             // Its run is still its holder's; who frees it leaves the fence behind.
             Lock::Held(held) => Lock::Held(held.at_fence(to, entry.mod_revision)),
         };

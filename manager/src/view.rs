@@ -210,7 +210,7 @@ pub(crate) fn planned(active: &Active) -> i64 {
     }
 }
 
-fn wanted_reason(wanted: &common::queue::Wanted) -> String {
+fn wanted_reason(wanted: &common::queue::QueuedRun) -> String {
     let mut parts = Vec::new();
     if !wanted.by.is_empty() {
         parts.push(format!("asked for by {}", wanted.by));

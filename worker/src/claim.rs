@@ -9,8 +9,8 @@
 use common::{
     id::{JobName, WorkerId},
     job::Overlap,
-    lock::{Free, Held, LastRun, Lock, fence_bytes},
-    queue::Wanted,
+    lock::{FreeLock, HeldLock, LastRun, Lock, fence_bytes},
+    queue::QueuedRun,
     store::{Compare, Entry, Key, Op, OpOutcome, Revision, Txn, TxnOutcome, key::Keys},
     tick::Tick,
     worker::Boot,
@@ -31,7 +31,7 @@ pub struct Session {
 
 /// A lock as it stands in the store.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct StoredLock {
     /// What it says.
     pub lock: Lock,
     /// The revision that wrote it.
@@ -40,18 +40,18 @@ pub struct Seen {
 
 /// A lock that this process holds, or the record of a run of it beside the lock.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Holding {
+pub struct OwnLock {
     /// What it says.
-    pub held: Held,
+    pub held: HeldLock,
     /// The revision that wrote it: the run's fencing token.
     pub revision: Revision,
 }
 
-impl Holding {
+impl OwnLock {
     /// What this process holds for `run` when its lock was found so; none: it is not this run's any more.
-    pub fn still(run: &Held, found: Seen) -> Option<Self> {
+    pub fn still(run: &HeldLock, found: StoredLock) -> Option<Self> {
         match found {
-            Seen { lock: Lock::Held(held), revision }
+            StoredLock { lock: Lock::Held(held), revision }
                 if held.run == run.run && held.session == run.session =>
             {
                 Some(Self { held, revision })
@@ -65,9 +65,9 @@ impl Holding {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It is ours, and says this: what was sent, or what a manager has made of it since, who may have moved its fence.
-    Won(Box<Holding>),
+    Won(Box<OwnLock>),
     /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode.
-    Lost(Option<Box<Seen>>),
+    Lost(Option<Box<StoredLock>>),
 }
 
 /// Where a run is claimed.
@@ -100,7 +100,7 @@ pub enum Orphan {
 
 /// Who a lock names that this process does not act for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum HolderLife {
     /// This very session.
     Me,
     /// A session that has ended.
@@ -111,20 +111,20 @@ pub enum Named {
 
 impl Orphan {
     /// Whose nobody's it is, if it is nobody's.
-    pub const fn of(named: Named) -> Option<Self> {
+    pub const fn of(named: HolderLife) -> Option<Self> {
         match named {
-            Named::Me => Some(Self::Phantom),
-            Named::Gone => Some(Self::Gone),
-            Named::Other => None,
+            HolderLife::Me => Some(Self::Phantom),
+            HolderLife::Gone => Some(Self::Gone),
+            HolderLife::Other => None,
         }
     }
 }
 
 /// A free lock as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FreeLock {
+pub struct StoredFreeLock {
     /// What it says.
-    pub free: Free,
+    pub free: FreeLock,
     /// The revision that wrote it.
     pub revision: Revision,
 }
@@ -143,14 +143,14 @@ pub struct Taking {
 
 /// Claims a tick: the definition is the one gone by, the fence is at or behind the previous tick, before this one.
 /// The value's order says all three of free, in order, and not decided. Beside the lock, that stays free at the tick.
-pub fn claim(keys: &Keys, held: &Held, previous: Tick, definition: Revision, place: Place) -> Txn {
+pub fn claim(keys: &Keys, held: &HeldLock, previous: Tick, definition: Revision, place: Place) -> Txn {
     let lock = keys.lock(&held.job);
     let compares = vec![
         is_job(keys, held, definition),
         Compare::ValueGreater(lock.clone(), fence_bytes(previous)),
         Compare::ValueLess(lock.clone(), fence_bytes(held.fence)),
     ];
-    let free = Free { fence: held.fence, last: None };
+    let free = FreeLock { fence: held.fence, last: None };
     Txn { compares, then: claimed(keys, held, free, place), otherwise: reads(keys, held, place) }
 }
 
@@ -160,14 +160,14 @@ pub fn claim(keys: &Keys, held: &Held, previous: Tick, definition: Revision, pla
 /// Compares the definition: its ticks are passed, and no other's.
 pub fn catch_up(
     keys: &Keys,
-    held: &Held,
-    seen: &FreeLock,
+    held: &HeldLock,
+    seen: &StoredFreeLock,
     definition: Revision,
     place: Place,
     queued: Vec<Op>,
 ) -> Txn {
     let compares = vec![is_lock(keys, held, seen.revision), is_job(keys, held, definition)];
-    let mut then = claimed(keys, held, Free { fence: held.fence, ..seen.free.clone() }, place);
+    let mut then = claimed(keys, held, FreeLock { fence: held.fence, ..seen.free.clone() }, place);
     then.extend(queued);
     Txn { compares, then, otherwise: reads(keys, held, place) }
 }
@@ -175,8 +175,8 @@ pub fn catch_up(
 /// Takes a wanted run out of the queue, and its job's lock with it, by the definition that stands.
 pub fn take(
     keys: &Keys,
-    held: &Held,
-    seen: &FreeLock,
+    held: &HeldLock,
+    seen: &StoredFreeLock,
     definition: Revision,
     place: Place,
     taking: &Taking,
@@ -196,14 +196,14 @@ pub fn take(
 
 /// Moves the fence of a lock that this process holds over ticks that get no run, which `to` names. By the definition
 /// that stands, and by no other: the ticks of the next one would be buried.
-pub fn skip(keys: &Keys, to: &Held, seen: Revision, definition: Revision) -> Txn {
+pub fn skip(keys: &Keys, to: &HeldLock, seen: Revision, definition: Revision) -> Txn {
     let lock = keys.lock(&to.job);
     let compares = vec![is_lock(keys, to, seen), is_job(keys, to, definition)];
     Txn::when(compares, vec![Op::Put(lock.clone(), Lock::Held(to.clone()).encode(), None)]).or_get(lock)
 }
 
 /// The same, and the newest of these ticks waits in the queue, if none waits there yet.
-pub fn wait(keys: &Keys, to: &Held, seen: Revision, definition: Revision, wanted: &Wanted) -> Txn {
+pub fn wait(keys: &Keys, to: &HeldLock, seen: Revision, definition: Revision, wanted: &QueuedRun) -> Txn {
     let next = keys.next_of(&to.job);
     let mut txn = skip(keys, to, seen, definition);
     txn.compares.push(Compare::ModRevision(next.clone(), Revision::NONE));
@@ -213,9 +213,9 @@ pub fn wait(keys: &Keys, to: &Held, seen: Revision, definition: Revision, wanted
 
 /// Ends a held lock, or removes it when the job is gone: two nested transactions, so that the job's existence is
 /// decided by the store. `beside` is done with it.
-pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>, beside: Vec<Op>) -> Txn {
+pub fn finish(keys: &Keys, held: &HeldLock, seen: Revision, last: Option<LastRun>, beside: Vec<Op>) -> Txn {
     let lock = keys.lock(&held.job);
-    let free = Lock::Free(Free { fence: held.fence, last });
+    let free = Lock::Free(FreeLock { fence: held.fence, last });
     let end = Txn {
         compares: vec![is_job(keys, held, Revision::NONE)],
         then: vec![Op::Delete(lock.clone())],
@@ -231,7 +231,7 @@ pub fn finish(keys: &Keys, held: &Held, seen: Revision, last: Option<LastRun>, b
 pub fn finish_and_claim(
     keys: &Keys,
     seen: Revision,
-    next: &Held,
+    next: &HeldLock,
     definition: Revision,
     beside: Vec<Op>,
 ) -> Txn {
@@ -242,7 +242,7 @@ pub fn finish_and_claim(
 
 /// Removes the record of a run that held no lock: only the one that its claim wrote, so that the next attempt, which
 /// `beside` puts, is wanted once, however often this is sent, and not at all if a caretaker has been here.
-pub fn end_beside(keys: &Keys, held: &Held, seen: Revision, beside: Vec<Op>) -> Txn {
+pub fn end_beside(keys: &Keys, held: &HeldLock, seen: Revision, beside: Vec<Op>) -> Txn {
     let key = keys.run(&held.run);
     let mut then = vec![Op::Delete(key.clone())];
     then.extend(beside);
@@ -253,7 +253,7 @@ pub fn end_beside(keys: &Keys, held: &Held, seen: Revision, beside: Vec<Op>) -> 
 /// compared in the same transaction, so that a caretaker that was stopped for an hour does no harm.
 pub fn take_over(
     keys: &Keys,
-    held: &Held,
+    held: &HeldLock,
     seen: Revision,
     orphan: Orphan,
     last: Option<LastRun>,
@@ -265,7 +265,7 @@ pub fn take_over(
 }
 
 /// Removes the record of a run beside the lock that is nobody's.
-pub fn free_beside(keys: &Keys, held: &Held, seen: Revision, orphan: Orphan, beside: Vec<Op>) -> Txn {
+pub fn free_beside(keys: &Keys, held: &HeldLock, seen: Revision, orphan: Orphan, beside: Vec<Op>) -> Txn {
     let mut txn = end_beside(keys, held, seen, beside);
     txn.compares.extend(is_gone(keys, held, orphan));
     txn
@@ -296,7 +296,13 @@ pub fn clear(key: Key, seen: Revision) -> Txn {
 
 /// Queues what waits for a boot of a worker's machine, and notes how far that went. `seen`: the revision of the note
 /// before.
-pub fn queue_at_boot(keys: &Keys, worker: &WorkerId, seen: Revision, boot: &Boot, wanted: &[Wanted]) -> Txn {
+pub fn queue_at_boot(
+    keys: &Keys,
+    worker: &WorkerId,
+    seen: Revision,
+    boot: &Boot,
+    wanted: &[QueuedRun],
+) -> Txn {
     let key = keys.boot(worker);
     let mut then: Vec<Op> = wanted.iter().map(|wanted| put_wanted(keys, wanted)).collect();
     then.push(Op::Put(key.clone(), boot.encode(), None));
@@ -304,12 +310,12 @@ pub fn queue_at_boot(keys: &Keys, worker: &WorkerId, seen: Revision, boot: &Boot
 }
 
 /// Puts a run into the queue.
-pub fn put_wanted(keys: &Keys, wanted: &Wanted) -> Op {
+pub fn put_wanted(keys: &Keys, wanted: &QueuedRun) -> Op {
     Op::Put(keys.wanted(&wanted.run), wanted.encode(), None)
 }
 
 /// The lock as a claim leaves it, and the run's record where that is beside it.
-fn claimed(keys: &Keys, held: &Held, free: Free, place: Place) -> Vec<Op> {
+fn claimed(keys: &Keys, held: &HeldLock, free: FreeLock, place: Place) -> Vec<Op> {
     let put = |lock: Lock| Op::Put(keys.lock(&held.job), lock.encode(), None);
     match place {
         Place::Lock => vec![put(Lock::Held(held.clone()))],
@@ -321,7 +327,7 @@ fn claimed(keys: &Keys, held: &Held, free: Free, place: Place) -> Vec<Op> {
 
 /// What a claim reads when it is not done: the lock, and the run's record, which tells a repeated claim that it was won
 /// already.
-fn reads(keys: &Keys, held: &Held, place: Place) -> Vec<Op> {
+fn reads(keys: &Keys, held: &HeldLock, place: Place) -> Vec<Op> {
     let lock = Op::Get(keys.lock(&held.job));
     match place {
         Place::Lock => vec![lock],
@@ -329,15 +335,15 @@ fn reads(keys: &Keys, held: &Held, place: Place) -> Vec<Op> {
     }
 }
 
-fn is_lock(keys: &Keys, held: &Held, seen: Revision) -> Compare {
+fn is_lock(keys: &Keys, held: &HeldLock, seen: Revision) -> Compare {
     Compare::ModRevision(keys.lock(&held.job), seen)
 }
 
-fn is_job(keys: &Keys, held: &Held, definition: Revision) -> Compare {
+fn is_job(keys: &Keys, held: &HeldLock, definition: Revision) -> Compare {
     Compare::ModRevision(keys.job(&held.job), definition)
 }
 
-fn is_gone(keys: &Keys, held: &Held, orphan: Orphan) -> Option<Compare> {
+fn is_gone(keys: &Keys, held: &HeldLock, orphan: Orphan) -> Option<Compare> {
     let gone = || Compare::CreateRevisionNot(keys.worker(&held.worker), held.session);
     (orphan == Orphan::Gone).then(gone)
 }
@@ -345,12 +351,12 @@ fn is_gone(keys: &Keys, held: &Held, orphan: Orphan) -> Option<Compare> {
 /// What a transaction came to that was to put `claim` into the lock, or beside it. A lock that says that its run holds it
 /// in this session is won, also when the answer to an earlier try was lost. It is held as it was found: a manager may
 /// have moved its fence since, and no transaction writes an earlier one.
-pub fn outcome(txn: &TxnOutcome, claim: &Held, session: &Session) -> Outcome {
-    let won = |held: Held, revision| Outcome::Won(Box::new(Holding { held, revision }));
+pub fn outcome(txn: &TxnOutcome, claim: &HeldLock, session: &Session) -> Outcome {
+    let won = |held: HeldLock, revision| Outcome::Won(Box::new(OwnLock { held, revision }));
     if txn.succeeded {
         return won(claim.clone(), txn.revision);
     }
-    let mine = |held: &Held| {
+    let mine = |held: &HeldLock| {
         held.run == claim.run && held.session == session.revision && held.worker == session.worker
     };
     let read = |n: usize| match txn.results.get(n) {
@@ -358,19 +364,19 @@ pub fn outcome(txn: &TxnOutcome, claim: &Held, session: &Session) -> Outcome {
         _ => None,
     };
     if let Some(entry) = read(1)
-        && let Some(held) = Held::decode(&entry.value).ok().filter(mine)
+        && let Some(held) = HeldLock::decode(&entry.value).ok().filter(mine)
     {
         return won(held, entry.mod_revision);
     }
     match read(0).and_then(seen) {
-        Some(Seen { lock: Lock::Held(held), revision }) if mine(&held) => won(held, revision),
+        Some(StoredLock { lock: Lock::Held(held), revision }) if mine(&held) => won(held, revision),
         seen => Outcome::Lost(seen.map(Box::new)),
     }
 }
 
 /// True: the lock that was found is the skip `to`, which was done although its answer was lost. A manager may have moved
 /// its fence since.
-pub fn is_skipped(found: &Seen, to: &Held) -> bool {
+pub fn is_skipped(found: &StoredLock, to: &HeldLock) -> bool {
     let Lock::Held(found) = &found.lock else { return false };
     found.run == to.run
         && found.session == to.session
@@ -378,9 +384,9 @@ pub fn is_skipped(found: &Seen, to: &Held) -> bool {
 }
 
 /// A stored lock; `None` with a warning when it does not decode: it harms only its own job.
-pub fn seen(entry: &Entry) -> Option<Seen> {
+pub fn seen(entry: &Entry) -> Option<StoredLock> {
     match Lock::decode(&entry.value) {
-        Ok(lock) => Some(Seen { lock, revision: entry.mod_revision }),
+        Ok(lock) => Some(StoredLock { lock, revision: entry.mod_revision }),
         Err(error) => {
             tracing::error!(key = %entry.key, %error, "a lock does not decode; its job cannot run until it is saved anew");
             None

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
     job::{Job, Overlap},
-    lock::Held,
+    lock::HeldLock,
     revision::Revision,
     schedule::Schedule,
     tick::Tick,
@@ -116,7 +116,7 @@ pub struct Next {
 impl Next {
     /// True: it may be claimed in the transaction that ends the run of `ended`. It is the next tick, by the same
     /// definition, and such runs take the lock.
-    pub fn may_follow(&self, ended: &Held, planned: &Planned) -> bool {
+    pub fn may_follow(&self, ended: &HeldLock, planned: &Planned) -> bool {
         planned.revision == self.definition
             && !planned.paused
             // Edited since: what may run beside others takes no lock over.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobName, RunId, WorkerId},
-    lock::{Held, Stretch},
-    queue::Wanted,
+    lock::{HeldLock, Stretch},
+    queue::QueuedRun,
     revision::Token,
     run::{Cause, RunEvent, RunState},
     tick::Tick,
@@ -123,7 +123,7 @@ pub struct RunRecord {
 #[derive(Clone, Debug)]
 pub struct Known<'a> {
     /// Its claim.
-    pub held: &'a Held,
+    pub held: &'a HeldLock,
     /// The fencing token of the claim.
     pub token: Token,
     /// Its command in one line.
@@ -267,7 +267,7 @@ impl RunRecord {
 
     /// Of a run that was wanted and never claimed; `worker` says so.
     pub fn withdrawn(
-        wanted: &Wanted,
+        wanted: &QueuedRun,
         event: RunEvent,
         (reason, command): (&str, String),
         worker: &WorkerId,

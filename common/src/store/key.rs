@@ -272,9 +272,9 @@ mod tests {
             } else if keys.epoch.name(&key).is_some() {
                 epoch::Raised::decode(bytes).unwrap().encode()
             } else if keys.queue.name(&key).is_some() {
-                queue::Wanted::decode(bytes).unwrap().encode()
+                queue::QueuedRun::decode(bytes).unwrap().encode()
             } else if keys.runs.name(&key).is_some() {
-                lock::Held::decode(bytes).unwrap().encode()
+                lock::HeldLock::decode(bytes).unwrap().encode()
             } else if keys.kills.name(&key).is_some() {
                 queue::Kill::decode(bytes).unwrap().encode()
             } else if keys.passed.name(&key).is_some() {

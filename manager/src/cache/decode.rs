@@ -5,8 +5,8 @@ use std::sync::Arc;
 use common::{
     id::JobName,
     job::{FieldError, JobError, StoredJob},
-    lock::{Held, Lock},
-    queue::Wanted,
+    lock::{HeldLock, Lock},
+    queue::QueuedRun,
     revision::Token,
     store::Entry,
     worker::Registration,
@@ -19,7 +19,7 @@ pub(super) enum Value {
     Job(Arc<CachedJob>),
     Lock(Arc<CachedLock>),
     Worker(Arc<Registration>),
-    Wanted(Arc<Wanted>),
+    Wanted(Arc<QueuedRun>),
     Run(HeldRun),
 }
 
@@ -36,11 +36,11 @@ pub(super) fn decode(place: Place, name: &str, entry: &Entry) -> Option<Value> {
             .inspect_err(|error| said(error))
             .ok()
             .map(|registration| Value::Worker(Arc::new(registration))),
-        Place::Queue => Wanted::decode(&entry.value)
+        Place::Queue => QueuedRun::decode(&entry.value)
             .inspect_err(|error| said(error))
             .ok()
             .map(|wanted| Value::Wanted(Arc::new(wanted))),
-        Place::Runs => Held::decode(&entry.value).inspect_err(|error| said(error)).ok().map(|held| {
+        Place::Runs => HeldLock::decode(&entry.value).inspect_err(|error| said(error)).ok().map(|held| {
             Value::Run(HeldRun { token: held.token(entry.create_revision), held: Arc::new(held) })
         }),
     }

@@ -8,7 +8,7 @@
 
 use common::{
     job::StoredJob,
-    lock::{Free, Held, Lock, LockError, Stretch},
+    lock::{FreeLock, HeldLock, Lock, LockError, Stretch},
     queue::Passed,
     store::{Entry, Revision},
     tick::Fence,
@@ -20,9 +20,9 @@ pub enum StandingLock {
     /// Nothing.
     Absent,
     /// Nobody executes the job.
-    Free(Free),
+    Free(FreeLock),
     /// A worker does; found at this revision.
-    Held(Held, Revision),
+    Held(HeldLock, Revision),
     /// It says that it is held, in a form that is not understood.
     Opaque,
     /// It is no lock: it keeps the job from running, and holds no fence that could be lost.
@@ -92,12 +92,12 @@ pub fn lock_after(
     Ok(match lock {
         StandingLock::Absent | StandingLock::Rubbish(_) => LockAfter::becomes(Lock::new(now)),
         StandingLock::Opaque => return Err(OpaqueLock),
-        StandingLock::Free(Free { fence, last: None }) if back == Some(*fence) && now < *fence => {
+        StandingLock::Free(FreeLock { fence, last: None }) if back == Some(*fence) && now < *fence => {
             LockAfter::becomes(Lock::new(now))
         }
         _ if counts == Counts::AsBefore => LockAfter::Stays,
         StandingLock::Free(free) => {
-            LockAfter::becomes(Lock::Free(Free { fence: free.fence.max(now), ..free.clone() }))
+            LockAfter::becomes(Lock::Free(FreeLock { fence: free.fence.max(now), ..free.clone() }))
         }
         StandingLock::Held(held, seen) => LockAfter::becomes(moved(held, *seen, now)),
     })
@@ -113,7 +113,7 @@ pub fn lock_after_delete(lock: &StandingLock, now: Fence) -> LockAfter {
     }
 }
 
-fn moved(held: &Held, seen: Revision, now: Fence) -> Lock {
+fn moved(held: &HeldLock, seen: Revision, now: Fence) -> Lock {
     Lock::Held(held.clone().at_fence(held.fence.max(now), seen))
 }
 
@@ -137,12 +137,12 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn held(at: &str) -> Held {
+    fn held(at: &str) -> HeldLock {
         let text = format!(
             r#"{{"job":"a","fence":"{at}","run":"01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b","attempt":1,"cause":"manual",
                 "worker":"w1","session":7,"claimed":"{at}"}}"#
         );
-        Held::decode(text.as_bytes()).unwrap()
+        HeldLock::decode(text.as_bytes()).unwrap()
     }
 
     const BEFORE: &str = "2026-11-22T01:00:00Z";
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_fence_moves_to_now_and_never_back_and_a_held_lock_stays_its_holders() {
         let (now, seen) = (fence(NOW), Revision::new(9));
-        let free = |at: &str| StandingLock::Free(Free { fence: fence(at), last: None });
+        let free = |at: &str| StandingLock::Free(FreeLock { fence: fence(at), last: None });
         let becomes = |at: &str| Ok(LockAfter::becomes(Lock::new(fence(at))));
         let moved = |at: &str| LockAfter::becomes(Lock::Held(held(BEFORE).at_fence(fence(at), seen)));
         let rubbish = StandingLock::Rubbish(Lock::decode(b"x").unwrap_err());
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_delete_takes_a_free_lock_along_and_leaves_a_held_one_to_its_holder() {
         let (now, seen) = (fence(NOW), Revision::new(9));
-        let free = StandingLock::Free(Free { fence: fence(BEFORE), last: None });
+        let free = StandingLock::Free(FreeLock { fence: fence(BEFORE), last: None });
         assert_eq!(lock_after_delete(&free, now), LockAfter::Goes);
         assert_eq!(lock_after_delete(&StandingLock::Opaque, now), LockAfter::Stays);
         for (at, expected) in [(BEFORE, NOW), (AHEAD, AHEAD)] {
@@ -192,7 +192,7 @@ mod tests {
         let (before, now) = (fence(BEFORE), fence(NOW));
         job.settle(chrono_tz::Tz::UTC, before.instant(), None);
         let mut stored = StoredJob::new(job, before.instant());
-        let at = |fence| StandingLock::Free(Free { fence, last: None });
+        let at = |fence| StandingLock::Free(FreeLock { fence, last: None });
         let ticks = passed(&stored, &at(before), now, "why").unwrap().ticks;
         assert_eq!(
             (ticks.from.to_string().as_str(), ticks.to, ticks.count),

@@ -4,7 +4,7 @@
 
 use common::{
     id::JobName,
-    lock::{Free, Lock},
+    lock::{FreeLock, Lock},
     store::Key,
     tick::Fence,
 };
@@ -75,7 +75,7 @@ impl Change for Reset<'_> {
         app.check_clock()?;
         app.check_not_behind()?;
         let to = Fence::from_instant(now);
-        let lock = Lock::Free(Free { fence: to, last: free.and_then(|free| free.last) });
+        let lock = Lock::Free(FreeLock { fence: to, last: free.and_then(|free| free.last) });
         let job = righted.map(|righted| righted.stored.encode());
         let places: &[Place] = if job.is_some() { &[Place::Jobs, Place::Locks] } else { &[Place::Locks] };
         let txn = txn::reset_fence(&app.config.keys, name, standing.seen(), &lock, job);

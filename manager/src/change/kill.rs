@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Duration};
 use chrono::TimeDelta;
 use common::{
     id::{JobName, RunId},
-    lock::Held,
-    queue::{Kill, Wanted},
+    lock::HeldLock,
+    queue::{Kill, QueuedRun},
     store::{Compare, Entry, Key, LeaseId, MAX_TXN_OPS, Op, Revision, StoreError, Txn, read_all},
 };
 
@@ -142,26 +142,26 @@ async fn is_active(app: &App, run: RunId) -> Result<bool, ApiError> {
     let keys = &app.config.keys;
     let both = Txn::when(Vec::new(), vec![Op::Get(keys.wanted(&run)), Op::Get(keys.run(&run))]);
     let outcome = app.read_store(App::deadline(), app.store.txn(both)).await?;
-    let wanted = outcome.got(0).is_some_and(|entry| Wanted::decode(&entry.value).is_ok());
-    let held = outcome.got(1).is_some_and(|entry| Held::decode(&entry.value).is_ok());
+    let wanted = outcome.got(0).is_some_and(|entry| QueuedRun::decode(&entry.value).is_ok());
+    let held = outcome.got(1).is_some_and(|entry| HeldLock::decode(&entry.value).is_ok());
     Ok(wanted || held)
 }
 
 /// A wanted run as it stands in the queue.
 struct Queued {
     entry: Entry,
-    wanted: Wanted,
+    wanted: QueuedRun,
 }
 
 impl Queued {
     fn read(entry: Entry) -> Option<Self> {
-        let wanted = Wanted::decode(&entry.value).ok()?;
+        let wanted = QueuedRun::decode(&entry.value).ok()?;
         Some(Self { entry, wanted })
     }
 
     /// Marks it, if it is as it was read. What was claimed meanwhile is met by the kill.
     fn mark(&self, kill: &Kill) -> Txn {
-        let marked = Wanted { killed: Some(kill.clone()), ..self.wanted.clone() };
+        let marked = QueuedRun { killed: Some(kill.clone()), ..self.wanted.clone() };
         txn::put(self.entry.key.clone(), self.entry.mod_revision, marked.encode(), None)
     }
 }

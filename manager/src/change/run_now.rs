@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use common::{
     id::{JobName, RunId},
-    queue::Wanted,
+    queue::QueuedRun,
     run::Cause,
     store::Key,
 };
@@ -43,7 +43,7 @@ impl Change for RunNow<'_> {
         precondition.check(name, standing.revision())?;
         let (job, now) = (standing.job(name)?.job, app.now());
         let within = TimeDelta::from_std(job.misfire.deadline.0).ok();
-        let wanted = Wanted {
+        let wanted = QueuedRun {
             job: name.clone(),
             run: self.run,
             attempt: 1,

@@ -4,7 +4,7 @@
 use common::{
     id::JobName,
     lock::Lock,
-    queue::{Passed, Wanted},
+    queue::{Passed, QueuedRun},
     store::{Compare, Key, LeaseId, Op, Revision, Txn, key::Keys},
 };
 
@@ -65,7 +65,7 @@ pub fn reset_fence(keys: &Keys, name: &JobName, seen: SeenJob, lock: &Lock, job:
 }
 
 /// Puts a wanted run of a job that is as it was read into the queue.
-pub fn run_now(keys: &Keys, job: Revision, wanted: &Wanted) -> Txn {
+pub fn run_now(keys: &Keys, job: Revision, wanted: &QueuedRun) -> Txn {
     Txn::when(
         vec![Compare::ModRevision(keys.job(&wanted.job), job)],
         vec![Op::Put(keys.wanted(&wanted.run), wanted.encode(), None)],

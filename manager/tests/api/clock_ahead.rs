@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::{
     clock::Clock as _,
-    lock::{Free, LastRun, Lock},
+    lock::{FreeLock, LastRun, Lock},
     run::RunState,
     worker::Registration,
 };
@@ -98,7 +98,7 @@ async fn only_a_reset_takes_a_fence_back_over_ticks_that_may_have_run() {
     };
     let tomorrow = || "2026-11-23T10:00:00Z".parse().expect("a literal of this file");
     let later = Lock::new("2026-11-23T10:01:30Z".parse().expect("a literal of this file"));
-    for lock in [Lock::Free(Free { fence: tomorrow(), last: Some(last) }), later] {
+    for lock in [Lock::Free(FreeLock { fence: tomorrow(), last: Some(last) }), later] {
         let bench = saved_a_day_ahead().await;
         bench.put(bench.keys.locks.key("a"), lock.encode()).await;
         let fence_before = lock.fence().to_string();

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use common::{
     clock::Clock as _,
-    lock::{Free, LastRun, Lock},
+    lock::{FreeLock, LastRun, Lock},
     queue::Passed,
     run::RunState,
     store::list_all,
@@ -81,7 +81,7 @@ async fn a_held_lock_keeps_its_holder_and_no_fence_goes_back() {
     assert_eq!(bench.post("/api/v1/jobs/a/resume").await.status, 200);
     let Lock::Held(after) = bench.lock("a").await.unwrap().0 else { panic!("the lock is free") };
     assert_eq!(after.fence.to_string(), "2026-11-22T13:00:00Z");
-    assert_eq!(common::lock::Held { fence: holder.fence, ..after }, holder);
+    assert_eq!(common::lock::HeldLock { fence: holder.fence, ..after }, holder);
 
     // Deleting leaves the lock to its holder, who removes it at the end.
     assert_eq!(bench.delete("/api/v1/jobs/a").await.status, 204);
@@ -103,7 +103,7 @@ async fn a_fence_ahead_of_now_is_warned_of_and_can_be_reset() {
         claimed: None,
         recorded: None,
     };
-    let ahead = Free { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: Some(last) };
+    let ahead = FreeLock { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: Some(last) };
     bench.put(bench.keys.locks.key("a"), Lock::Free(ahead.clone()).encode()).await;
     let warned = |answer: &Answer| {
         answer.json()["status"]["warning"].as_str().unwrap_or_default().contains("reset-fence")
@@ -113,7 +113,7 @@ async fn a_fence_ahead_of_now_is_warned_of_and_can_be_reset() {
     let answer = bench.post("/api/v1/jobs/a/reset-fence").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(!warned(&answer), "{answer:?}");
-    let now = Free { fence: "2026-11-22T10:00:00Z".parse().unwrap(), ..ahead };
+    let now = FreeLock { fence: "2026-11-22T10:00:00Z".parse().unwrap(), ..ahead };
     let (lock, revision) = bench.lock("a").await.unwrap();
     assert_eq!(lock, Lock::Free(now));
 

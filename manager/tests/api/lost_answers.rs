@@ -2,7 +2,7 @@
 //! done, none is done twice, and no other client's change is written over.
 
 use common::{
-    lock::{Free, Lock},
+    lock::{FreeLock, Lock},
     store::{Op, StoreError},
 };
 use serde_json::json;
@@ -271,7 +271,7 @@ async fn a_reset_that_fills_the_store_is_done() {
     let bench = Bench::start().await;
     bench.save("a").await;
     let key = bench.keys.locks.key("a");
-    let ahead = Lock::Free(Free { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: None });
+    let ahead = Lock::Free(FreeLock { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: None });
     bench.put(key.clone(), ahead.encode()).await;
     bench.store.set_fate(key.as_str(), full(Done::Never));
     says_full(&bench.post("/api/v1/jobs/a/reset-fence").await);
@@ -286,7 +286,7 @@ async fn a_reset_whose_answer_is_lost_is_done_once_and_no_other_write_is_undone(
     let bench = Bench::start().await;
     bench.save("a").await;
     let key = bench.keys.locks.key("a");
-    let ahead = Lock::Free(Free { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: None });
+    let ahead = Lock::Free(FreeLock { fence: "2031-01-01T00:00:00Z".parse().unwrap(), last: None });
     for done in [Done::AtOnce, Done::Never] {
         bench.put(key.clone(), ahead.encode()).await;
         bench.store.set_fate(key.as_str(), lost(done));

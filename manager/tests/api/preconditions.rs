@@ -2,7 +2,7 @@
 
 use axum::http::HeaderName;
 use common::{
-    lock::{Free, Lock},
+    lock::{FreeLock, Lock},
     store::{Op, list_all},
 };
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ async fn job_to_change(bench: &Bench, paused: bool) -> Value {
     if paused {
         assert_eq!(bench.post("/api/v1/jobs/a/pause").await.status, 200);
     }
-    let ahead = Lock::Free(Free { fence: "2031-01-01T00:00:00Z".parse().expect("a fence"), last: None });
+    let ahead = Lock::Free(FreeLock { fence: "2031-01-01T00:00:00Z".parse().expect("a fence"), last: None });
     bench.put(bench.keys.locks.key("a"), ahead.encode()).await;
     bench.get("/api/v1/jobs/a").await.json()["status"]["revision"].clone()
 }

@@ -2,7 +2,7 @@
 
 use common::{
     epoch::{Epoch, Raised},
-    lock::{Held, Lock},
+    lock::{HeldLock, Lock},
     store::list_all,
     worker::Registration,
 };
@@ -32,7 +32,7 @@ async fn every_fence_is_moved_to_now_and_none_back_and_then_the_epoch_is_raised(
     bench.put(bench.keys.locks.key("rubbish"), "rubbish").await;
     bench.register("w1", "").await;
     let session = bench.entry(&bench.keys.workers.key("w1")).await.unwrap().create_revision;
-    let here = Held { session, ..held("here", RUN, BEFORE) };
+    let here = HeldLock { session, ..held("here", RUN, BEFORE) };
     bench.put(bench.keys.locks.key("here"), Lock::Held(here.clone()).encode()).await;
     bench.put(bench.keys.locks.key("gone"), Lock::Held(held("gone", RUN, BEFORE)).encode()).await;
     let claimed = bench.lock("here").await.unwrap().1;

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use common::{
     id::JobName,
     live::LiveOutput,
-    lock::{ClaimedCommand, Held, Lock},
-    queue::{Kill, Wanted},
+    lock::{ClaimedCommand, HeldLock, Lock},
+    queue::{Kill, QueuedRun},
     run::{Cause, RunState},
     runlog::{Author, LogEntry, Piece, RunLog as _, RunRecord, Stream},
 };
@@ -58,7 +58,7 @@ async fn a_wanted_run_is_queued_and_shown() {
     assert_eq!(answer.status, 202, "{answer:?}");
     let run = answer.json()["run"].as_str().unwrap().to_owned();
     let entry = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
-    let wanted = Wanted::decode(&entry.value).unwrap();
+    let wanted = QueuedRun::decode(&entry.value).unwrap();
     assert_eq!((wanted.cause, wanted.by.as_str(), wanted.attempt), (Cause::Manual, "api", 1));
     assert_eq!(wanted.since, bench_now());
     assert_eq!(wanted.deadline.unwrap() - wanted.since, chrono::TimeDelta::hours(1));
@@ -95,7 +95,7 @@ async fn a_run_that_executes_is_shown_as_it_was_claimed_whatever_becomes_of_its_
         assert_eq!(saved.status, 201, "{saved:?}");
         let run = run_id(first.len() as u8);
         let command = Some(ClaimedCommand::of(first));
-        let claim = Held { command, ..held(name, &run, "2026-11-22T10:00:00Z") };
+        let claim = HeldLock { command, ..held(name, &run, "2026-11-22T10:00:00Z") };
         bench.put(bench.keys.locks.key(name), Lock::Held(claim).encode()).await;
         let fence = bench.lock(name).await.unwrap().1;
         let shown = |view: serde_json::Value| (view["command"].clone(), view["fence"].clone());
@@ -139,7 +139,7 @@ async fn a_kill_is_put_under_a_lease_and_only_for_what_has_not_ended() {
         .await;
     // The lease ends; where no worker has seen it by then, the queue still says so.
     let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
-    let killed = Wanted::decode(&queued.value).unwrap().killed.unwrap();
+    let killed = QueuedRun::decode(&queued.value).unwrap().killed.unwrap();
     assert_eq!((killed.by.as_str(), queued.lease), ("api", None));
     // A worker that does not know marks goes by the kill, which acts on what was wanted before it.
     assert!(queued.mod_revision < bench.entry(&bench.keys.kills.key(&run)).await.unwrap().mod_revision);
@@ -163,7 +163,7 @@ async fn a_kill_of_a_job_marks_all_that_is_queued_of_it_and_nothing_of_others() 
     assert_eq!(bench.post("/api/v1/jobs/a/kill").await.status, 202);
     for (run, is_killed) in [(one, true), (two, true), (other, false)] {
         let queued = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
-        assert_eq!(Wanted::decode(&queued.value).unwrap().killed.is_some(), is_killed, "{run}");
+        assert_eq!(QueuedRun::decode(&queued.value).unwrap().killed.is_some(), is_killed, "{run}");
     }
 }
 
@@ -173,15 +173,15 @@ async fn a_kill_of_a_job_reads_what_is_the_jobs_and_not_a_long_queue_of_others()
     bench.save("a").await;
     bench.save("b").await;
     let run = bench.post("/api/v1/jobs/a/run").await.json()["run"].as_str().unwrap().to_owned();
-    let asked = Wanted::decode(&bench.entry(&bench.keys.queue.key(&run)).await.unwrap().value).unwrap();
+    let asked = QueuedRun::decode(&bench.entry(&bench.keys.queue.key(&run)).await.unwrap().value).unwrap();
     // Days ago.
     for n in 0..200 {
         let job = if n % 50 == 0 { "a" } else { "b" }.parse().unwrap();
-        let wanted = Wanted { job, run: run_id(n).parse().unwrap(), ..asked.clone() };
+        let wanted = QueuedRun { job, run: run_id(n).parse().unwrap(), ..asked.clone() };
         bench.put(bench.keys.queue.key(run_id(n)), wanted.encode()).await;
         // One tick of each of some jobs that waits: their keys stand behind all runs.
         let job: JobName = format!("z{n}").parse().unwrap();
-        let next = Wanted { job: job.clone(), cause: Cause::Queued, ..asked.clone() };
+        let next = QueuedRun { job: job.clone(), cause: Cause::Queued, ..asked.clone() };
         bench.put(bench.keys.next_of(&job), next.encode()).await;
     }
     bench.until("/api/v1/runs?job=z199", |page| page.text.contains("z199")).await;
@@ -198,7 +198,7 @@ async fn a_kill_of_a_job_reads_what_is_the_jobs_and_not_a_long_queue_of_others()
     let of_a = [0, 50, 100, 150].map(|n| bench.keys.queue.key(run_id(n)));
     for key in of_a.iter().chain(&places) {
         let queued = bench.entry(key).await.unwrap();
-        assert!(Wanted::decode(&queued.value).unwrap().killed.is_some(), "{key}");
+        assert!(QueuedRun::decode(&queued.value).unwrap().killed.is_some(), "{key}");
     }
 }
 
@@ -209,12 +209,12 @@ async fn a_kill_of_a_run_marks_the_tick_that_waits_for_its_job() {
     let run = bench.post("/api/v1/jobs/a/run").await.json()["run"].as_str().unwrap().to_owned();
     // As a worker puts it of a job with overlap `queue-one`.
     let asked = bench.entry(&bench.keys.queue.key(&run)).await.unwrap();
-    let waiting = Wanted { run: run_id(7).parse().unwrap(), ..Wanted::decode(&asked.value).unwrap() };
+    let waiting = QueuedRun { run: run_id(7).parse().unwrap(), ..QueuedRun::decode(&asked.value).unwrap() };
     let next = bench.keys.next_of(&waiting.job);
     bench.put(next.clone(), waiting.encode()).await;
     let kill = format!("/api/v1/runs/{}/kill", waiting.run);
     assert_eq!(bench.post(&kill).await.status, 202);
-    let killed = async |key| Wanted::decode(&bench.entry(&key).await.unwrap().value).unwrap().killed;
+    let killed = async |key| QueuedRun::decode(&bench.entry(&key).await.unwrap().value).unwrap().killed;
     assert!(killed(next).await.is_some());
     assert_eq!(killed(asked.key).await, None);
 }

@@ -20,7 +20,7 @@ use common::{
     clock::Clock,
     id::RunId,
     live::{LiveError, LiveOutput, LiveOutputs},
-    lock::{Held, Lock},
+    lock::{HeldLock, Lock},
     run::Cause,
     runlog::{RunLog, embedded::EmbeddedRunLog},
     store::{
@@ -514,8 +514,8 @@ pub(crate) fn request(method: &str, path: &str, body: Body) -> Request<Body> {
 }
 
 /// A held lock's content.
-pub(crate) fn held(job: &str, run: &str, fence: &str) -> Held {
-    Held {
+pub(crate) fn held(job: &str, run: &str, fence: &str) -> HeldLock {
+    HeldLock {
         job: job.parse().expect("a literal of this file or its test"),
         fence: fence.parse().expect("a literal of this file or its test"),
         run: run.parse().expect("a literal of this file or its test"),

@@ -6,8 +6,8 @@
 use chrono::{DateTime, Utc};
 use common::{
     epoch::Raised,
-    lock::{Held, Lock, fence_bytes},
-    queue::{Kill, Wanted},
+    lock::{HeldLock, Lock, fence_bytes},
+    queue::{Kill, QueuedRun},
     tick::Tick,
     worker::{Boot, Mark, Registration},
 };
@@ -24,14 +24,14 @@ macro_rules! is_read_alike {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    is_read_alike!(bytes, Held, Wanted, Kill, Boot, Mark, Raised);
+    is_read_alike!(bytes, HeldLock, QueuedRun, Kill, Boot, Mark, Raised);
     if let Ok(lock) = Lock::decode(bytes) {
         let written = lock.encode();
         assert_eq!(Lock::decode(&written).as_ref(), Ok(&lock));
         compares_as_the_protocol_says(&lock, bytes);
         compares_as_the_protocol_says(&lock, &written);
     }
-    if let Ok(held) = Held::decode(bytes) {
+    if let Ok(held) = HeldLock::decode(bytes) {
         let grows = held.token(7) < held.token(8);
         assert_eq!(grows, held.claim_revision.is_none(), "tokens grow with the revision of the claim");
     }

@@ -2,7 +2,7 @@
 
 use common::id::RunId;
 use worker::{
-    claim::{Named, Orphan, Place},
+    claim::{HolderLife, Orphan, Place},
     tick::verdict::Verdict,
 };
 
@@ -266,11 +266,11 @@ impl Model {
             return;
         }
         let named = if is_own {
-            Named::Me
+            HolderLife::Me
         } else if gone {
-            Named::Gone
+            HolderLife::Gone
         } else {
-            Named::Other
+            HolderLife::Other
         };
         match Orphan::of(named) {
             Some(Orphan::Phantom) => {
@@ -290,11 +290,11 @@ impl Model {
             && held.session == cast::revision(cast::session_revision(w, worker.session));
         let phantom = mine && !worker.runs.iter().any(|run| run.held.run == held.run);
         let named = if world.is_gone(held) {
-            Named::Gone
+            HolderLife::Gone
         } else if phantom && self.rules.keep(Rule::PhantomBeside) {
-            Named::Me
+            HolderLife::Me
         } else {
-            Named::Other
+            HolderLife::Other
         };
         Orphan::of(named).is_some()
     }

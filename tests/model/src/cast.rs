@@ -6,8 +6,8 @@ use chrono::DateTime;
 use common::{
     id::{JobName, RunId, WorkerId},
     job::{Command, Exec, Job, StoredJob, Trigger},
-    lock::{Held, LastRun, Lock, Stretch, Why},
-    queue::{Passed, Wanted},
+    lock::{HeldLock, LastRun, Lock, Stretch, Why},
+    queue::{Passed, QueuedRun},
     run::{Cause, RunState},
     span::Span,
     store::{Key, Revision, key::Keys},
@@ -38,12 +38,12 @@ const SESSIONS: Rev = 8;
 const EPOCH: i64 = 1_795_310_520;
 
 /// A record's content, kept once.
-pub type HeldRef = Interned<Held>;
+pub type HeldRef = Interned<HeldLock>;
 
 /// A key, kept once.
 pub type KeyRef = Interned<Key>;
 
-static HELD: Table<Held> = Table::new();
+static HELD: Table<HeldLock> = Table::new();
 static KEYS: Table<Key> = Table::new();
 static LAYOUT: LazyLock<Keys> = LazyLock::new(|| Keys::new("/quorate/").expect("a valid root"));
 static JOB: LazyLock<JobName> = LazyLock::new(|| "j".parse().expect("a valid name"));
@@ -120,14 +120,14 @@ pub fn run_id(worker: usize, session: Rev, tick: N, nonce: u8) -> RunId {
 }
 
 /// A record's content, kept once.
-pub fn held(held: Held) -> HeldRef {
+pub fn held(held: HeldLock) -> HeldRef {
     HELD.intern(held.encode(), |_| held.clone())
 }
 
 /// What a session claims. The instants are left out: nothing compares them.
-pub fn claimed(worker: usize, of: Rev, fence: N, run: RunId, tick_n: Option<N>, cause: Cause) -> Held {
+pub fn claimed(worker: usize, of: Rev, fence: N, run: RunId, tick_n: Option<N>, cause: Cause) -> HeldLock {
     let session = session(worker, of);
-    Held {
+    HeldLock {
         job: job().clone(),
         fence: tick(fence),
         run,
@@ -185,8 +185,8 @@ pub fn last_run() -> LastRun {
 }
 
 /// A wanted run.
-pub fn wanted(run: RunId, tick: Option<Tick>, cause: Cause) -> Wanted {
-    Wanted {
+pub fn wanted(run: RunId, tick: Option<Tick>, cause: Cause) -> QueuedRun {
+    QueuedRun {
         job: job().clone(),
         run,
         attempt: if cause == Cause::Retry { 2 } else { 1 },

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use common::{
     job::{Command, Delivery, Exec, Job, MisfirePolicy, Overlap, Trigger},
-    lock::{Free, Held},
+    lock::{FreeLock, HeldLock},
     revision::Revision,
     run::RunState,
     span::Span,
 };
 use worker::{
-    claim::{FreeLock, Holding, Place},
+    claim::{OwnLock, Place, StoredFreeLock},
     plan::{Due, Next, Planned},
     run::retry,
     tick::verdict::{self, Look, Verdict},
@@ -104,31 +104,31 @@ impl Model {
             match sight {
                 Sight::Unread => judge(verdict::Sight::Unread),
                 Sight::Own(held, executes) => {
-                    let lock = Holding { held: (**held).clone(), revision: Revision::NONE };
+                    let lock = OwnLock { held: (**held).clone(), revision: Revision::NONE };
                     let ended = *executes == Executes::NoMore;
                     judge(verdict::Sight::Own { lock: &lock, since: since(held), ended })
                 }
                 Sight::Free(fence) => {
-                    let free = Free { fence: cast::tick(*fence), last: None };
-                    judge(verdict::Sight::Free(&FreeLock { free, revision: Revision::NONE }))
+                    let free = FreeLock { fence: cast::tick(*fence), last: None };
+                    judge(verdict::Sight::Free(&StoredFreeLock { free, revision: Revision::NONE }))
                 }
             }
         })
     }
 
     /// True: `next` may be claimed with the end of what is held.
-    pub fn may_follow(&self, ended: &Held, next: &Next) -> bool {
+    pub fn may_follow(&self, ended: &HeldLock, next: &Next) -> bool {
         next.may_follow(ended, Policies::of(self).planned())
     }
 
     /// True: a run that ended so is tried again.
-    pub fn is_tried_again(&self, held: &Held, state: RunState) -> bool {
+    pub fn is_tried_again(&self, held: &HeldLock, state: RunState) -> bool {
         let job = &Policies::of(self).planned().job;
         retry::again(job, held.attempt, state, None).is_some()
     }
 }
 
 /// Since when a run stands in the way of ticks: of all behind the lock's fence, which are skipped and not missed.
-fn since(held: &Held) -> DateTime<Utc> {
+fn since(held: &HeldLock) -> DateTime<Utc> {
     held.fence.instant()
 }

@@ -4,7 +4,7 @@
 
 use common::{
     id::RunId,
-    lock::{Free, Held, Lock},
+    lock::{FreeLock, HeldLock, Lock},
     run::Cause,
     store::{Compare, Op, OpOutcome, Revision, Txn, TxnOutcome},
 };
@@ -12,7 +12,7 @@ use manager::change::{
     decision::LockAfter,
     txn::{self as managers, SeenJob},
 };
-use worker::claim::{self, FreeLock, Orphan, Outcome, Place, Taking};
+use worker::claim::{self, Orphan, Outcome, Place, StoredFreeLock, Taking};
 
 use crate::{
     cast::{self, HeldRef, KeyRef, LockView, N, Rev},
@@ -83,7 +83,7 @@ impl LockFate {
             LockAfter::Goes => Self::Goes,
             LockAfter::Becomes(lock) => Self::Becomes(match LockView::of(lock) {
                 LockView::Held(held) => {
-                    LockView::Held(cast::held(Held { claim_revision: None, ..(*held).clone() }))
+                    LockView::Held(cast::held(HeldLock { claim_revision: None, ..(*held).clone() }))
                 }
                 free @ LockView::Free(_) => free,
             }),
@@ -278,7 +278,7 @@ impl Request {
     }
 }
 
-fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
+fn claim_txn(held: &HeldLock, previous: N, definition: Rev, place: Place, rules: Rules) -> Txn {
     let (keys, previous) = (cast::keys(), cast::tick(previous));
     let mut txn = claim::claim(keys, held, previous, cast::revision(definition), place);
     if !rules.keep(Rule::InOrder) {
@@ -295,7 +295,14 @@ fn claim_txn(held: &Held, previous: N, definition: Rev, place: Place, rules: Rul
     txn
 }
 
-fn catch_up_txn(held: &Held, fence: N, seen: Rev, definition: Rev, leaves: CaughtUp, rules: Rules) -> Txn {
+fn catch_up_txn(
+    held: &HeldLock,
+    fence: N,
+    seen: Rev,
+    definition: Rev,
+    leaves: CaughtUp,
+    rules: Rules,
+) -> Txn {
     let keys = cast::keys();
     let (place, queued) = match leaves {
         CaughtUp::Run(place) => (place, Vec::new()),
@@ -322,11 +329,11 @@ fn catch_up_txn(held: &Held, fence: N, seen: Rev, definition: Rev, leaves: Caugh
     txn
 }
 
-fn free_lock(fence: N, seen: Rev) -> FreeLock {
-    FreeLock { free: Free { fence: cast::tick(fence), last: None }, revision: cast::revision(seen) }
+fn free_lock(fence: N, seen: Rev) -> StoredFreeLock {
+    StoredFreeLock { free: FreeLock { fence: cast::tick(fence), last: None }, revision: cast::revision(seen) }
 }
 
-fn retry_op(held: &Held, retry: bool) -> Vec<Op> {
+fn retry_op(held: &HeldLock, retry: bool) -> Vec<Op> {
     let wanted = || cast::wanted(held.run, held.tick, Cause::Retry);
     retry.then(|| claim::put_wanted(cast::keys(), &wanted())).into_iter().collect()
 }

@@ -1,8 +1,8 @@
-//! What each step does. The words are those of worker/src/decide.rs, carry_out.rs, caretaker.rs and wanted.rs. What
-//! managers do is decided by `manager::change::decision`.
+//! What each step does. What workers and managers make of what they see is decided by their own functions (`look.rs`,
+//! `manager::change::decision`).
 
 use common::{
-    lock::{Held, Lock},
+    lock::{HeldLock, Lock},
     run::{Cause, RunState},
 };
 use manager::change::decision::{Counts, StandingLock, lock_after, lock_after_delete, passed};
@@ -341,7 +341,7 @@ impl Model {
         ask(world, w, Request::TakeOver { by, held, seen, retry, orphan });
     }
 
-    fn record_lost(&self, world: &mut World, held: &Held) {
+    fn record_lost(&self, world: &mut World, held: &HeldLock) {
         let past = &mut world.past;
         past.recorded.extend(held.tick.map(cast::number));
         let fence = cast::number(held.fence);
@@ -391,7 +391,7 @@ impl Model {
             return;
         };
         // Tokens are left out: a revision in a value would make each one another.
-        let to = cast::held(Held { claim_revision: None, ..(**to).clone() });
+        let to = cast::held(HeldLock { claim_revision: None, ..(**to).clone() });
         let definition = world.workers[w].view;
         ask(world, w, Request::Skip { from: here.held, to, seen: here.revision, definition });
     }
@@ -417,7 +417,7 @@ fn record_run(world: &mut World, w: usize, at: usize) {
 }
 
 /// The lock as somebody else wrote it, if it still names this run.
-fn still_mine(found: Option<(LockView, Rev)>, mine: &Held) -> Option<Holding> {
+fn still_mine(found: Option<(LockView, Rev)>, mine: &HeldLock) -> Option<Holding> {
     match found {
         Some((LockView::Held(held), revision)) if held.run == mine.run && held.session == mine.session => {
             Some(Holding { held, revision })

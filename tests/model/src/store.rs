@@ -1,8 +1,8 @@
 //! A store of a few keys: entries with revisions, and the real transactions done on them, comparing real bytes.
 
 use common::{
-    lock::{Held, Lock, fence_bytes},
-    queue::{Passed, Wanted},
+    lock::{HeldLock, Lock, fence_bytes},
+    queue::{Passed, QueuedRun},
     store::{Compare, Op, Revision, Txn},
 };
 
@@ -21,7 +21,7 @@ pub struct Value {
     /// As the record of a run that holds no lock.
     pub held: Option<HeldRef>,
     /// As a wanted run.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<QueuedRun>,
     /// As what names passed ticks.
     pub passed: Option<Passed>,
 }
@@ -36,8 +36,8 @@ pub fn value(bytes: Vec<u8>) -> ValueRef {
     VALUES.intern(bytes, |bytes| Value {
         bytes: bytes.to_vec(),
         lock: Lock::decode(bytes).ok().map(|lock| LockView::of(&lock)),
-        held: Held::decode(bytes).ok().map(cast::held),
-        wanted: Wanted::decode(bytes).ok(),
+        held: HeldLock::decode(bytes).ok().map(cast::held),
+        wanted: QueuedRun::decode(bytes).ok(),
         passed: Passed::decode(bytes).ok(),
     })
 }

@@ -5,8 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use common::{
     chance::Chance,
     id::RunId,
-    lock::{ClaimedCommand, Held},
-    queue::Wanted,
+    lock::{ClaimedCommand, HeldLock},
+    queue::QueuedRun,
     run::Cause,
     store::{Op, Store, Txn, TxnOutcome, key::Keys},
     tick::{Fence, Tick},
@@ -45,7 +45,7 @@ pub(crate) struct Claim {
     /// By this definition.
     pub planned: Arc<Planned>,
     /// What the lock, or the record beside it, is to say.
-    pub held: Held,
+    pub held: HeldLock,
     /// By this transaction.
     pub txn: Txn,
 }
@@ -64,16 +64,22 @@ impl Claims {
     }
 
     /// A new run of this tick.
-    pub(crate) fn run_of(&self, planned: &Planned, tick: Tick, cause: Cause) -> Wanted {
+    pub(crate) fn run_of(&self, planned: &Planned, tick: Tick, cause: Cause) -> QueuedRun {
         let now = self.standing.clock.now();
         let run = self.chance.run_id(now);
-        Wanted { tick: Some(tick), ..Wanted::new(planned.job.name.clone(), run, cause, now) }
+        QueuedRun { tick: Some(tick), ..QueuedRun::new(planned.job.name.clone(), run, cause, now) }
     }
 
     /// What the lock says when `session` claims the run, with the fence at `fence`.
-    pub(crate) fn held(&self, planned: &Planned, wanted: &Wanted, fence: Fence, session: &Session) -> Held {
+    pub(crate) fn held(
+        &self,
+        planned: &Planned,
+        wanted: &QueuedRun,
+        fence: Fence,
+        session: &Session,
+    ) -> HeldLock {
         let command = ClaimedCommand::of(&planned.job.driver.text());
-        Held::new(wanted, fence, self.standing.holder(session), self.standing.clock.now(), command)
+        HeldLock::new(wanted, fence, self.standing.holder(session), self.standing.clock.now(), command)
     }
 
     /// Sends a claim, in the lock or beside it.
@@ -85,7 +91,7 @@ impl Claims {
     pub(crate) async fn send_as(
         &self,
         txn: Txn,
-        held: &Held,
+        held: &HeldLock,
         place: Place,
         session: &Session,
     ) -> Result<Outcome, BatchError> {
@@ -105,7 +111,7 @@ impl Claims {
 
     /// The claim as it stands, although the store said that it takes no writes: etcd does the very transaction that fills
     /// it. All is decided when it says so, so that what is read then is the truth.
-    async fn found_won(&self, held: &Held, session: &Session) -> Option<Outcome> {
+    async fn found_won(&self, held: &HeldLock, session: &Session) -> Option<Outcome> {
         let keys = self.keys();
         let read = [keys.lock(&held.job), keys.run(&held.run)].map(Op::Get).to_vec();
         loop {
@@ -135,7 +141,7 @@ impl Claims {
 
     /// True for the record of a run beside a lock that says it is this process's, and is not: its claim was done after
     /// it had been given up. What is said here is younger than the record, which was entered before it was sent.
-    pub(crate) fn is_phantom_beside(&self, held: &Held) -> bool {
+    pub(crate) fn is_phantom_beside(&self, held: &HeldLock) -> bool {
         let mine = |session: &Session| session.worker == held.worker && session.revision == held.session;
         self.standing.session().as_ref().is_some_and(mine) && !self.beside.has(held.run)
     }

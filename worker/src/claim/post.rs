@@ -12,20 +12,20 @@ use std::{
 use chrono::{DateTime, Utc};
 use common::{
     id::{JobName, RunId},
-    lock::Held,
+    lock::HeldLock,
     tick::Tick,
 };
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, Notify, futures::Notified};
 
-use super::Holding;
+use super::OwnLock;
 use crate::plan::Next;
 
 /// One job, as far as this process deals with its lock.
 #[derive(Default)]
 pub(crate) struct Post {
     /// Held while a transaction on the lock is in flight.
-    holding: tokio::sync::Mutex<Option<Holding>>,
+    holding: tokio::sync::Mutex<Option<OwnLock>>,
     freed: Notify,
     newest: AtomicI64,
     announced: Notify,
@@ -41,7 +41,7 @@ pub(crate) struct Turn<'a> {
     /// The job's post.
     pub post: &'a Arc<Post>,
     /// What this process holds.
-    pub holding: MutexGuard<'a, Option<Holding>>,
+    pub holding: MutexGuard<'a, Option<OwnLock>>,
 }
 
 impl Post {
@@ -80,7 +80,7 @@ impl Post {
 
     /// Since when the run of a lock may stand in the way of ticks: since its claim was answered, which may have been sent
     /// long before.
-    pub(crate) fn since(&self, held: &Held) -> DateTime<Utc> {
+    pub(crate) fn since(&self, held: &HeldLock) -> DateTime<Utc> {
         let answered = *self.answered.lock();
         answered.filter(|(run, _)| *run == held.run).map_or(held.claimed, |(_, at)| at.max(held.claimed))
     }

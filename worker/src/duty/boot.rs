@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use common::{
     id::JobName,
     job::{Job, StoredJob},
-    queue::Wanted,
+    queue::QueuedRun,
     run::Cause,
     store::{Entry, Revision, StoreError, read_all},
     worker::Boot,
@@ -83,7 +83,7 @@ impl Boots {
         let part = &jobs[..jobs.len().min(TOGETHER)];
         let through = part.last().filter(|_| part.len() < jobs.len()).map(|job| job.name.clone());
         let done = through.is_none();
-        let wanted: Vec<Wanted> = part.iter().map(|job| self.wanted_at_boot(job)).collect();
+        let wanted: Vec<QueuedRun> = part.iter().map(|job| self.wanted_at_boot(job)).collect();
         let boot = Boot { boot: self.boot.clone(), through };
         let txn = claim::queue_at_boot(self.claims.keys(), self.claims.standing.id(), seen, &boot, &wanted);
         match self.claims.batcher.guarded(txn, session).await {
@@ -120,10 +120,10 @@ impl Boots {
         Ok(jobs)
     }
 
-    fn wanted_at_boot(&self, job: &Job) -> Wanted {
+    fn wanted_at_boot(&self, job: &Job) -> QueuedRun {
         let now = self.claims.standing.clock.now();
-        let wanted = Wanted::new(job.name.clone(), self.claims.chance.run_id(now), Cause::Reboot, now);
-        Wanted {
+        let wanted = QueuedRun::new(job.name.clone(), self.claims.chance.run_id(now), Cause::Reboot, now);
+        QueuedRun {
             deadline: start_deadline(job, now),
             worker: Some(self.claims.standing.id().clone()),
             by: format!("the boot of {}", self.claims.standing.config.host),

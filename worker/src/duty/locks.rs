@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use common::{
     id::JobName,
     job::{Job, Placement},
-    lock::{Held, Lock},
+    lock::{HeldLock, Lock},
     store::{MAX_TXN_OPS, Op, StoreError, Txn, list_all},
     tick::Tick,
 };
@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{Done, Duty};
 use crate::{
-    claim::{self, Seen, claims::Claims},
+    claim::{self, StoredLock, claims::Claims},
     plan::{Due, Planned},
     registry::View,
     run::orphan::Orphans,
@@ -135,7 +135,7 @@ impl Locks {
         }
         let (runs, _) = list_all(&*self.claims().store, &self.standing.config.keys.runs).await?;
         for entry in runs {
-            if let Ok(held) = Held::decode(&entry.value)
+            if let Ok(held) = HeldLock::decode(&entry.value)
                 && (first(&held.job) || self.claims().is_phantom_beside(&held))
             {
                 self.orphans.free_beside(&held, entry.mod_revision).await;
@@ -206,7 +206,7 @@ impl Locks {
     }
 
     /// One job that this worker ranks first for, as it stands now: a pass may take long.
-    async fn look_after(&self, job: &JobName, seen: Seen) {
+    async fn look_after(&self, job: &JobName, seen: StoredLock) {
         let Some(planned) = self.orphans.plan.job(job) else { return self.look_after_gone(job, seen).await };
         match seen.lock {
             Lock::Held(held) => {
@@ -231,7 +231,7 @@ impl Locks {
     }
 
     /// The lock of a job that is gone, or cannot be read: a run that is lost is on record all the same.
-    async fn look_after_gone(&self, job: &JobName, seen: Seen) {
+    async fn look_after_gone(&self, job: &JobName, seen: StoredLock) {
         match seen.lock {
             Lock::Held(held) => self.orphans.free_lock_if_gone(None, &held, seen.revision).await,
             Lock::Free(_) => {

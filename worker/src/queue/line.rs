@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use common::{
     clock::AHEAD,
     placement::RANKS,
-    queue::{Owner, Wanted},
+    queue::{Owner, QueuedRun},
     store::Revision,
 };
 
@@ -28,7 +28,7 @@ const JUST_AFTER: chrono::Duration = chrono::Duration::milliseconds(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// What is wanted.
-    pub wanted: Wanted,
+    pub wanted: QueuedRun,
     /// The revision that wrote it: a next attempt has the name of the one before.
     pub written: Revision,
 }
@@ -246,12 +246,12 @@ impl Place {
 }
 
 /// True: who wanted it had a clock that was ahead, and what it said is no time to wait for.
-pub(crate) fn is_ahead(wanted: &Wanted, now: DateTime<Utc>) -> bool {
+pub(crate) fn is_ahead(wanted: &QueuedRun, now: DateTime<Utc>) -> bool {
     wanted.since - now > AHEAD
 }
 
 /// When a wanted run is to start that waits since `from`. Of a clock that was ahead only the wait counts.
-fn starts(wanted: &Wanted, from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+fn starts(wanted: &QueuedRun, from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     match wanted.not_before {
         Some(not_before) if is_ahead(wanted, now) => from + (not_before - wanted.since),
         Some(not_before) => not_before,

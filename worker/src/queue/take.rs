@@ -8,7 +8,7 @@ use common::{
     id::JobName,
     job::{Job, Overlap, Placement, StoredJob},
     lock::Lock,
-    queue::{Owner, Wanted},
+    queue::{Owner, QueuedRun},
     run::RunEvent,
     runlog::RunRecord,
     store::{Change, Entry as Stored, Event, Revision, follow},
@@ -20,7 +20,7 @@ use tokio_util::time::DelayQueue;
 
 use super::line::{Entry, Facts, Line, is_ahead};
 use crate::{
-    claim::{self, FreeLock, Place, Seen, Taking, claims::Claim},
+    claim::{self, Place, StoredFreeLock, StoredLock, Taking, claims::Claim},
     load::Slot,
     plan::{Changed, Planned},
     run::{carry_out::Carrier, orphan::Orphans},
@@ -199,7 +199,7 @@ impl Queue {
             if line.get(name).is_some_and(|entry| entry.written == written) {
                 return;
             }
-            match Wanted::decode(&stored.value) {
+            match QueuedRun::decode(&stored.value) {
                 Ok(wanted) => line.put(name, Entry { wanted, written }, now),
                 Err(error) => tracing::error!(key = %stored.key, %error, "a wanted run cannot be read"),
             }
@@ -279,7 +279,7 @@ impl Queue {
     }
 
     /// True: this worker may start the run now.
-    fn is_mine_now(&self, wanted: &Wanted, job: &Job) -> bool {
+    fn is_mine_now(&self, wanted: &QueuedRun, job: &Job) -> bool {
         let now = self.standing.clock.now();
         // Looked at since it seemed over, or the clock was set back while it was waited for.
         let has_come = is_ahead(wanted, now) || wanted.not_before.is_none_or(|not_before| not_before <= now);
@@ -290,7 +290,7 @@ impl Queue {
     }
 
     /// Why a wanted run was not claimed before its deadline, as far as can be told now.
-    fn why_expired(&self, wanted: &Wanted, job: &Job) -> String {
+    fn why_expired(&self, wanted: &QueuedRun, job: &Job) -> String {
         let mut reason = "it could not start before its deadline".to_owned();
         let labels = job.placement.require.join(", ");
         match &wanted.worker {
@@ -333,9 +333,9 @@ impl Queue {
             return;
         }
         let Ok((Some(stored), _)) = claims.store.get(&keys.lock(&wanted.job)).await else { return };
-        let Some(Seen { lock, revision }) = claim::seen(&stored) else { return };
+        let Some(StoredLock { lock, revision }) = claim::seen(&stored) else { return };
         let seen = match lock {
-            Lock::Free(free) => FreeLock { free, revision },
+            Lock::Free(free) => StoredFreeLock { free, revision },
             Lock::Held(held) => {
                 self.orphans.free_lock(Some(&planned.job), &held, revision, &session).await;
                 return;

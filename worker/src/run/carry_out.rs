@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use common::{
     id::JobName,
-    lock::{Held, LastRun},
+    lock::{HeldLock, LastRun},
     run::Cause,
     runlog::RunRecord,
     store::{Op, Revision},
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     claim::{
-        self, Holding, Outcome, Place, Seen, Session,
+        self, Outcome, OwnLock, Place, Session, StoredLock,
         batch::BatchError,
         claims::{Claim, Claims},
         post::{Post, Turn},
@@ -56,13 +56,13 @@ pub(crate) enum Answer {
     /// It is won, and carried out.
     Won,
     /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode. The slot is unused.
-    Lost(Option<Box<Seen>>, Slot),
+    Lost(Option<Box<StoredLock>>, Slot),
 }
 
 /// A run that this process has won.
 struct Won {
     planned: Arc<Planned>,
-    here: Holding,
+    here: OwnLock,
     slot: Slot,
 }
 
@@ -157,12 +157,12 @@ impl Carrier {
                 match self.claims.send(&claim, &session).await {
                     Ok(Outcome::Won(here)) => {
                         post.answered(here.held.run, self.standing.clock.now());
-                        *turn.holding = Some(Holding::clone(&here));
+                        *turn.holding = Some(OwnLock::clone(&here));
                         follower = Some((claim.planned, *here));
                         break;
                     }
                     Ok(Outcome::Lost(found)) => {
-                        *turn.holding = found.and_then(|found| Holding::still(run, *found));
+                        *turn.holding = found.and_then(|found| OwnLock::still(run, *found));
                     }
                     // The tick looks for itself; the lock is freed without it.
                     Err(BatchError::SessionGone | BatchError::NotTaken(_)) => {}
@@ -180,7 +180,7 @@ impl Carrier {
                 // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
                 Ok(outcome) => {
                     let found = outcome.got(0).and_then(claim::seen);
-                    *turn.holding = found.and_then(|found| Holding::still(run, found));
+                    *turn.holding = found.and_then(|found| OwnLock::still(run, found));
                 }
                 Err(error) => {
                     say_not_freed(run, &error);
@@ -198,7 +198,7 @@ impl Carrier {
 
     /// The claim of the tick that waits for the end of what is held, if it may follow at once: in order, by the same
     /// definition, in the same session.
-    fn follower(&self, ended: &Holding, next: &Next, again: &[Op]) -> Option<(Claim, Session)> {
+    fn follower(&self, ended: &OwnLock, next: &Next, again: &[Op]) -> Option<(Claim, Session)> {
         let standing = &self.standing;
         let session = standing.session().filter(|session| session.revision == ended.held.session)?;
         let planned =
@@ -214,7 +214,7 @@ impl Carrier {
     }
 
     /// Removes the record of a run that held no lock.
-    async fn end_beside(&self, run: &Held, seen: Revision, again: Vec<Op>) {
+    async fn end_beside(&self, run: &HeldLock, seen: Revision, again: Vec<Op>) {
         let txn = claim::end_beside(self.claims.keys(), run, seen, again);
         if let Err(error) = self.claims.batcher.end(txn).await {
             tracing::warn!(job = %run.job, %error, "a run's record cannot be removed yet; its caretaker will");
@@ -223,7 +223,7 @@ impl Carrier {
     }
 
     /// The last look before a start: why the run may not start after all.
-    fn withdrawn(&self, held: &Held, claimed: Revision) -> Option<Stop> {
+    fn withdrawn(&self, held: &HeldLock, claimed: Revision) -> Option<Stop> {
         if self.standing.session().is_none_or(|session| session.revision != held.session) {
             return Some(Stop::LeaseLost);
         }
@@ -240,7 +240,7 @@ impl Carrier {
     }
 }
 
-fn say_not_freed(run: &Held, error: &BatchError) {
+fn say_not_freed(run: &HeldLock, error: &BatchError) {
     if matches!(error, BatchError::Refused(_)) {
         tracing::error!(job = %run.job, %error, "a run's lock cannot be freed; it is when this worker's lease ends");
     }

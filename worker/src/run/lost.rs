@@ -104,7 +104,7 @@ mod tests {
 
     use common::{
         job::{Command, Job, OutputLimit, Shell, Trigger},
-        lock::Held,
+        lock::HeldLock,
         revision::Revision,
         run::{Cause, RunState},
         runlog::{Author, Stream},
@@ -121,7 +121,7 @@ mod tests {
         let command = Command::Shell(Shell { command: "backup".into(), ..Shell::default() });
         let job = Job::new("nightly".parse().unwrap(), Trigger::Manual, command);
         let at = "2026-11-22T01:02:03Z".parse().unwrap();
-        let held = Held {
+        let held = HeldLock {
             job: job.name.clone(),
             fence: "2026-11-22T01:02:03Z".parse().unwrap(),
             run: run.parse().unwrap(),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use common::{
     job::Job,
-    lock::Held,
+    lock::HeldLock,
     run::RunState,
     store::{Op, OpOutcome, Revision},
 };
 
 use super::{record::Journal, retry::Retries};
 use crate::{
-    claim::{self, Named, Orphan, Session, claims::Claims},
+    claim::{self, HolderLife, Orphan, Session, claims::Claims},
     plan::Plan,
     registry::Registry,
 };
@@ -37,7 +37,7 @@ impl Orphans {
     pub(crate) async fn free_lock(
         &self,
         job: Option<&Job>,
-        held: &Held,
+        held: &HeldLock,
         seen: Revision,
         session: &Session,
     ) -> bool {
@@ -61,7 +61,7 @@ impl Orphans {
     }
 
     /// Frees a lock if its holder is gone and this process has nothing to do with it.
-    pub(crate) async fn free_lock_if_gone(&self, job: Option<&Job>, held: &Held, seen: Revision) {
+    pub(crate) async fn free_lock_if_gone(&self, job: Option<&Job>, held: &HeldLock, seen: Revision) {
         let post = self.claims.posts.of(&held.job);
         // One transaction on a lock in flight, and none on one that this process holds.
         let turn = post.turn().await;
@@ -74,7 +74,7 @@ impl Orphans {
     }
 
     /// Removes the record of a lost run that held no lock, once it is in the spool.
-    pub(crate) async fn free_beside(&self, held: &Held, seen: Revision) {
+    pub(crate) async fn free_beside(&self, held: &HeldLock, seen: Revision) {
         let mine = self.claims.is_phantom_beside(held);
         let Some(orphan) = self.orphan(held, mine).await else { return };
         let planned = self.plan.job(&held.job);
@@ -93,24 +93,24 @@ impl Orphans {
     }
 
     /// The queue entry that repeats a lost run, if it is repeated. `seen` is the revision at which it was found.
-    fn again(&self, job: &Job, held: &Held, seen: Revision) -> Option<Op> {
+    fn again(&self, job: &Job, held: &HeldLock, seen: Revision) -> Option<Op> {
         let wanted = self.retries.after(job, held, held.claimed_at(seen), (RunState::Lost, None))?;
         Some(claim::put_wanted(self.claims.keys(), &wanted))
     }
 
-    async fn orphan(&self, held: &Held, mine: bool) -> Option<Orphan> {
+    async fn orphan(&self, held: &HeldLock, mine: bool) -> Option<Orphan> {
         let named = if mine {
-            Named::Me
+            HolderLife::Me
         } else if self.is_gone(held).await {
-            Named::Gone
+            HolderLife::Gone
         } else {
-            Named::Other
+            HolderLife::Other
         };
         Orphan::of(named)
     }
 
     /// True when the store says that the holder's session has ended.
-    async fn is_gone(&self, held: &Held) -> bool {
+    async fn is_gone(&self, held: &HeldLock) -> bool {
         if self.registry.view().lives(&held.worker, held.session) {
             return false;
         }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
     job::Job,
-    lock::{Held, LastRun, Stretch, Why},
+    lock::{HeldLock, LastRun, Stretch, Why},
     run::RunState,
     runlog::{Known, LogEntry, RunRecord, TickOutcome, TickRecord},
     store::Revision,
@@ -36,7 +36,7 @@ impl Journal {
     }
 
     /// Keeps the record of a run whose worker is gone, found at `seen`, and says how it ended.
-    pub(crate) async fn keep_lost(&self, job: Option<&Job>, held: &Held, seen: Revision) -> LastRun {
+    pub(crate) async fn keep_lost(&self, job: Option<&Job>, held: &HeldLock, seen: Revision) -> LastRun {
         let now = self.standing.clock.now();
         let known = Known {
             held,
@@ -62,7 +62,7 @@ impl Journal {
     }
 
     /// Keeps on record the ticks that a lock names as skipped or missed. Done twice it is done once.
-    pub(crate) async fn keep_ticks_of(&self, held: &Held) {
+    pub(crate) async fn keep_ticks_of(&self, held: &HeldLock) {
         for (ticks, outcome, reason) in held.without_run() {
             let reason = match (outcome, ticks.why) {
                 (TickOutcome::Missed, Why::Usual) => self.why_missed(ticks),

@@ -7,8 +7,8 @@ use common::{
     chance::Chance,
     id::WorkerId,
     job::{Delivery, Job},
-    lock::Held,
-    queue::Wanted,
+    lock::HeldLock,
+    queue::QueuedRun,
     run::{Cause, RunState},
     store::Revision,
 };
@@ -56,10 +56,10 @@ impl Retries {
     pub fn after(
         &self,
         job: &Job,
-        held: &Held,
+        held: &HeldLock,
         claimed: Revision,
         (state, exit_code): (RunState, Option<i32>),
-    ) -> Option<Wanted> {
+    ) -> Option<QueuedRun> {
         // Whatever it ended by: somebody wants no more of it.
         if self.kills.of(&held.job, &held.run, claimed).is_some() {
             return None;
@@ -70,12 +70,14 @@ impl Retries {
         };
         let now = self.standing.clock.now();
         let pause = chrono::Duration::from_std(pause).unwrap_or_default();
-        let wanted = Wanted::again(held, now, now + pause);
+        let wanted = QueuedRun::again(held, now, now + pause);
         Some(match bound(job, held.cause, &held.worker, now) {
             None => wanted,
-            Some((worker, deadline)) => {
-                Wanted { worker: Some(worker), deadline: deadline.map(|deadline| deadline + pause), ..wanted }
-            }
+            Some((worker, deadline)) => QueuedRun {
+                worker: Some(worker),
+                deadline: deadline.map(|deadline| deadline + pause),
+                ..wanted
+            },
         })
     }
 

@@ -11,7 +11,7 @@ use common::{
     id::RunId,
     job::OnLeaseLoss,
     live::{LiveError, LiveOutput},
-    lock::Held,
+    lock::HeldLock,
     queue::Kill,
     run::{RunEvent, RunState},
     runlog::{Ending, Known, Printed, RunRecord, Times},
@@ -36,7 +36,7 @@ pub struct Claimed {
     /// Its job, as claimed.
     pub planned: Arc<Planned>,
     /// The claim.
-    pub held: Held,
+    pub held: HeldLock,
     /// The claim's revision.
     pub revision: Revision,
     /// When it should start.
@@ -97,7 +97,7 @@ pub struct Runner {
 
 /// One run that executes or is about to.
 struct Active {
-    held: Held,
+    held: HeldLock,
     /// The claim's: kills act on what was claimed before them.
     revision: Revision,
     keep: bool,

@@ -7,8 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    lock::{Held, Lock},
-    queue::Wanted,
+    lock::{HeldLock, Lock},
+    queue::QueuedRun,
     run::Cause,
     tick::Tick,
 };
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     claim::{
-        self, FreeLock, Holding, Outcome, Place, Seen, Session,
+        self, Outcome, OwnLock, Place, Session, StoredFreeLock, StoredLock,
         batch::BatchError,
         claims::{Claim, Claims},
         post::{Post, Turn},
@@ -148,7 +148,7 @@ impl Decider {
     }
 
     /// The tick finds a run of this process.
-    async fn meet_own_run(&self, due: &Due, planned: &Planned, turn: &mut Turn<'_>, here: Holding) -> Step {
+    async fn meet_own_run(&self, due: &Due, planned: &Planned, turn: &mut Turn<'_>, here: OwnLock) -> Step {
         let (since, ended) = (turn.post.since(&here.held), turn.post.has_ended(here.held.run));
         let sight = Sight::Own { lock: &here, since, ended };
         match self.verdict(due, Some(planned), sight) {
@@ -178,9 +178,9 @@ impl Decider {
         &self,
         planned: &Planned,
         turn: &mut Turn<'_>,
-        here: Holding,
-        (to, skipped): (Held, Held),
-        wanted: &Wanted,
+        here: OwnLock,
+        (to, skipped): (HeldLock, HeldLock),
+        wanted: &QueuedRun,
     ) -> Step {
         let txn = claim::wait(self.claims.keys(), &to, here.revision, planned.revision, wanted);
         let outcome = match self.claims.batcher.plain(txn).await {
@@ -190,19 +190,19 @@ impl Decider {
         let revision = match outcome.got(0).and_then(claim::seen) {
             _ if outcome.succeeded => outcome.revision,
             // An earlier try was done, and its answer lost.
-            Some(Seen { lock: Lock::Held(found), revision }) if found == to => revision,
+            Some(StoredLock { lock: Lock::Held(found), revision }) if found == to => revision,
             // Either one waits already, or the lock was written by somebody: the skip finds out which.
             _ => return self.skip(planned, turn, here, skipped).await,
         };
         if !to.without_run().eq(here.held.without_run()) {
             self.carrier.journal.keep_ticks_of(&to).await;
         }
-        *turn.holding = Some(Holding { held: to, revision });
+        *turn.holding = Some(OwnLock { held: to, revision });
         Step::Decided
     }
 
     /// Moves the fence of a lock that this process holds, and keeps the record.
-    async fn skip(&self, planned: &Planned, turn: &mut Turn<'_>, here: Holding, to: Held) -> Step {
+    async fn skip(&self, planned: &Planned, turn: &mut Turn<'_>, here: OwnLock, to: HeldLock) -> Step {
         let txn = claim::skip(self.claims.keys(), &to, here.revision, planned.revision);
         let outcome = match self.claims.batcher.plain(txn).await {
             Ok(outcome) => outcome,
@@ -210,8 +210,8 @@ impl Decider {
         };
         let found = outcome.got(0).and_then(claim::seen);
         let now = match found {
-            _ if outcome.succeeded => Holding { held: to, revision: outcome.revision },
-            Some(found) if claim::is_skipped(&found, &to) => match Holding::still(&to, found) {
+            _ if outcome.succeeded => OwnLock { held: to, revision: outcome.revision },
+            Some(found) if claim::is_skipped(&found, &to) => match OwnLock::still(&to, found) {
                 Some(now) => now,
                 None => return Step::Later,
             },
@@ -226,8 +226,8 @@ impl Decider {
 
     /// Somebody wrote the lock that this process holds: a manager that moved its fence, or a skip of ours of which the
     /// store said that it was not done. Its run is still ours.
-    async fn adopt(&self, turn: &mut Turn<'_>, here: &Holding, found: Option<Seen>) -> Step {
-        let Some(found) = found.and_then(|found| Holding::still(&here.held, found)) else {
+    async fn adopt(&self, turn: &mut Turn<'_>, here: &OwnLock, found: Option<StoredLock>) -> Step {
+        let Some(found) = found.and_then(|found| OwnLock::still(&here.held, found)) else {
             return Step::Later;
         };
         if !found.held.without_run().eq(here.held.without_run()) {
@@ -266,9 +266,9 @@ impl Decider {
         let free;
         let sight = match &seen {
             None => Sight::Absent,
-            Some(Seen { lock: Lock::Held(held), .. }) => Sight::Held(held),
-            Some(Seen { lock: Lock::Free(found), revision }) => {
-                free = FreeLock { free: found.clone(), revision: *revision };
+            Some(StoredLock { lock: Lock::Held(held), .. }) => Sight::Held(held),
+            Some(StoredLock { lock: Lock::Free(found), revision }) => {
+                free = StoredFreeLock { free: found.clone(), revision: *revision };
                 Sight::Free(&free)
             }
         };
@@ -298,7 +298,7 @@ impl Decider {
         &self,
         (tick, catch_up): (Tick, CatchUp),
         planned: &Arc<Planned>,
-        free: &FreeLock,
+        free: &StoredFreeLock,
         turn: &mut Turn<'_>,
         session: &Session,
         slot: Slot,
@@ -309,7 +309,7 @@ impl Decider {
         let queued = catch_up.queued.iter().map(|tick| {
             let wanted = self.claims.run_of(planned, *tick, Cause::CatchUp);
             let deadline = start_deadline(&planned.job, tick.instant());
-            claim::put_wanted(self.claims.keys(), &Wanted { deadline, ..wanted })
+            claim::put_wanted(self.claims.keys(), &QueuedRun { deadline, ..wanted })
         });
         let queued = queued.collect();
         let wanted = self.claims.run_of(planned, tick, cause);
@@ -330,10 +330,10 @@ impl Decider {
         tick: Tick,
         catch_up: &CatchUp,
         planned: &Planned,
-        free: &FreeLock,
+        free: &StoredFreeLock,
         session: &Session,
     ) -> Step {
-        let wanted = Wanted { tick: None, ..self.claims.run_of(planned, tick, Cause::CatchUp) };
+        let wanted = QueuedRun { tick: None, ..self.claims.run_of(planned, tick, Cause::CatchUp) };
         let held = catch_up.named_in(self.claims.held(planned, &wanted, tick, session));
         let (keys, place) = (self.claims.keys(), Place::Lock);
         let txn = claim::catch_up(keys, &held, free, planned.revision, place, Vec::new());

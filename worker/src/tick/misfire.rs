@@ -7,13 +7,13 @@
 use chrono::{DateTime, Duration, Utc};
 use common::{
     job::MisfirePolicy,
-    lock::{Free, Held, Stretch, Why},
+    lock::{FreeLock, HeldLock, Stretch, Why},
     run::Cause,
     tick::Tick,
 };
 
 use crate::{
-    claim::Holding,
+    claim::OwnLock,
     plan::{Planned, start_deadline},
     tick::{verdict::MISSED_AFTER, why},
 };
@@ -34,17 +34,17 @@ pub struct CatchUp {
 
 impl CatchUp {
     /// The lock that names what gets no run: where one stretch is all, as a worker of an earlier version does.
-    pub fn named_in(&self, held: Held) -> Held {
+    pub fn named_in(&self, held: HeldLock) -> HeldLock {
         let (newest, others) = match self.missed.split_last() {
             Some((newest, others)) => (Some(newest.clone()), others.to_vec()),
             None => (None, Vec::new()),
         };
-        Held { missed: newest, also_missed: others, ..held }
+        HeldLock { missed: newest, also_missed: others, ..held }
     }
 }
 
 /// What becomes of `tick` and of all ticks before it that the free lock has not passed.
-pub fn catch_up(planned: &Planned, free: &Free, tick: Tick, now: DateTime<Utc>) -> CatchUp {
+pub fn catch_up(planned: &Planned, free: &FreeLock, tick: Tick, now: DateTime<Utc>) -> CatchUp {
     let is_late = now - tick.instant() > MISSED_AFTER;
     let catches_up = planned.job.misfire.policy != MisfirePolicy::Skip;
     if is_late && !(catches_up && is_in_time(planned, tick.instant(), now)) {
@@ -93,7 +93,7 @@ pub(super) struct Undecided {
 
 impl Undecided {
     /// Those behind the lock's fence, up to and with `until`; its run is there since `since`.
-    pub(super) fn by(planned: &Planned, here: &Held, since: DateTime<Utc>, until: Tick) -> Self {
+    pub(super) fn by(planned: &Planned, here: &HeldLock, since: DateTime<Utc>, until: Tick) -> Self {
         let Some(schedule) = &planned.schedule else { return Self { missed: None, skipped: None } };
         let claimed = Tick::from_instant(since - OVERTAKEN).min(until);
         Self {
@@ -109,10 +109,10 @@ impl Undecided {
     }
 
     /// The lock that names them, its fence at `fence`. What it named before is on record: this process holds it.
-    pub(super) fn in_lock(&self, Holding { held: here, revision }: &Holding, fence: Tick) -> Held {
+    pub(super) fn in_lock(&self, OwnLock { held: here, revision }: &OwnLock, fence: Tick) -> HeldLock {
         let count =
             self.skipped.as_ref().map_or(0, |skipped| u32::try_from(skipped.count).unwrap_or(u32::MAX));
-        Held {
+        HeldLock {
             skipped: here.skipped.saturating_add(count),
             last_skip: self.skipped.clone().or_else(|| here.last_skip.clone()),
             missed: self.missed.clone().or_else(|| here.missed.clone()),
@@ -149,8 +149,8 @@ mod tests {
         }
     }
 
-    fn held(fence: i64, claimed_ms: i64) -> Held {
-        Held {
+    fn held(fence: i64, claimed_ms: i64) -> HeldLock {
+        HeldLock {
             job: "a".parse().unwrap(),
             fence: tick(fence),
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn ticks_that_were_due_before_the_run_was_claimed_are_missed_and_the_others_skipped() {
         let planned = every_second();
-        let here = Holding { held: held(0, 8_100), revision: Revision::new(42) };
+        let here = OwnLock { held: held(0, 8_100), revision: Revision::new(42) };
         let retried = Undecided::by(&planned, &here.held, here.held.claimed, tick(9)).in_lock(&here, tick(9));
         assert_eq!(ends(retried.missed.as_ref()), Some((tick(1), tick(7), 7)));
         assert_eq!(ends(retried.last_skip.as_ref()), Some((tick(8), tick(9), 2)), "8 was just overtaken");
@@ -187,7 +187,7 @@ mod tests {
             (Some(Revision::new(42)), common::revision::Token(42)),
             "its token stays"
         );
-        let by = |held: &Held, until| Undecided::by(&planned, held, held.claimed, until);
+        let by = |held: &HeldLock, until| Undecided::by(&planned, held, held.claimed, until);
         let late = by(&held(0, 8_100), tick(5));
         assert_eq!((ends(late.missed.as_ref()), late.skipped), (Some((tick(1), tick(5), 5)), None));
         let long = by(&held(6, 990), tick(7));

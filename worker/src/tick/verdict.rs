@@ -4,12 +4,12 @@
 use chrono::{DateTime, Duration, Utc};
 use common::{
     job::Overlap,
-    lock::{Held, Why},
+    lock::{HeldLock, Why},
     tick::Tick,
 };
 
 use crate::{
-    claim::{FreeLock, Holding},
+    claim::{OwnLock, StoredFreeLock},
     plan::{Due, Next, Planned},
     tick::misfire::{self, CatchUp, Undecided},
 };
@@ -43,7 +43,7 @@ pub enum Sight<'a> {
     /// This process holds it.
     Own {
         /// What it says.
-        lock: &'a Holding,
+        lock: &'a OwnLock,
         /// Since when its run may stand in the way of ticks.
         since: DateTime<Utc>,
         /// True: nothing executes any more of its run, whose record is on its way to the disk.
@@ -52,9 +52,9 @@ pub enum Sight<'a> {
     /// There is none.
     Absent,
     /// It is free.
-    Free(&'a FreeLock),
+    Free(&'a StoredFreeLock),
     /// Somebody else holds it, or this session did without knowing.
-    Held(&'a Held),
+    Held(&'a HeldLock),
 }
 
 /// What is to become of a tick.
@@ -81,12 +81,12 @@ pub enum Verdict {
     /// It waits in the queue, if none waits there; else it is skipped.
     Wait {
         /// The lock, its fence at this tick.
-        to: Box<Held>,
+        to: Box<HeldLock>,
         /// The lock when it is skipped after all.
-        skipped: Box<Held>,
+        skipped: Box<HeldLock>,
     },
     /// It is skipped: the lock, its fence at this tick.
-    Skip(Box<Held>),
+    Skip(Box<HeldLock>),
     /// The job was written by hand: its lock is to be made.
     Create,
     /// The holder may be gone.
@@ -137,7 +137,7 @@ pub fn verdict(look: &Look<'_>) -> Verdict {
 fn meet_own_run(
     look: &Look<'_>,
     planned: &Planned,
-    lock: &Holding,
+    lock: &OwnLock,
     since: DateTime<Utc>,
     ended: bool,
 ) -> Verdict {

@@ -4,7 +4,7 @@
 
 use common::{
     job::Overlap,
-    lock::{Free, LastRun, Stretch, Why},
+    lock::{FreeLock, LastRun, Stretch, Why},
     run::RunState,
     tick::Tick,
 };
@@ -13,7 +13,7 @@ use super::misfire::OVERTAKEN;
 use crate::plan::Planned;
 
 /// The ticks behind a free lock's fence up to and with `until`, the oldest first, each stretch for one reason.
-pub(super) fn missed(planned: &Planned, free: &Free, until: Tick) -> Vec<Stretch> {
+pub(super) fn missed(planned: &Planned, free: &FreeLock, until: Tick) -> Vec<Stretch> {
     let Some(schedule) = &planned.schedule else { return Vec::new() };
     let usual = (free.fence, until, Why::Usual);
     let spans = match &free.last {
@@ -88,7 +88,7 @@ mod tests {
             claimed: Some(at(ms.0)),
             recorded: ms.2.map(at),
         };
-        let free = Free { fence: tick(0), last: Some(last) };
+        let free = FreeLock { fence: tick(0), last: Some(last) };
         let second = |tick: Tick| tick.seconds() - 1_800_000_000;
         let all = missed(&planned, &free, tick(20));
         all.iter().map(|one| (second(one.from), second(one.to), one.count, one.why)).collect()

@@ -5,7 +5,7 @@ use common::{
     id::RunId,
     job::{Job, StoredJob},
     lock::Lock,
-    queue::Wanted,
+    queue::QueuedRun,
     run::{Cause, RunState},
     runlog::RunRecord,
     store::{Op, Store as _, Txn},
@@ -94,7 +94,7 @@ async fn a_run_that_nobody_has_the_labels_for_expires_and_says_so() {
     run_another(&world, "first").await;
     let expire = async |only: Option<&str>| {
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
-        let wanted = Wanted {
+        let wanted = QueuedRun {
             job: job.name.clone(),
             run,
             attempt: 1,
@@ -127,9 +127,9 @@ async fn put(world: &World, job: &Job) {
     world.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("it is saved");
 }
 
-async fn wanted(world: &World, run: RunId) -> Option<Wanted> {
+async fn wanted(world: &World, run: RunId) -> Option<QueuedRun> {
     let entry = world.store.get(&world.keys.wanted(&run)).await.expect("an answer").0?;
-    Wanted::decode(&entry.value).ok()
+    QueuedRun::decode(&entry.value).ok()
 }
 
 async fn is_queued_again(world: &World, run: RunId) -> bool {

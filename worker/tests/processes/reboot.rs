@@ -7,7 +7,7 @@ use common::{
     job::{Job, Placement, Trigger},
     lock::{LastRun, Lock},
     placement::Candidates,
-    queue::Wanted,
+    queue::QueuedRun,
     run::{Cause, RunState},
     store::{Op, Store as _, Txn},
     worker::{Boot, LiveWorker, Readiness, Registration},
@@ -183,7 +183,7 @@ async fn a_run_of_another_workers_boot_is_not_taken_and_expires_at_its_deadline(
     let life = Life::new(guard::new_session_token(), &world.data_dir());
     set_boot(&world, &Boot { boot: life.boot, through: None }).await;
     let now = world.clock.now();
-    let wanted = |deadline: Option<TimeDelta>| Wanted {
+    let wanted = |deadline: Option<TimeDelta>| QueuedRun {
         job: job.name.clone(),
         run: RunId::from_uuid(uuid::Uuid::now_v7()),
         attempt: 1,

@@ -10,7 +10,7 @@ use common::{
     clock::Clock as _,
     id::{JobName, RunId},
     job::{Delivery, Job, Trigger},
-    queue::Wanted,
+    queue::QueuedRun,
     run::{Cause, RunState},
     runlog::{RunLog as _, RunRecord},
     span::Span,
@@ -49,7 +49,7 @@ fn failing(way: &str, trigger: &Trigger) -> Vec<Job> {
 }
 
 /// All that was ever put into the queue, by run and attempt.
-struct Queue(Arc<Mutex<HashMap<(RunId, u32), Wanted>>>, JoinHandle<()>);
+struct Queue(Arc<Mutex<HashMap<(RunId, u32), QueuedRun>>>, JoinHandle<()>);
 
 impl Queue {
     fn watch(world: &World) -> Self {
@@ -60,7 +60,7 @@ impl Queue {
             while let Some(Ok(events)) = events.next().await {
                 for event in events.events {
                     let Event::Put(entry) = event else { continue };
-                    let wanted = Wanted::decode(&entry.value).expect("it decodes");
+                    let wanted = QueuedRun::decode(&entry.value).expect("it decodes");
                     all.lock().expect("nobody panics").insert((wanted.run, wanted.attempt), wanted);
                 }
             }
@@ -68,7 +68,7 @@ impl Queue {
         Self(seen, task)
     }
 
-    fn get(&self, run: RunId, attempt: u32) -> Option<Wanted> {
+    fn get(&self, run: RunId, attempt: u32) -> Option<QueuedRun> {
         self.0.lock().expect("nobody panics").get(&(run, attempt)).cloned()
     }
 }

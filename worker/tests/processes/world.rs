@@ -8,7 +8,7 @@ use common::{
     id::{JobName, RunId},
     job::{Command, Job, StoredJob, Trigger},
     lock::Lock,
-    queue::Wanted,
+    queue::QueuedRun,
     run::Cause,
     runlog::{RunLog, RunRecord, embedded::EmbeddedRunLog},
     store::{Op, Revision, Store, Txn, embedded::EmbeddedStore, key::Keys},
@@ -111,7 +111,7 @@ impl World {
 
     pub(crate) async fn want(&self, job: &JobName) -> RunId {
         let run = RunId::from_uuid(uuid::Uuid::now_v7());
-        let wanted = Wanted {
+        let wanted = QueuedRun {
             job: job.clone(),
             run,
             attempt: 1,

@@ -8,8 +8,8 @@ use common::{
     clock::{Clock, ManualClock},
     id::{JobName, RunId},
     job::{Command, Exec, Job, StoredJob, Trigger},
-    lock::{Held, Lock, Stretch, Why},
-    queue::{Kill, Passed, Wanted},
+    lock::{HeldLock, Lock, Stretch, Why},
+    queue::{Kill, Passed, QueuedRun},
     run::{Cause, RunState},
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
     span::Span,
@@ -156,8 +156,8 @@ impl Bench {
     }
 
     /// The first tick's run, by a worker that is gone.
-    fn held(&self, job: &str) -> Held {
-        Held {
+    fn held(&self, job: &str) -> HeldLock {
+        HeldLock {
             job: name(job),
             fence: self.tick(0),
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().expect("a good id"),
@@ -191,7 +191,7 @@ impl Bench {
     pub(crate) async fn leave_phantom_beside(&self, job: &str) {
         let own = list_all(&*self.store, &self.keys.workers).await.expect("list").0.pop();
         let session = own.expect("the worker is registered").create_revision;
-        let held = Held { worker: "w".parse().expect("a good id"), session, ..self.held(job) };
+        let held = HeldLock { worker: "w".parse().expect("a good id"), session, ..self.held(job) };
         let put = Op::Put(self.keys.run(&held.run), held.encode(), None);
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a record");
     }
@@ -218,7 +218,7 @@ impl Bench {
 
     /// Wants the next attempt of what [`Bench::want`] wanted, so many seconds behind the start.
     pub(crate) async fn want_again(&self, job: &str, seconds: f64) -> RunId {
-        let again = Wanted { attempt: 2, cause: Cause::Retry, ..self.wanted(job, seconds) };
+        let again = QueuedRun { attempt: 2, cause: Cause::Retry, ..self.wanted(job, seconds) };
         self.enqueue(&again).await
     }
 
@@ -226,35 +226,35 @@ impl Bench {
     pub(crate) async fn want_a_day_ahead(&self, job: &str, again: &str, seconds: f64) {
         let day = chrono::Duration::days(1);
         let since = start() + day;
-        let wanted = Wanted { since, not_before: None, ..self.wanted(job, 0.0) };
+        let wanted = QueuedRun { since, not_before: None, ..self.wanted(job, 0.0) };
         self.enqueue(&wanted).await;
         let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5e".parse().expect("a good id");
         let not_before = Some(self.instant(seconds) + day);
         let again =
-            Wanted { run, attempt: 2, cause: Cause::Retry, since, not_before, ..self.wanted(again, 0.0) };
+            QueuedRun { run, attempt: 2, cause: Cause::Retry, since, not_before, ..self.wanted(again, 0.0) };
         self.enqueue(&again).await;
     }
 
     /// A wanted run that was killed before anybody saw it; its kill is gone.
     pub(crate) async fn want_killed(&self, job: &str) -> RunId {
         let kill = Kill { by: "a test".into(), at: start(), worker: None };
-        self.enqueue(&Wanted { killed: Some(kill), ..self.wanted(job, 0.0) }).await
+        self.enqueue(&QueuedRun { killed: Some(kill), ..self.wanted(job, 0.0) }).await
     }
 
     /// Wants one more run, of another id.
     pub(crate) async fn want_another(&self, job: &str) -> RunId {
         let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5d".parse().expect("a good id");
-        self.enqueue(&Wanted { run, ..self.wanted(job, 0.0) }).await
+        self.enqueue(&QueuedRun { run, ..self.wanted(job, 0.0) }).await
     }
 
-    async fn enqueue(&self, wanted: &Wanted) -> RunId {
+    async fn enqueue(&self, wanted: &QueuedRun) -> RunId {
         let put = Op::Put(self.keys.wanted(&wanted.run), wanted.encode(), None);
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("want a run");
         wanted.run
     }
 
-    fn wanted(&self, job: &str, seconds: f64) -> Wanted {
-        Wanted {
+    fn wanted(&self, job: &str, seconds: f64) -> QueuedRun {
+        QueuedRun {
             job: name(job),
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5c".parse().expect("a good id"),
             attempt: 1,
@@ -277,7 +277,7 @@ impl Bench {
     /// The jobs of which a run is queued, and its attempt.
     pub(crate) async fn queued(&self) -> Vec<(String, u32)> {
         let (queued, _) = list_all(&*self.store, &self.keys.queue).await.expect("list");
-        let queued = queued.iter().map(|entry| Wanted::decode(&entry.value).expect("it decodes"));
+        let queued = queued.iter().map(|entry| QueuedRun::decode(&entry.value).expect("it decodes"));
         queued.map(|wanted| (wanted.job.to_string(), wanted.attempt)).collect()
     }
 
@@ -414,7 +414,7 @@ impl Bench {
         entry.map(|entry| Lock::decode(&entry.value).expect("it decodes"))
     }
 
-    pub(crate) async fn until_held(&self, job: &str) -> Held {
+    pub(crate) async fn until_held(&self, job: &str) -> HeldLock {
         self.until("the lock is held", async || match self.lock(job).await {
             Some(Lock::Held(held)) => Some(held),
             _ => None,
@@ -456,7 +456,7 @@ impl Bench {
         let key = self.keys.next_of(&name(job));
         self.until("a tick waits", async || {
             let entry = self.store.get(&key).await.expect("read the queue").0?;
-            Wanted::decode(&entry.value).expect("it decodes").tick
+            QueuedRun::decode(&entry.value).expect("it decodes").tick
         })
         .await
     }

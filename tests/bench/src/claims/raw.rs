@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::{
     id::RunId,
-    lock::{Held, LastRun, Lock},
+    lock::{HeldLock, LastRun, Lock},
     revision::Revision,
     run::{Cause, RunState},
     store::{Compare, MAX_TXN_OPS, Op, OpOutcome, Store, Txn, key::Keys},
@@ -75,7 +75,8 @@ async fn work(
     while Instant::now() < deadline {
         let previous = tick;
         tick = Tick::from_instant(tick.instant() + chrono::Duration::seconds(1));
-        let held: Vec<Held> = locks.iter().map(|name| held(name, tick, session)).collect::<Result<_, _>>()?;
+        let held: Vec<HeldLock> =
+            locks.iter().map(|name| held(name, tick, session)).collect::<Result<_, _>>()?;
         let claims = held.iter().zip(&definitions);
         let claims =
             claims.map(|(held, definition)| claim::claim(&keys, held, previous, *definition, Place::Lock));
@@ -96,8 +97,8 @@ async fn work(
     Ok(done)
 }
 
-fn held(name: &str, tick: Tick, session: Revision) -> anyhow::Result<Held> {
-    Ok(Held {
+fn held(name: &str, tick: Tick, session: Revision) -> anyhow::Result<HeldLock> {
+    Ok(HeldLock {
         job: name.parse()?,
         fence: tick,
         run: RunId::from_uuid(uuid::Uuid::now_v7()),

@@ -12,12 +12,12 @@ fn at(ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(1_800_000_000_000 + ms).unwrap()
 }
 
-fn wanted(job: &str, since: i64) -> Wanted {
+fn wanted(job: &str, since: i64) -> QueuedRun {
     let run: RunId = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
-    Wanted::new(job.parse().unwrap(), run, Cause::Manual, at(since))
+    QueuedRun::new(job.parse().unwrap(), run, Cause::Manual, at(since))
 }
 
-fn entry(wanted: Wanted) -> Entry {
+fn entry(wanted: QueuedRun) -> Entry {
     Entry { wanted, written: Revision::new(7) }
 }
 
@@ -34,7 +34,7 @@ fn set_about(line: &mut Line, ms: i64, facts: Facts) -> Vec<String> {
 
 #[test]
 fn a_run_is_set_about_when_its_time_has_come_and_each_rank_waits_for_the_one_before() {
-    let later = Wanted { not_before: Some(at(5_000)), ..wanted("a", 0) };
+    let later = QueuedRun { not_before: Some(at(5_000)), ..wanted("a", 0) };
     for (wanted, rank, not_yet, now) in [
         (wanted("a", 0), Some(0), None, 100),
         (wanted("a", 0), Some(2), Some(2_099), 2_100),
@@ -60,7 +60,7 @@ fn a_run_is_set_about_when_its_time_has_come_and_each_rank_waits_for_the_one_bef
 #[test]
 fn what_is_over_is_anybodys_after_those_who_rank() {
     let mut line = Line::default();
-    line.put("r", entry(Wanted { deadline: Some(at(1_000)), ..wanted("a", 0) }), at(0));
+    line.put("r", entry(QueuedRun { deadline: Some(at(1_000)), ..wanted("a", 0) }), at(0));
     let nobody = Facts { rank: None, ..FIRST };
     assert!(set_about(&mut line, 0, nobody).is_empty());
     assert_eq!(line.next(), Some(at(1_001)), "its deadline is looked at, whoever ranks");
@@ -112,7 +112,7 @@ fn what_did_not_start_is_looked_at_again_ever_later_and_at_once_when_asked() {
 fn of_a_clock_that_was_ahead_only_the_wait_counts() {
     let hour = 3_600_000;
     let mut line = Line::default();
-    let again = Wanted { not_before: Some(at(hour + 5_000)), ..wanted("a", hour) };
+    let again = QueuedRun { not_before: Some(at(hour + 5_000)), ..wanted("a", hour) };
     line.put("r", entry(again), at(0));
     let facts = Facts { in_turn: false, ..FIRST };
     assert!(set_about(&mut line, 4_999, facts).is_empty());
@@ -160,7 +160,7 @@ proptest! {
                 Move::Put { name, job, since, wait } => {
                     let job_name = if job == 0 { "a" } else { "b" };
                     let not_before = wait.map(|wait| at(now + wait));
-                    let run = Wanted { not_before, ..wanted(job_name, since) };
+                    let run = QueuedRun { not_before, ..wanted(job_name, since) };
                     line.put(&name.to_string(), entry(run), at(now));
                     there.insert(name, (job, since, wait.map(|wait| now + wait)));
                 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use common::{
     epoch::Epoch,
     job::{Command, Exec, Job, MisfirePolicy, Trigger},
-    lock::{ClaimedCommand, Free, Holder},
-    queue::Wanted,
+    lock::{ClaimedCommand, FreeLock, Holder},
+    queue::QueuedRun,
     revision::Revision,
     run::Cause,
     span::Span,
@@ -32,17 +32,17 @@ fn planned(edit: impl FnOnce(&mut Job)) -> Planned {
     Planned { job: Arc::new(job), revision, created: revision, schedule, paused: false }
 }
 
-fn free(fence: i64) -> FreeLock {
-    FreeLock { free: Free { fence: tick(fence), last: None }, revision: Revision::new(9) }
+fn free(fence: i64) -> StoredFreeLock {
+    StoredFreeLock { free: FreeLock { fence: tick(fence), last: None }, revision: Revision::new(9) }
 }
 
-fn own(fence: i64) -> Holding {
+fn own(fence: i64) -> OwnLock {
     let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap();
-    let wanted = Wanted::new("a".parse().unwrap(), run, Cause::Schedule, tick(fence).instant());
+    let wanted = QueuedRun::new("a".parse().unwrap(), run, Cause::Schedule, tick(fence).instant());
     let holder = Holder { worker: "w".parse().unwrap(), session: Revision::new(5), epoch: Epoch::default() };
     let command = ClaimedCommand::of("date");
-    let held = Held::new(&wanted, tick(fence), holder, tick(fence).instant(), command);
-    Holding { held, revision: Revision::new(9) }
+    let held = HeldLock::new(&wanted, tick(fence), holder, tick(fence).instant(), command);
+    OwnLock { held, revision: Revision::new(9) }
 }
 
 /// The verdict on the tick of second 10 that is looked at so long after it.
