@@ -26,22 +26,14 @@ use common::{
 
 use crate::{guard::GuardHandle, output::Output};
 
-pub use error::StartError;
-
 use exec::ExecDriver;
-use launch::Launcher;
+use process::launch::Launcher;
+pub use process::shim;
 use shell::ShellDriver;
 
-mod capture;
-mod environment;
-mod error;
 mod exec;
-mod launch;
 mod process;
 mod shell;
-pub mod shim;
-mod stop;
-mod tree;
 
 /// What a driver is told.
 #[derive(Clone, Debug)]
@@ -60,14 +52,114 @@ pub struct RunSpec {
     pub worker: WorkerId,
 }
 
-/// How an execution ended, before anyone judges it.
+/// How an execution ended by itself, before anybody asks who wanted its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// It exited with this code.
+pub struct Exit(Ended);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ended {
     Code(i32),
-    /// This signal ended it.
     Signal(i32),
 }
+
+impl Exit {
+    /// A process, or a container's first one, exited with this code.
+    pub const fn code(code: i32) -> Self {
+        Self(Ended::Code(code))
+    }
+
+    /// This signal ended it.
+    pub const fn signal(signal: i32) -> Self {
+        Self(Ended::Signal(signal))
+    }
+
+    /// True: it did what it should.
+    pub const fn is_success(&self) -> bool {
+        matches!(self.0, Ended::Code(0))
+    }
+
+    /// True: another attempt may end otherwise.
+    pub const fn is_retryable(&self) -> bool {
+        match self.0 {
+            // What a code means is for its job to say (`retry.on`).
+            Ended::Code(_) | Ended::Signal(_) => true,
+        }
+    }
+
+    /// True: it was killed outright, as by the guard.
+    pub const fn was_killed(&self) -> bool {
+        matches!(self.0, Ended::Signal(KILL))
+    }
+
+    /// In words: "" on success, `exit status 1`, or, as Go's `os/exec` says it, `signal: killed`.
+    pub fn words(&self) -> String {
+        match self.0 {
+            Ended::Code(0) => String::new(),
+            Ended::Code(code) => format!("exit status {code}"),
+            Ended::Signal(signal) => format!("signal: {}", signal_name(signal)),
+        }
+    }
+
+    /// Its exit code, if it has one.
+    pub const fn exit_code(&self) -> Option<i32> {
+        match self.0 {
+            Ended::Code(code) => Some(code),
+            Ended::Signal(_) => None,
+        }
+    }
+
+    /// The signal that ended it, if one did.
+    pub const fn ending_signal(&self) -> Option<i32> {
+        match self.0 {
+            Ended::Code(_) => None,
+            Ended::Signal(signal) => Some(signal),
+        }
+    }
+}
+
+const KILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
+
+/// The name that Go's `os/exec` gives a signal.
+fn signal_name(signal: i32) -> String {
+    match signal {
+        1 => "hangup".into(),
+        2 => "interrupt".into(),
+        3 => "quit".into(),
+        6 => "aborted".into(),
+        9 => "killed".into(),
+        11 => "segmentation fault".into(),
+        13 => "broken pipe".into(),
+        14 => "alarm clock".into(),
+        15 => "terminated".into(),
+        other => format!("signal {other}"),
+    }
+}
+
+/// Why a run could not be started. The text is for people and stands by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl StartError {
+    /// For this reason.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
+
+/// What a driver can tell of a run while it executes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Ports of this machine on which it can be reached, and what it calls them.
+    pub ports: Vec<(String, u16)>,
+    /// Whether it answers as it should; none: it is not asked.
+    pub healthy: Option<bool>,
+    /// How far it is, in words; "": it does not say.
+    pub progress: String,
+}
+
+/// A run's [`Status`] as it changes.
+pub type StatusSignal = tokio::sync::watch::Receiver<Status>;
 
 /// "TERM now, KILL after this grace"; `None`: go on. Of several graces the earliest end counts.
 pub type StopSignal = tokio::sync::watch::Receiver<Option<Duration>>;
@@ -77,6 +169,12 @@ pub type StopSignal = tokio::sync::watch::Receiver<Option<Duration>>;
 pub trait Driver: Send + Sync {
     /// Starts a run; what it prints goes to `output`. A caller that stops waiting stops the run too.
     async fn start(&self, spec: &RunSpec, output: Arc<Output>) -> Result<Box<dyn Running>, StartError>;
+
+    /// Takes over what executes of a run already, as its worker's earlier life left it; none: nothing of it does, or
+    /// this driver cannot tell.
+    async fn adopt(&self, _spec: &RunSpec, _output: &Arc<Output>) -> Option<Box<dyn Running>> {
+        None
+    }
 }
 
 /// A run that executes. Dropping it kills it, without waiting for its end.
@@ -85,6 +183,11 @@ pub trait Running: Send {
     /// Waits for the end, and brings it about when `stop` says so: TERM to the whole tree, after the grace KILL.
     /// Resolves when what it printed is in its [`Output`] and, after a stop, nothing of the tree is left.
     async fn wait(self: Box<Self>, stop: StopSignal) -> Exit;
+
+    /// Tells of it while it executes; none: there is nothing to tell.
+    fn status(&self) -> Option<StatusSignal> {
+        None
+    }
 }
 
 /// What all drivers of a worker share.
@@ -141,11 +244,82 @@ impl Drivers {
         Self { shell: driver.clone(), exec: driver }
     }
 
-    /// The driver of a command.
-    pub fn of(&self, command: &Command) -> &dyn Driver {
-        match command {
-            Command::Shell(_) => &*self.shell,
-            Command::Exec(_) => &*self.exec,
+    /// Starts a run by its job's driver, or takes it over where it executes already.
+    pub async fn start(&self, spec: &RunSpec, output: &Arc<Output>) -> Result<Box<dyn Running>, StartError> {
+        let driver = match &spec.job.driver {
+            Command::Shell(_) => &self.shell,
+            Command::Exec(_) => &self.exec,
+        };
+        match driver.adopt(spec, output).await {
+            Some(running) => Ok(running),
+            None => driver.start(spec, output.clone()).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::job::{OutputLimit, Shell, Trigger};
+    use tokio::{sync::watch, time::Instant};
+
+    use super::*;
+
+    /// Has what executes of a run already, if `executes`.
+    struct Keeps {
+        executes: bool,
+    }
+
+    struct Kept(&'static str);
+
+    #[async_trait]
+    impl Running for Kept {
+        async fn wait(self: Box<Self>, _stop: StopSignal) -> Exit {
+            Exit::code(0)
+        }
+
+        fn status(&self) -> Option<StatusSignal> {
+            let status = Status { progress: self.0.to_owned(), ..Status::default() };
+            Some(watch::channel(status).1)
+        }
+    }
+
+    #[async_trait]
+    impl Driver for Keeps {
+        async fn start(&self, _: &RunSpec, _: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
+            Ok(Box::new(Kept("started")))
+        }
+
+        async fn adopt(&self, _: &RunSpec, _: &Arc<Output>) -> Option<Box<dyn Running>> {
+            self.executes.then(|| Box::new(Kept("taken over")) as Box<dyn Running>)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_executes_already_is_taken_over_and_not_started_again() {
+        let command = Command::Shell(Shell { command: "true".into(), ..Shell::default() });
+        let spec = RunSpec {
+            job: Arc::new(Job::new("a".parse().unwrap(), Trigger::Manual, command)),
+            run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
+            attempt: 1,
+            tick: None,
+            fence: Token::default(),
+            worker: "w".parse().unwrap(),
+        };
+        let output = Output::new(OutputLimit::of(1000), Instant::now(), None);
+        for (executes, progress) in [(false, "started"), (true, "taken over")] {
+            let drivers = Drivers::only(Arc::new(Keeps { executes }));
+            let running = drivers.start(&spec, &output).await.unwrap();
+            assert_eq!(running.status().unwrap().borrow().progress, progress);
+        }
+    }
+
+    #[test]
+    fn an_exit_says_what_it_means() {
+        let told = |exit: Exit| (exit.words(), exit.is_success(), exit.was_killed());
+        assert_eq!(told(Exit::code(0)), (String::new(), true, false));
+        assert_eq!(told(Exit::code(137)), ("exit status 137".to_owned(), false, false));
+        assert_eq!(told(Exit::signal(9)), ("signal: killed".to_owned(), false, true));
+        assert_eq!(told(Exit::signal(15)), ("signal: terminated".to_owned(), false, false));
+        assert_eq!((Exit::code(3).exit_code(), Exit::signal(9).ending_signal()), (Some(3), Some(9)));
     }
 }

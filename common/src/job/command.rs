@@ -122,11 +122,11 @@ impl Command {
         }
     }
 
-    /// What it finds around it.
-    pub const fn environment(&self) -> &Environment {
+    /// What its process finds around it; none: it is no process of the worker's machine.
+    pub const fn environment(&self) -> Option<&Environment> {
         match self {
-            Self::Shell(shell) => &shell.environment,
-            Self::Exec(exec) => &exec.environment,
+            Self::Shell(shell) => Some(&shell.environment),
+            Self::Exec(exec) => Some(&exec.environment),
         }
     }
 
@@ -174,7 +174,9 @@ impl Command {
                 }
             }
         }
-        self.environment().check(&format!("driver.{driver}"), errors);
+        if let Some(environment) = self.environment() {
+            environment.check(&format!("driver.{driver}"), errors);
+        }
     }
 }
 

@@ -210,9 +210,9 @@ fn a_umask_is_octal_text_and_a_bad_one_is_named() {
                 "driver": {{"shell": {{"command": "date", "dir": "~/x", "umask": "{umask}"}}}}}}"#
         );
         let job = Job::from_json(text.as_bytes()).unwrap();
-        job.check(chrono::DateTime::UNIX_EPOCH).map(|_| job.driver.environment().umask())
+        job.check(chrono::DateTime::UNIX_EPOCH).map(|_| job.driver.environment().unwrap().umask())
     };
-    assert_eq!(Command::Shell(Shell::default()).environment().umask(), 0o022);
+    assert_eq!(Command::Shell(Shell::default()).environment().unwrap().umask(), 0o022);
     for (text, umask) in [("022", 0o022), ("0077", 0o077), ("2", 2), ("777", 0o777)] {
         assert_eq!(with(text), Ok(umask), "{text}");
     }

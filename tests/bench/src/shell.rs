@@ -122,7 +122,7 @@ async fn run_one(spy: Arc<Spy>, job: Arc<Job>) -> anyhow::Result<()> {
     let output = Output::new(OutputLimit::of(MAX_OUTPUT.0), Instant::now(), None);
     let (_stop, never) = watch::channel(None);
     let running = spy.start(&spec, output).await?;
-    anyhow::ensure!(running.wait(never).await == Exit::Code(0), "true failed");
+    anyhow::ensure!(running.wait(never).await == Exit::code(0), "true failed");
     Ok(())
 }
 

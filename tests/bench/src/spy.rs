@@ -85,7 +85,7 @@ impl Spy {
 impl Driver for Spy {
     async fn start(&self, spec: &RunSpec, output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
         let asked = stage::now();
-        let running = self.drivers.of(&spec.job.driver).start(spec, output).await?;
+        let running = self.drivers.start(spec, &output).await?;
         let started = Started { job: spec.job.name.clone(), tick: spec.tick, asked, running: stage::now() };
         self.seen.started.lock().push(started);
         Ok(Box::new(Watched { running, seen: self.seen.clone() }))

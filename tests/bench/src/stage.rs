@@ -287,11 +287,11 @@ impl Driver for NoOp {
 impl Running for Nothing {
     async fn wait(self: Box<Self>, mut stop: StopSignal) -> Exit {
         if self.0 == Runs::EndAtOnce {
-            return Exit::Code(0);
+            return Exit::code(0);
         }
         // An error says that nobody is left who could tell.
         stop.wait_for(Option::is_some).await.ok();
-        Exit::Signal(15)
+        Exit::signal(15)
     }
 }
 

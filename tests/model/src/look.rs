@@ -13,7 +13,7 @@ use common::{
 use worker::{
     claim::{OwnLock, Place, StoredFreeLock},
     plan::{Due, Next, Planned},
-    run::retry,
+    run::retry::{self, How},
     tick::verdict::{self, Look, Verdict},
 };
 
@@ -124,7 +124,7 @@ impl Model {
     /// True: a run that ended so is tried again.
     pub fn is_tried_again(&self, held: &HeldLock, state: RunState) -> bool {
         let job = &Policies::of(self).planned().job;
-        retry::again(job, held.attempt, state, None).is_some()
+        retry::again(job, held.attempt, How { state, ..How::LOST }).is_some()
     }
 }
 

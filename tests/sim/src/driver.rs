@@ -55,7 +55,7 @@ impl SimDriver {
 impl Driver for SimDriver {
     async fn start(&self, spec: &RunSpec, output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
         if self.died.is_cancelled() {
-            return Err(StartError::retryable("the machine has died"));
+            return Err(StartError::new("the machine has died"));
         }
         output.begin();
         let started = Started {
@@ -111,13 +111,13 @@ impl Running for SimRun {
                 biased;
                 () = died.cancelled() => {
                     self.end(End::Died);
-                    return Exit::Signal(9);
+                    return Exit::signal(9);
                 }
                 () = sleep_until(at) => {
                     let complete = at == self.ends;
                     // Who was told to end and does so by itself meanwhile counts as told.
                     self.end(if kill.is_none() { End::Complete } else { End::Stopped });
-                    return if complete { Exit::Code(0) } else { Exit::Signal(15) };
+                    return if complete { Exit::code(0) } else { Exit::signal(15) };
                 }
                 Ok(()) = stop.changed() => {
                     if let Some(grace) = *stop.borrow_and_update() {

@@ -12,7 +12,7 @@ use common::job::Command;
 
 use super::{
     Driver, RunSpec, Running, StartError,
-    launch::{Launcher, Program},
+    process::launch::{Launcher, Program},
 };
 use crate::output::Output;
 
@@ -31,15 +31,16 @@ impl ExecDriver {
 impl Driver for ExecDriver {
     async fn start(&self, spec: &RunSpec, output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
         let Command::Exec(exec) = &spec.job.driver else {
-            return Err(StartError::refused("the exec driver was given a job without a program"));
+            return Err(StartError::new("the exec driver was given a job without a program"));
         };
         let Some((name, args)) = exec.argv.split_first() else {
-            return Err(StartError::refused(
+            return Err(StartError::new(
                 "the job names no program; right is, for example, [\"/usr/bin/rsync\", \"-a\"]",
             ));
         };
         let path = locate(name, exec.environment.dir.as_deref(), self.launcher.search_path())?;
-        let program = Program { path, args: args.iter().map(Into::into).collect() };
+        let environment = exec.environment.clone();
+        let program = Program { path, args: args.iter().map(Into::into).collect(), environment };
         self.launcher.launch(program, spec, output).await
     }
 }
@@ -52,7 +53,7 @@ fn locate(name: &str, dir: Option<&str>, search: &OsStr) -> Result<PathBuf, Star
     }
     if name.contains('/') {
         return dir.map(|dir| Path::new(dir).join(path)).ok_or_else(|| {
-            StartError::refused(format!(
+            StartError::new(format!(
                 "program {name:?} is a relative path and the job names no directory: give an absolute path or \"dir\""
             ))
         });
@@ -63,8 +64,8 @@ fn locate(name: &str, dir: Option<&str>, search: &OsStr) -> Result<PathBuf, Star
         .map(|dir| dir.join(name))
         .find(|path| is_program(path))
         .ok_or_else(|| {
-            let search = super::error::shown(search);
-            StartError::refused(format!("program {name:?} is not in this worker's PATH ({search})"))
+            let search = super::process::spawn::shown(search);
+            StartError::new(format!("program {name:?} is not in this worker's PATH ({search})"))
         })
 }
 

@@ -18,16 +18,23 @@ use tokio::{
     time::{sleep, sleep_until, timeout},
 };
 
-use super::{
-    Exit, Running, StopSignal,
-    capture::Capture,
-    stop::{Step, Stop},
-    tree::{END_WAIT, SIGNAL_WAIT, Trees, signal_all},
-};
+use capture::Capture;
+use stop::{Step, Stop};
+use tree::{END_WAIT, SIGNAL_WAIT, Trees, signal_all};
+
+use super::{Exit, Running, StopSignal};
 use crate::{
     guard::GuardHandle,
     output::{Output, SPILL_AFTER},
 };
+
+mod capture;
+mod environment;
+pub(super) mod launch;
+pub mod shim;
+pub(super) mod spawn;
+mod stop;
+mod tree;
 
 /// So long after the leader's end something may still come from what it left in the background.
 const LINGER: Duration = Duration::from_secs(1);
@@ -51,7 +58,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(
+    fn new(
         child: Child,
         capture: Capture,
         run: RunId,
@@ -210,12 +217,12 @@ impl Drop for Process {
 fn exit(status: std::io::Result<ExitStatus>) -> Exit {
     use std::os::unix::process::ExitStatusExt as _;
     match status.map(|status| (status.code(), status.signal())) {
-        Ok((Some(code), _)) => Exit::Code(code),
-        Ok((None, Some(signal))) => Exit::Signal(signal),
+        Ok((Some(code), _)) => Exit::code(code),
+        Ok((None, Some(signal))) => Exit::signal(signal),
         // Only if the worker was started with SIGCHLD ignored, or something else in it waits for children.
         status => {
             tracing::error!(?status, "how a process ended cannot be told: it counts as exit code 255");
-            Exit::Code(255)
+            Exit::code(255)
         }
     }
 }
@@ -278,7 +285,7 @@ mod tests {
         let exit = timeout(LONG, end).await.unwrap().unwrap();
         let left = left(group);
         signal_all(&left, Signal::SIGKILL);
-        assert_eq!((exit, left), (Exit::Code(3), Vec::new()));
+        assert_eq!((exit, left), (Exit::code(3), Vec::new()));
     }
 
     #[tokio::test]
@@ -293,7 +300,7 @@ mod tests {
         };
         let (process, ..) = start("exec sleep 60", hanging);
         let (_stop, signal) = watch::channel(Some(LONG));
-        assert_eq!(timeout(LONG, process.wait(signal)).await.unwrap(), Exit::Signal(15));
+        assert_eq!(timeout(LONG, process.wait(signal)).await.unwrap(), Exit::signal(15));
         drop(release);
     }
 }

@@ -7,7 +7,7 @@ use common::job::Command;
 
 use super::{
     Driver, RunSpec, Running, StartError,
-    launch::{Launcher, Program},
+    process::launch::{Launcher, Program},
 };
 use crate::output::Output;
 
@@ -26,10 +26,12 @@ impl ShellDriver {
 impl Driver for ShellDriver {
     async fn start(&self, spec: &RunSpec, output: Arc<Output>) -> Result<Box<dyn Running>, StartError> {
         let Command::Shell(shell) = &spec.job.driver else {
-            return Err(StartError::refused("the shell driver was given a job without a shell command"));
+            return Err(StartError::new("the shell driver was given a job without a shell command"));
         };
         let path = shell.shell.as_ref().map_or_else(|| self.launcher.shell().to_owned(), PathBuf::from);
-        let program = Program { path, args: vec!["-c".into(), shell.command.clone().into()] };
+        let (args, environment) =
+            (vec!["-c".into(), shell.command.clone().into()], shell.environment.clone());
+        let program = Program { path, args, environment };
         self.launcher.launch(program, spec, output).await
     }
 }

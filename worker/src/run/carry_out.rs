@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::{
     record::Journal,
-    retry::Retries,
-    runner::{Claimed, Runner, Stop},
+    retry::{How, Retries},
+    runner::{Claimed, Executed, Runner, Stop},
 };
 use crate::{
     claim::{
@@ -117,7 +117,7 @@ impl Carrier {
             slot,
             held: here.held,
         };
-        let (record, output) =
+        let Executed { record, output, is_retryable } =
             self.runner.execute(&claimed, || self.withdrawn(&claimed.held, claimed.revision)).await;
         post.mark_ended(record.run);
         let ended = self.standing.clock.now();
@@ -130,7 +130,7 @@ impl Carrier {
             recorded: None,
         };
         measure(&record);
-        let how = (record.state, record.exit_code);
+        let how = How { state: record.state, exit_code: record.exit_code, is_retryable };
         let again = self.retries.after(&claimed.planned.job, &claimed.held, revision, how);
         let again: Vec<Op> =
             again.iter().map(|wanted| claim::put_wanted(self.claims.keys(), wanted)).collect();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use common::{
     job::Job,
     lock::HeldLock,
-    run::RunState,
     store::{Op, OpOutcome, Revision},
 };
 
-use super::{record::Journal, retry::Retries};
+use super::{
+    record::Journal,
+    retry::{How, Retries},
+};
 use crate::{
     claim::{self, HolderLife, Orphan, Session, claims::Claims},
     plan::Plan,
@@ -94,7 +96,7 @@ impl Orphans {
 
     /// The queue entry that repeats a lost run, if it is repeated. `seen` is the revision at which it was found.
     fn again(&self, job: &Job, held: &HeldLock, seen: Revision) -> Option<Op> {
-        let wanted = self.retries.after(job, held, held.claimed_at(seen), (RunState::Lost, None))?;
+        let wanted = self.retries.after(job, held, held.claimed_at(seen), How::LOST)?;
         Some(claim::put_wanted(self.claims.keys(), &wanted))
     }
 

@@ -24,17 +24,33 @@ pub enum Again {
     AfterPause,
 }
 
+/// How a run ended, as far as another attempt depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct How {
+    /// Its state.
+    pub state: RunState,
+    /// Its exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// Another attempt may end otherwise, as its driver says.
+    pub is_retryable: bool,
+}
+
+impl How {
+    /// Its worker is gone.
+    pub const LOST: Self = Self { state: RunState::Lost, exit_code: None, is_retryable: true };
+}
+
 /// Whether a run that ended so is tried again. Pure.
-pub fn again(job: &Job, attempt: u32, state: RunState, exit_code: Option<i32>) -> Option<Again> {
+pub fn again(job: &Job, attempt: u32, how: How) -> Option<Again> {
     let retry = &job.retry;
-    match state {
+    match how.state {
         // A lost run is repeated at once, unless its job says how long to wait between attempts: it may be what ended
         // its worker.
         RunState::Lost if job.delivery == Delivery::AtLeastOnce => {
             Some(if retry.attempts > 1 { Again::AfterPause } else { Again::AtOnce })
         }
-        RunState::Failed | RunState::TimedOut if attempt < retry.attempts => {
-            let is_listed = retry.on.is_empty() || exit_code.is_some_and(|code| retry.on.contains(&code));
+        RunState::Failed | RunState::TimedOut if how.is_retryable && attempt < retry.attempts => {
+            let is_listed = retry.on.is_empty() || how.exit_code.is_some_and(|code| retry.on.contains(&code));
             is_listed.then_some(Again::AfterPause)
         }
         _ => None,
@@ -53,18 +69,12 @@ pub struct Retries {
 
 impl Retries {
     /// The next attempt of a run that ended so, if there is to be one. `claimed`: the revision of its claim.
-    pub fn after(
-        &self,
-        job: &Job,
-        held: &HeldLock,
-        claimed: Revision,
-        (state, exit_code): (RunState, Option<i32>),
-    ) -> Option<QueuedRun> {
+    pub fn after(&self, job: &Job, held: &HeldLock, claimed: Revision, how: How) -> Option<QueuedRun> {
         // Whatever it ended by: somebody wants no more of it.
         if self.kills.of(&held.job, &held.run, claimed).is_some() {
             return None;
         }
-        let pause = match again(job, held.attempt, state, exit_code)? {
+        let pause = match again(job, held.attempt, how)? {
             Again::AtOnce => Duration::ZERO,
             Again::AfterPause => self.pause(job, held.attempt),
         };

@@ -17,7 +17,6 @@ use common::{
     runlog::{Ending, Known, Printed, RunRecord, Times},
     store::Revision,
 };
-use nix::sys::signal::Signal;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -25,7 +24,7 @@ use tokio::{
 
 use super::lost;
 use crate::{
-    driver::{Drivers, Exit, RunSpec, StartError},
+    driver::{Drivers, Exit, RunSpec, StartError, Status, StatusSignal},
     load::Slot,
     output::{Collected, Output},
     plan::Planned,
@@ -84,6 +83,16 @@ pub enum Stop {
     Withdrawn(&'static str),
 }
 
+/// A run that has ended.
+pub struct Executed {
+    /// Its record.
+    pub record: RunRecord,
+    /// What it printed: its copy on disk goes once the record is kept.
+    pub output: Arc<Output>,
+    /// Another attempt may end otherwise.
+    pub is_retryable: bool,
+}
+
 /// What executes now.
 pub struct Runner {
     clock: Arc<dyn Clock>,
@@ -105,6 +114,7 @@ struct Active {
     why: Mutex<Option<Stop>>,
     stop: watch::Sender<Option<Duration>>,
     output: Arc<Output>,
+    status: Mutex<Option<StatusSignal>>,
 }
 
 impl Runner {
@@ -132,13 +142,8 @@ impl Runner {
         active
     }
 
-    /// Executes a claimed run to its end; its record, and its output, whose copy on disk goes once the record is kept.
-    /// `withdrawn` is the last look before the start.
-    pub async fn execute(
-        &self,
-        claimed: &Claimed,
-        withdrawn: impl Fn() -> Option<Stop> + Send,
-    ) -> (RunRecord, Arc<Output>) {
+    /// Executes a claimed run to its end. `withdrawn` is the last look before the start.
+    pub async fn execute(&self, claimed: &Claimed, withdrawn: impl Fn() -> Option<Stop> + Send) -> Executed {
         let _executing = claimed.slot.execute();
         let job = &claimed.planned.job;
         let run = claimed.held.run;
@@ -150,6 +155,7 @@ impl Runner {
             grace: job.grace.0,
             why: Mutex::default(),
             stop: watch::Sender::new(None),
+            status: Mutex::default(),
             output: Output::new(job.output, Instant::now(), Some(spill)),
         });
         self.active.lock().insert(run, active.clone());
@@ -166,9 +172,10 @@ impl Runner {
             Some(_) => (self.clock.now(), End::NotStarted),
             None => self.start(claimed, &active).await,
         };
+        let is_retryable = !matches!(&end, End::Exited(exit) if !exit.is_retryable());
         let record = self.record(claimed, &active, started, end);
         self.active.lock().remove(&run);
-        (record, active.output.clone())
+        Executed { record, output: active.output.clone(), is_retryable }
     }
 
     /// When it started, and how it ended.
@@ -182,13 +189,14 @@ impl Runner {
             fence: claimed.held.token(claimed.revision),
             worker: claimed.held.worker.clone(),
         };
-        let begun = self.drivers.of(&job.driver).start(&spec, active.output.clone()).await;
+        let begun = self.drivers.start(&spec, &active.output).await;
         // Not before it: many starts wait for each other.
         let ago = active.output.begun().map(|begun| begun.elapsed()).unwrap_or_default();
         let started = self.clock.now() - ago;
         let end = match begun {
             Err(error) => End::CannotStart(error),
             Ok(running) => {
+                *active.status.lock() = running.status();
                 let limits =
                     limits(active, job.timeout.map(|span| span.0), job.output_timeout.map(|span| span.0));
                 let wait = running.wait(active.stop.subscribe());
@@ -263,6 +271,13 @@ impl Runner {
         }
     }
 
+    /// What its driver tells of a run that executes; none: it does not, or there is nothing to tell.
+    pub fn status(&self, run: &RunId) -> Option<Status> {
+        let active = self.active.lock().get(run).cloned()?;
+        let status = active.status.lock();
+        status.as_ref().map(|status| status.borrow().clone())
+    }
+
     /// What a run has printed so far, behind byte `from`.
     pub fn live(&self, run: &RunId, from: u64) -> Result<LiveOutput, LiveError> {
         let active = self.active.lock().get(run).cloned();
@@ -316,24 +331,24 @@ async fn limits(active: &Active, timeout: Option<Duration>, silence: Option<Dura
 
 /// The guard kills with KILL when its time has come, and then nothing is started any more.
 fn was_guarded(end: &End, until: Option<Duration>, now: Duration) -> bool {
-    const KILL: i32 = Signal::SIGKILL as i32;
-    matches!(end, End::Exited(Exit::Signal(KILL)) | End::CannotStart(_))
-        && until.is_some_and(|until| now >= until)
+    let may_be = match end {
+        End::Exited(exit) => exit.was_killed(),
+        End::CannotStart(_) => true,
+        End::NotStarted => false,
+    };
+    may_be && until.is_some_and(|until| now >= until)
 }
 
 /// How a run ended: its event, GDTS's `err` and our reason.
 fn judge(end: &End, why: Option<Stop>) -> Ending {
     let (exited, exit_code, signal) = match end {
-        End::Exited(Exit::Code(0)) => (String::new(), Some(0), None),
-        End::Exited(Exit::Code(code)) => (format!("exit status {code}"), Some(*code), None),
-        End::Exited(Exit::Signal(signal)) => {
-            (format!("signal: {}", signal_name(*signal)), None, Some(*signal))
-        }
+        End::Exited(exit) => (exit.words(), exit.exit_code(), exit.ending_signal()),
         End::CannotStart(error) => (error.to_string(), None, None),
         End::NotStarted => ("not started".to_owned(), None, None),
     };
+    let is_success = matches!(end, End::Exited(exit) if exit.is_success());
     let (event, reason) = match why {
-        None if exited.is_empty() => (RunEvent::Succeeded, String::new()),
+        None if is_success => (RunEvent::Succeeded, String::new()),
         None => (RunEvent::Failed, String::new()),
         Some(Stop::Killed(reason)) => (RunEvent::Killed, reason),
         Some(Stop::Withdrawn(reason)) => (RunEvent::Killed, reason.to_owned()),
@@ -361,22 +376,6 @@ fn judge(end: &End, why: Option<Stop>) -> Ending {
     Ending { from, event, err, reason, exit_code, signal }
 }
 
-/// The name that Go's `os/exec` gives a signal.
-fn signal_name(signal: i32) -> String {
-    match signal {
-        1 => "hangup".into(),
-        2 => "interrupt".into(),
-        3 => "quit".into(),
-        6 => "aborted".into(),
-        9 => "killed".into(),
-        11 => "segmentation fault".into(),
-        13 => "broken pipe".into(),
-        14 => "alarm clock".into(),
-        15 => "terminated".into(),
-        other => format!("signal {other}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,11 +383,11 @@ mod tests {
     #[test]
     fn a_run_that_was_killed_when_the_guards_time_had_come_is_the_guards() {
         let seconds = Duration::from_secs;
-        let killed = End::Exited(Exit::Signal(9));
+        let killed = End::Exited(Exit::signal(9));
         assert!(was_guarded(&killed, Some(seconds(10)), seconds(10)));
         assert!(!was_guarded(&killed, Some(seconds(10)), seconds(9)), "somebody else, such as the kernel");
         assert!(!was_guarded(&killed, None, seconds(10)), "there is no lease yet");
-        for own in [End::Exited(Exit::Code(0)), End::Exited(Exit::Code(137)), End::Exited(Exit::Signal(15))] {
+        for own in [End::Exited(Exit::code(0)), End::Exited(Exit::code(137)), End::Exited(Exit::signal(15))] {
             assert!(!was_guarded(&own, Some(seconds(10)), seconds(99)), "it ended before");
         }
         for why in [Stop::LeaseLost, Stop::WorkerEnds] {

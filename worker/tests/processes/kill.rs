@@ -25,7 +25,7 @@ async fn a_killed_pipeline_leaves_nothing() {
     })
     .await;
     started.kill(LONG);
-    assert_eq!(started.end().await.0, Exit::Signal(15));
+    assert_eq!(started.end().await.0, Exit::signal(15));
     assert_eq!(processes_of(run), []);
 }
 
@@ -36,7 +36,7 @@ async fn what_ignores_term_is_killed_after_the_grace() {
     started.until_printed("ready").await;
     let run = started.run;
     started.kill(Duration::from_millis(200));
-    assert_eq!(started.end().await.0, Exit::Signal(9));
+    assert_eq!(started.end().await.0, Exit::signal(9));
     assert_eq!(processes_of(run), []);
 }
 
@@ -54,7 +54,7 @@ async fn a_later_shorter_grace_wins_and_a_longer_one_does_not() {
     started.kill(Duration::from_millis(50));
     let (exit, output) = started.end().await;
     // Its shell may also say that its `sleep` was terminated.
-    assert!(exit == Exit::Signal(9) && output.text.contains("term\n"), "{exit:?} {}", output.text);
+    assert!(exit == Exit::signal(9) && output.text.contains("term\n"), "{exit:?} {}", output.text);
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn what_left_the_group_dies_too() {
     )
     .await;
     started.kill(Duration::from_millis(300));
-    assert_eq!(started.end().await.0, Exit::Signal(15));
+    assert_eq!(started.end().await.0, Exit::signal(15));
     assert_eq!(processes_of(run), []);
     assert!(two.iter().all(|pid| crate::support::name(*pid).is_none()));
 }
@@ -94,7 +94,7 @@ async fn a_stopped_process_takes_its_term() {
     started.until_printed("ready").await;
     started.kill(LONG);
     let (exit, output) = started.end().await;
-    assert_eq!((exit, output.text.as_str()), (Exit::Code(4), "ready\nbye\n"));
+    assert_eq!((exit, output.text.as_str()), (Exit::code(4), "ready\nbye\n"));
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn the_children_of_a_leader_that_obeys_get_their_grace() {
     started.kill(LONG);
     let (exit, output) = started.end().await;
     // Its shell may also say that its `sleep` was terminated.
-    assert!(exit == Exit::Code(9) && output.text.contains("clean\n"), "{exit:?} {}", output.text);
+    assert!(exit == Exit::code(9) && output.text.contains("clean\n"), "{exit:?} {}", output.text);
     assert_eq!(processes_of(run), []);
 }
 
@@ -117,9 +117,9 @@ async fn a_stop_that_came_before_the_wait_counts() {
     let bench = Bench::new();
     let spec = spec(exec(&["sleep", "600"]));
     let output = Output::new(OutputLimit::of(100), tokio::time::Instant::now(), None);
-    let running = bench.drivers.of(&spec.job.driver).start(&spec, output).await.unwrap();
+    let running = bench.drivers.start(&spec, &output).await.unwrap();
     let (_stop, signal) = watch::channel(Some(LONG));
-    assert_eq!(running.wait(signal).await, Exit::Signal(15));
+    assert_eq!(running.wait(signal).await, Exit::signal(15));
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_run_that_is_dropped_is_killed() {
 async fn a_normal_end_leaves_the_background_alone_and_does_not_wait_for_it() {
     let bench = Bench::new();
     let (exit, output) = bench.shell("sleep 600 & echo done").await;
-    assert_eq!((exit, output.text.as_str()), (Exit::Code(0), "done\n"));
+    assert_eq!((exit, output.text.as_str()), (Exit::code(0), "done\n"));
     let session = bench.session.clone();
     let left = move || carrying(&format!("QUORATE_SESSION={session}"));
     assert_eq!(left().len(), 1);

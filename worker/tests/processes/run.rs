@@ -19,11 +19,11 @@ use crate::support::{Bench, exec, shell, shell_in, spec, until};
 #[tokio::test]
 async fn an_exit_code_and_a_signal_are_told_apart() {
     let bench = Bench::new();
-    assert_eq!(bench.shell("exit 0").await.0, Exit::Code(0));
-    assert_eq!(bench.shell("exit 3").await.0, Exit::Code(3));
-    assert_eq!(bench.shell("kill -KILL $$").await.0, Exit::Signal(9));
+    assert_eq!(bench.shell("exit 0").await.0, Exit::code(0));
+    assert_eq!(bench.shell("exit 3").await.0, Exit::code(3));
+    assert_eq!(bench.shell("kill -KILL $$").await.0, Exit::signal(9));
     let (exit, output) = bench.start(exec(&["printf", "%s|", "a b", "", "$HOME"])).await.unwrap().end().await;
-    assert_eq!((exit, output.text.as_str()), (Exit::Code(0), "a b||$HOME|"));
+    assert_eq!((exit, output.text.as_str()), (Exit::code(0), "a b||$HOME|"));
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn output_keeps_its_order_and_its_streams() {
     started.until_printed("abc").await;
     std::fs::write(two, "").unwrap();
     let (exit, output) = started.end().await;
-    assert_eq!((exit, output.text.as_str(), output.truncated), (Exit::Code(0), "abcd", 0));
+    assert_eq!((exit, output.text.as_str(), output.truncated), (Exit::code(0), "abcd", 0));
     let pieces: Vec<_> = output.pieces.iter().map(|Piece(_, stream, bytes)| (*stream, *bytes)).collect();
     assert_eq!(pieces, [(Stream::Out, 2), (Stream::Err, 1), (Stream::Out, 1)]);
     assert!(output.pieces.is_sorted_by_key(|piece| piece.0));
@@ -59,7 +59,7 @@ async fn a_hundred_megabytes_are_counted_and_cut_at_the_limit() {
     let started = bench.start_spec(&spec).await.unwrap();
     let output = started.output.clone();
     let (exit, collected) = started.end().await;
-    assert_eq!(exit, Exit::Code(0));
+    assert_eq!(exit, Exit::code(0));
     assert_eq!(collected.text.len(), 1 << 20);
     assert_eq!(collected.truncated, 104_857_600 - (1 << 20));
     assert_eq!(output.total(), 104_857_600);
@@ -70,7 +70,7 @@ async fn the_error_at_the_end_of_a_long_output_is_kept() {
     let noise = "head -c 1100000 /dev/zero | tr '\\0' x; echo; echo 'error: no such table' >&2; exit 9";
     let started = Bench::new().start(shell(&format!("echo begins; {noise}"))).await.unwrap();
     let (exit, collected) = started.end().await;
-    assert_eq!(exit, Exit::Code(9));
+    assert_eq!(exit, Exit::code(9));
     let (first, last) = collected.text.split_at(usize::try_from(collected.gap.unwrap()).unwrap());
     // Which of two streams has printed last, nobody can tell.
     assert!(first.starts_with("begins\nxxx") && last.contains("error: no such table\n"));
@@ -87,14 +87,14 @@ async fn what_a_command_leaves_in_the_background_goes_on_printing_and_the_run_sa
     let started = bench.start(shell(&text)).await.unwrap();
     let output = started.output.clone();
     let (exit, collected) = started.end().await;
-    assert_eq!((exit, collected.text.as_str()), (Exit::Code(0), "now\n"));
+    assert_eq!((exit, collected.text.as_str()), (Exit::code(0), "now\n"));
     assert!(output.has_ended_early() && !done.exists());
     until("it has printed to its end", || done.exists(), |done| *done).await;
 
     let started = bench.start(shell("(sleep 0.1; echo soon) & echo now")).await.unwrap();
     let output = started.output.clone();
     let (exit, collected) = started.end().await;
-    assert_eq!((exit, collected.text.as_str()), (Exit::Code(0), "now\nsoon\n"));
+    assert_eq!((exit, collected.text.as_str()), (Exit::code(0), "now\nsoon\n"));
     assert!(!output.has_ended_early());
 }
 
@@ -163,7 +163,7 @@ async fn standard_input_is_the_text_or_nothing() {
     let environment = Environment { stdin: Some(text.clone()), ..Environment::default() };
     let (_, output) = bench.start(shell_in("cat", environment.clone())).await.unwrap().end().await;
     assert_eq!(output.text, text);
-    assert_eq!(bench.start(shell_in("exit 4", environment)).await.unwrap().end().await.0, Exit::Code(4));
+    assert_eq!(bench.start(shell_in("exit 4", environment)).await.unwrap().end().await.0, Exit::code(4));
 }
 
 #[tokio::test]
@@ -218,13 +218,13 @@ async fn another_user_is_asked_for_in_vain_or_obeyed() {
     let expected = format!("nobody {} {} nobody /bin/mine / nightly\n", nobody.gid, nobody.dir.display());
     assert!(output.text.contains(&expected), "{}", output.text);
     assert!(!output.text.contains("QUORATE_SHIM_"), "{}", output.text);
-    assert_eq!(exit, Exit::Code(5));
+    assert_eq!(exit, Exit::code(5));
     let said =
         bench.refusal(shell_in("true", Environment { dir: Some("/no".into()), ..as_user("nobody") })).await;
     assert!(said.contains("working directory /no does not exist"), "{said}");
     let (exit, output) =
         bench.start(shell_in("id -un; echo $HOME", as_user("root"))).await.unwrap().end().await;
-    assert_eq!((exit, output.text.as_str()), (Exit::Code(0), "root\n/root\n"));
+    assert_eq!((exit, output.text.as_str()), (Exit::code(0), "root\n/root\n"));
 }
 
 /// What a process can see of itself, a line each.
@@ -281,7 +281,7 @@ async fn a_process_has_the_surroundings_of_its_account_whatever_the_worker_has()
             for line in ["SigBlk: 0000000000000000", "/dev/null", if is_plain { &handles } else { shown }] {
                 assert!(output.text.lines().any(|seen| seen == line), "{line:?}: {}", output.text);
             }
-            assert_eq!(exit, Exit::Code(0));
+            assert_eq!(exit, Exit::code(0));
         }
     }
 }
@@ -298,7 +298,7 @@ async fn a_home_that_is_not_there_keeps_no_job_from_running() {
     };
     let bench = Bench::new();
     let (exit, output) = bench.start(shell_in("pwd; umask", nobody("~"))).await.unwrap().end().await;
-    assert!(exit == Exit::Code(0) && output.text.ends_with("/\n0022\n"), "{exit:?} {}", output.text);
+    assert!(exit == Exit::code(0) && output.text.ends_with("/\n0022\n"), "{exit:?} {}", output.text);
     let said = bench.refusal(shell_in("true", nobody("~/below"))).await;
     assert!(said.contains("/below does not exist"), "{said}");
 }
@@ -314,7 +314,7 @@ async fn many_runs_start_at_the_same_time() {
             }
         });
     for (n, (exit, output)) in futures::future::join_all(runs).await {
-        assert_eq!((exit, output.text), (Exit::Code(0), format!("{n}\n")));
+        assert_eq!((exit, output.text), (Exit::code(0), format!("{n}\n")));
     }
 }
 
@@ -328,7 +328,7 @@ async fn the_output_of_a_long_run_is_on_disk_until_it_is_discarded() {
     assert_eq!(Output::runs_with_spill(bench.dir.path()).unwrap(), [(started.run, 1, path.clone())]);
     started.kill(Duration::from_secs(20));
     let output = started.output.clone();
-    assert_eq!(started.end().await.0, Exit::Signal(15));
+    assert_eq!(started.end().await.0, Exit::signal(15));
     output.discard_spill();
     until("the copy is gone", || path.exists(), |exists| !exists).await;
 }

@@ -63,7 +63,7 @@ impl Bench {
         let spill = Output::spill_path(self.dir.path(), &spec.run, spec.attempt);
         let spill = SpillTo { path: spill, head: Box::new(Vec::new) };
         let output = Output::new(spec.job.output, Instant::now(), Some(spill));
-        let running = self.drivers.of(&spec.job.driver).start(spec, Arc::clone(&output)).await?;
+        let running = self.drivers.start(spec, &output).await?;
         let (stop, signal) = watch::channel(None);
         Ok(Started { run: spec.run, output, stop, end: tokio::spawn(running.wait(signal)) })
     }

@@ -556,13 +556,13 @@ impl Running for Execution {
         let mut ended = self.ended;
         tokio::select! {
             // A test that drops the run lets it go on.
-            Ok(()) = &mut ended => return Exit::Code(0),
+            Ok(()) = &mut ended => return Exit::code(0),
             _ = stop.wait_for(Option::is_some) => {}
         }
         let _ = self.told_to_end.send(());
         if self.stubborn && ended.await.is_ok() {
-            return Exit::Code(0);
+            return Exit::code(0);
         }
-        Exit::Signal(15)
+        Exit::signal(15)
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use common::{
     handles::{self, Steady},
-    job::OnLeaseLoss,
+    job::{Environment, OnLeaseLoss},
 };
 use nix::{
     errno::Errno,
@@ -26,24 +26,25 @@ use nix::{
 };
 use tokio::{process::Command, sync::Semaphore};
 
-use super::{
-    DriverConfig, RunSpec, Running, StartError, capture::Capture, environment, error::wrong_dir,
-    process::Process, shim, tree::Trees,
+use super::{Process, capture::Capture, environment, shim, spawn::wrong_dir, tree::Trees};
+use crate::{
+    driver::{DriverConfig, RunSpec, Running, StartError},
+    output::Output,
 };
-use crate::output::Output;
 
 /// No one can make the file executable; nix does not name it yet.
 const MFD_NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x8);
 
 /// What to start: an absolute path and arguments.
-pub(super) struct Program {
-    pub(super) path: PathBuf,
-    pub(super) args: Vec<OsString>,
+pub(in crate::driver) struct Program {
+    pub(in crate::driver) path: PathBuf,
+    pub(in crate::driver) args: Vec<OsString>,
+    pub(in crate::driver) environment: Environment,
 }
 
 /// Starts programs for all drivers of a worker. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Launcher(Arc<Shared>);
+pub(in crate::driver) struct Launcher(Arc<Shared>);
 
 struct Shared {
     config: DriverConfig,
@@ -66,7 +67,7 @@ enum Identity {
 }
 
 impl Launcher {
-    pub(super) fn new(mut config: DriverConfig) -> Self {
+    pub(in crate::driver) fn new(mut config: DriverConfig) -> Self {
         let inherited = environment::inherited(std::mem::take(&mut config.environment));
         let search_path = environment::search_path(&inherited);
         let starts = Arc::new(Semaphore::new(config.spawn_concurrency.max(1)));
@@ -77,22 +78,22 @@ impl Launcher {
     }
 
     /// The shell of jobs that name none.
-    pub(super) fn shell(&self) -> &Path {
+    pub(in crate::driver) fn shell(&self) -> &Path {
         &self.0.config.shell
     }
 
     /// The PATH that programs are looked up in.
-    pub(super) fn search_path(&self) -> &OsStr {
+    pub(in crate::driver) fn search_path(&self) -> &OsStr {
         &self.0.search_path
     }
 
-    pub(super) async fn launch(
+    pub(in crate::driver) async fn launch(
         &self,
         program: Program,
         spec: &RunSpec,
         output: Arc<Output>,
     ) -> Result<Box<dyn Running>, StartError> {
-        let ended = |_| StartError::retryable("the worker is shutting down");
+        let ended = |_| StartError::new("the worker is shutting down");
         let permit = Arc::clone(&self.0.starts).acquire_owned().await.map_err(|_| ended(()))?;
         let (shared, spec) = (Arc::clone(&self.0), spec.clone());
         let started = tokio::task::spawn_blocking(move || {
@@ -113,7 +114,7 @@ impl Shared {
         output: Arc<Output>,
     ) -> Result<Process, StartError> {
         output.begin();
-        let environment = spec.job.driver.environment();
+        let environment = std::mem::take(&mut program.environment);
         let identity = self.identity(environment.user.as_deref())?;
         let dir = environment.dir.as_deref().map(|dir| self.dir(dir, &identity)).transpose()?;
         let dir = dir.as_deref();
@@ -131,7 +132,7 @@ impl Shared {
             || limit.came_with().is_some();
         let by_shim = shim.then_some((&identity, &limit));
         let mut command = self.command(&program, environment.umask(), by_shim, dir)?;
-        self.set_variables(&mut command, spec, &identity, shim);
+        self.set_variables(&mut command, spec, (&environment, &identity), shim);
 
         let failed = |error: io::Error| StartError::from_spawn(&error, &program.path, dir);
         let (capture, out, err) = Capture::open().map_err(failed)?;
@@ -140,7 +141,7 @@ impl Shared {
         let kept = spec.job.on_lease_loss == OnLeaseLoss::Keep;
         // A last time, since the start had to wait for its turn: this process may have been stopped meanwhile.
         if !kept && self.config.guard.is_past() {
-            return Err(StartError::retryable("its worker's lease could no longer be trusted"));
+            return Err(StartError::new("its worker's lease could no longer be trusted"));
         }
         let child = command.spawn().map_err(failed)?;
         drop(limit);
@@ -205,7 +206,7 @@ impl Shared {
         let home = match self.account(identity) {
             Some(user) => user.dir.clone(),
             None => inherited().map(|(_, home)| PathBuf::from(home)).ok_or_else(|| {
-                StartError::refused(format!("working directory {dir}: this worker's account has no home"))
+                StartError::new(format!("working directory {dir}: this worker's account has no home"))
             })?,
         };
         let inside = inside.trim_start_matches('/');
@@ -216,12 +217,18 @@ impl Shared {
         }
     }
 
-    fn set_variables(&self, command: &mut Command, spec: &RunSpec, identity: &Identity, by_shim: bool) {
+    fn set_variables(
+        &self,
+        command: &mut Command,
+        spec: &RunSpec,
+        (environment, identity): (&Environment, &Identity),
+        by_shim: bool,
+    ) {
         command.env_clear().envs(self.inherited.iter().map(|(name, value)| (name, value)));
         if let Some(user) = self.account(identity) {
             command.envs(environment::of_user(user));
         }
-        for (name, value) in environment::of_job(spec.job.driver.environment()) {
+        for (name, value) in environment::of_job(environment) {
             if by_shim {
                 command.env(format!("{}{name}", shim::VARIABLE_PREFIX), value);
             } else {
@@ -242,8 +249,8 @@ fn own_umask() -> u32 {
 /// The user that a job names.
 fn named(name: &str) -> Result<Identity, StartError> {
     let user = User::from_name(name)
-        .map_err(|error| StartError::retryable(format!("user {name:?} cannot be looked up: {error}")))?
-        .ok_or_else(|| StartError::refused(format!("user {name:?} does not exist on this worker")))?;
+        .map_err(|error| StartError::new(format!("user {name:?} cannot be looked up: {error}")))?
+        .ok_or_else(|| StartError::new(format!("user {name:?} does not exist on this worker")))?;
     if user.uid == geteuid() {
         Ok(Identity::Own)
     } else if geteuid().is_root() {
@@ -251,7 +258,7 @@ fn named(name: &str) -> Result<Identity, StartError> {
     } else {
         let own =
             User::from_uid(geteuid()).ok().flatten().map_or_else(|| geteuid().to_string(), |own| own.name);
-        Err(StartError::refused(format!(
+        Err(StartError::new(format!(
             "this worker runs as {own} and only one that runs as root can run commands as {name:?}"
         )))
     }

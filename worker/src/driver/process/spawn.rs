@@ -1,4 +1,4 @@
-//! Why a run could not be started, in words for the run's record.
+//! Why a process could not be started, in words for the run's record.
 
 use std::{
     ffi::OsStr,
@@ -8,64 +8,46 @@ use std::{
 
 use nix::errno::Errno;
 
-/// Why a run could not be started. The text is for people and stands by itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct StartError {
-    message: String,
-    /// The machine lacks something just now: the same may work later or elsewhere. Else the job is wrong for this
-    /// worker.
-    pub retryable: bool,
-}
+use crate::driver::StartError;
 
 impl StartError {
-    /// The job cannot be started on this worker, now or later.
-    pub fn refused(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retryable: false }
-    }
-
-    /// It may work later.
-    pub fn retryable(message: impl Into<String>) -> Self {
-        Self { message: message.into(), retryable: true }
-    }
-
     /// What the failed start of `program` in `dir` means. The system says "not found" of a program, of its
     /// interpreter and of a directory alike; only looking again tells which.
-    pub(super) fn from_spawn(error: &io::Error, program: &Path, dir: Option<&Path>) -> Self {
+    pub(in crate::driver) fn from_spawn(error: &io::Error, program: &Path, dir: Option<&Path>) -> Self {
         let name = program.display();
         if let Some(wrong) = dir.and_then(wrong_dir) {
             return wrong;
         }
         match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ENOENT | Errno::ENOTDIR) => match interpreter(program) {
-                Some(interpreter) => Self::refused(format!(
+                Some(interpreter) => Self::new(format!(
                     "program {name} cannot be started: its first line names {interpreter:?}, which does not exist here"
                 )),
-                None => Self::refused(format!("program {name} does not exist on this worker")),
+                None => Self::new(format!("program {name} does not exist on this worker")),
             },
-            Some(Errno::EACCES | Errno::EPERM) => Self::refused(format!(
+            Some(Errno::EACCES | Errno::EPERM) => Self::new(format!(
                 "program {name} must not be executed by this worker's user: check its permissions (chmod +x) and those of {}",
                 dir.map_or_else(|| "its directories".to_owned(), |dir| dir.display().to_string())
             )),
-            Some(Errno::ENOEXEC) => Self::refused(format!(
+            Some(Errno::ENOEXEC) => Self::new(format!(
                 "{name} is no program for this machine; a script needs a first line like \"#!/bin/sh\""
             )),
-            Some(Errno::E2BIG) => Self::refused(format!(
+            Some(Errno::E2BIG) => Self::new(format!(
                 "the arguments and variables for {name} are too long for the system: give the text as stdin or in a file"
             )),
-            Some(Errno::EAGAIN) => Self::retryable(format!(
+            Some(Errno::EAGAIN) => Self::new(format!(
                 "{name} could not be started: this worker's user or machine has too many processes"
             )),
-            Some(Errno::EMFILE | Errno::ENFILE) => Self::retryable(format!(
+            Some(Errno::EMFILE | Errno::ENFILE) => Self::new(format!(
                 "{name} could not be started: this worker or machine has too many open files (raise ulimit -n)"
             )),
             Some(Errno::ENOMEM) => {
-                Self::retryable(format!("{name} could not be started: this machine is out of memory"))
+                Self::new(format!("{name} could not be started: this machine is out of memory"))
             }
             Some(Errno::ETXTBSY) => {
-                Self::retryable(format!("{name} could not be started: it is being written just now"))
+                Self::new(format!("{name} could not be started: it is being written just now"))
             }
-            _ => Self::retryable(format!("{name} could not be started: {error}")),
+            _ => Self::new(format!("{name} could not be started: {error}")),
         }
     }
 }
@@ -75,10 +57,10 @@ pub(super) fn wrong_dir(dir: &Path) -> Option<StartError> {
     let name = dir.display();
     match std::fs::metadata(dir) {
         Ok(found) if !found.is_dir() => {
-            Some(StartError::refused(format!("working directory {name} is no directory")))
+            Some(StartError::new(format!("working directory {name} is no directory")))
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Some(StartError::refused(format!("working directory {name} does not exist on this worker")))
+            Some(StartError::new(format!("working directory {name} does not exist on this worker")))
         }
         // What this user may not see, the job's user may.
         _ => None,
@@ -95,6 +77,6 @@ fn interpreter(program: &Path) -> Option<String> {
 }
 
 /// A word for a message, also if it is no text.
-pub(super) fn shown(word: &OsStr) -> String {
+pub(in crate::driver) fn shown(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }

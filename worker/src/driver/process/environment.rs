@@ -8,7 +8,7 @@ use std::{
 use common::{job::Environment, tick::Tick};
 use nix::unistd::User;
 
-use super::RunSpec;
+use crate::driver::RunSpec;
 
 /// Where the system's programs are, for a worker that has no PATH itself.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -75,7 +75,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<Infallible, Strin
     let mut command = Command::new(&program);
     command.args(words).env_clear().envs(variables(std::env::vars_os()));
     let error = command.exec();
-    Err(format!("{who} cannot start {}: {error}", super::error::shown(&program)))
+    Err(format!("{who} cannot start {}: {error}", super::spawn::shown(&program)))
 }
 
 fn switch_to(user: &str) -> Result<(), String> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::StopSignal;
+use crate::driver::StopSignal;
 
 /// What survives KILL for so long hangs in the kernel, or belongs to a user whom this worker may not signal. A
 /// person should look; the run goes on, as another one must not start beside it.
