@@ -19,6 +19,7 @@ use tokio::task::yield_now;
 pub use error::{BoxError, StoreError};
 pub use follow::{Change, Follow, follow, follow_as};
 pub use key::{Key, Prefix};
+pub use mirror::{Away, Mirror, keep};
 
 pub use crate::revision::Revision;
 
@@ -31,6 +32,7 @@ mod error;
 pub mod etcd;
 mod follow;
 pub mod key;
+mod mirror;
 
 /// A lease's id, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

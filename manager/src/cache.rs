@@ -5,7 +5,7 @@
 //! is and stops nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -26,10 +26,12 @@ use tokio::{
 };
 
 use list::{JobRow, LockRow};
+use table::Table;
 
-mod decode;
 pub(crate) mod feed;
 pub(crate) mod list;
+mod rows;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -112,17 +114,14 @@ pub(crate) struct JobSnapshot {
     pub(crate) active: Vec<Active>,
 }
 
+/// All that is known.
 #[derive(Default)]
-struct Content {
-    jobs: BTreeMap<Box<str>, JobRow>,
-    broken: BTreeSet<Box<str>>,
-    locks: BTreeMap<Box<str>, LockRow>,
-    /// The names under `locks` that are held: few, where the locks are many.
-    held: BTreeSet<Box<str>>,
-    workers: BTreeMap<Box<str>, Arc<Registration>>,
-    /// By what follows `queue/`: a run, or `<job>@next`.
-    queue: BTreeMap<Box<str>, Arc<QueuedRun>>,
-    runs: BTreeMap<Box<str>, HeldRun>,
+pub(crate) struct Content {
+    jobs: Table<JobRow>,
+    locks: Table<LockRow>,
+    workers: Table<Arc<Registration>>,
+    queue: Table<Arc<QueuedRun>>,
+    runs: Table<HeldRun>,
 }
 
 /// How far each place is known, and why it may be old.
@@ -153,6 +152,10 @@ impl Default for Cache {
 impl Cache {
     fn read<T>(&self, look: impl FnOnce(&Content) -> T) -> T {
         look(&self.content.read())
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Content) -> T) -> T {
+        change(&mut self.content.write())
     }
 
     /// Why what the cache shows may be old; `None` when it is current.
@@ -233,7 +236,7 @@ impl Cache {
     pub(crate) fn broken(&self, contains: Option<&str>, limit: usize) -> Vec<(String, Arc<CachedJob>)> {
         self.read(|content| {
             let fits = |name: &str| contains.is_none_or(|part| list::contains(name, part));
-            let names = content.broken.iter().filter(|name| fits(name)).take(limit);
+            let names = content.jobs.marked().iter().filter(|name| fits(name)).take(limit);
             names.filter_map(|name| Some((name.to_string(), content.jobs.get(name)?.job.clone()))).collect()
         })
     }
@@ -248,7 +251,11 @@ impl Cache {
         self.read(|content| {
             let wanted = content.queue.values().rev().find(|wanted| wanted.run == run);
             let executes = || {
-                let held = content.held.iter().filter_map(|job| content.locks.get(job)?.lock.held.as_ref());
+                let held = content
+                    .locks
+                    .marked()
+                    .iter()
+                    .filter_map(|job| content.locks.get(job)?.lock.held.as_ref());
                 let mut all = content.runs.values().chain(held);
                 all.find(|held| held.held.run == run).cloned().map(Active::Held)
             };
@@ -282,8 +289,8 @@ impl Cache {
         self.read(|content| {
             [
                 ("jobs", content.jobs.len()),
-                ("broken_jobs", content.broken.len()),
-                ("held_locks", content.held.len()),
+                ("broken_jobs", content.jobs.marked().len()),
+                ("held_locks", content.locks.marked().len()),
                 ("workers", content.workers.len()),
                 ("queued_runs", content.queue.len()),
                 ("runs_beside_locks", content.runs.len()),
@@ -303,7 +310,7 @@ impl Cache {
 impl Content {
     /// Held ones first, so that the newest attempt of a run comes last.
     fn active(&self, fits: impl Fn(&str) -> bool) -> Vec<Active> {
-        let locked = self.held.iter().filter(|job| fits(job)).filter_map(|job| self.locks.get(job));
+        let locked = self.locks.marked().iter().filter(|job| fits(job)).filter_map(|job| self.locks.get(job));
         let locked = locked.filter_map(|row| row.lock.held.clone()).map(Active::Held);
         let free = self.runs.values().filter(|run| fits(run.held.job.as_str()));
         let wanted = self.queue.values().filter(|wanted| fits(wanted.job.as_str()));

@@ -98,6 +98,11 @@ impl Seen {
         Self((0..keys).map(|n| outcome.got(n).cloned()).collect())
     }
 
+    /// What stands under the keys behind the first.
+    pub(crate) fn behind_first(&self) -> Self {
+        Self(self.0.iter().skip(1).cloned().collect())
+    }
+
     /// What stands under this key.
     pub(crate) fn entry(&self, key: usize) -> Option<&Entry> {
         self.0.get(key)?.as_ref()

@@ -61,6 +61,7 @@ pub struct BrokenJob {
     /// The name that it stands under.
     pub name: String,
     /// The store's revision of it.
+    #[serde(default)]
     pub revision: Revision,
     /// Why it is none.
     pub problem: String,
@@ -95,6 +96,7 @@ impl FromStr for Existing {
 
 /// What `/save` gives.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SaveReport {
     /// In the order of the request.
     pub results: Vec<SaveResult>,

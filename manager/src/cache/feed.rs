@@ -3,121 +3,101 @@
 use std::sync::Arc;
 
 use common::{
-    store::{Change, Entry, Event, Events, Follow, Prefix, Revision, follow_as, key::Keys},
+    queue::QueuedRun,
+    store::{Away, Entry, Key, Mirror, Prefix, Revision, follow_as, keep},
     vital::Vital,
+    worker::Registration,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Cache, Content, Place,
-    decode::{Value, decode},
+    Cache, HeldRun, Place,
     list::{JobRow, LockRow},
+    table::{Named, Row},
 };
 use crate::state::App;
 
 /// Starts the followers; they end at `shutdown`. Without one of them a list would stay as it was for ever.
 pub(crate) fn start(app: &Arc<App>, vital: &Vital, tasks: &TaskTracker, shutdown: &CancellationToken) {
-    for place in Place::ALL {
-        let prefix = place.prefix(&app.config.keys).clone();
-        let places = prefix.clone();
-        let read = move |entry| read(place, &places, &entry);
-        let changes = follow_as(app.store.clone(), prefix.clone(), shutdown.clone(), read);
-        let app = app.clone();
-        vital.spawn(tasks, "the cache's feed", shutdown, async move {
-            feed(&app, place, &prefix, changes).await;
-        });
+    let follow = Followers { app, vital, tasks, shutdown };
+    follow.one::<JobRow>();
+    follow.one::<LockRow>();
+    follow.one::<Arc<Registration>>();
+    follow.one::<Arc<QueuedRun>>();
+    follow.one::<HeldRun>();
+}
+
+struct Followers<'a> {
+    app: &'a Arc<App>,
+    vital: &'a Vital,
+    tasks: &'a TaskTracker,
+    shutdown: &'a CancellationToken,
+}
+
+impl Followers<'_> {
+    fn one<R: Row>(&self) {
+        let prefix = R::prefix(&self.app.config.keys).clone();
+        let place = prefix.clone();
+        let read = move |entry| read::<R>(&place, &entry);
+        let changes = follow_as(self.app.store.clone(), prefix.clone(), self.shutdown.clone(), read);
+        let feed = Feed::<R> { app: self.app.clone(), prefix, news: Vec::new() };
+        self.vital.spawn(self.tasks, "the cache's feed", self.shutdown, keep(changes, feed));
     }
 }
 
-impl Place {
-    const fn prefix(self, keys: &Keys) -> &Prefix {
-        match self {
-            Self::Jobs => &keys.jobs,
-            Self::Locks => &keys.locks,
-            Self::Workers => &keys.workers,
-            Self::Queue => &keys.queue,
-            Self::Runs => &keys.runs,
-        }
-    }
-}
-
-/// A decoded change: what stands under a name now; `None`: nothing (that we understand).
-type NamedValue = (Box<str>, Option<Value>);
-
-async fn feed(app: &App, place: Place, prefix: &Prefix, mut changes: Follow<NamedValue>) {
-    let cache = &app.cache;
-    while let Some(change) = changes.recv().await {
-        match change {
-            Change::Reset(values, revision) => {
-                if place == Place::Workers {
-                    app.clocks.forget_all();
-                }
-                cache.reset(place, values, revision);
-            }
-            Change::Events(Events { revision, events }) => {
-                let values = events.into_iter().filter_map(|event| match event {
-                    Event::Put(value) => Some(value),
-                    Event::Deleted(key, _) => Some((prefix.name(&key)?.into(), None)),
-                });
-                let values: Vec<NamedValue> = values.collect();
-                if place == Place::Workers {
-                    read_clocks(app, &values);
-                }
-                cache.change(place, values, revision);
-            }
-            Change::Stale(reason) => cache.mark_stale(place, &reason),
-            Change::WentBack { seen, now } => {
-                let reason = format!("the store went back from revision {seen} to {now}: it was restored");
-                tracing::warn!(?place, "{reason}");
-                cache.mark_stale(place, &reason);
-            }
-        }
-    }
-}
-
-fn read_clocks(app: &App, registrations: &[NamedValue]) {
-    for (worker, registration) in registrations {
-        match registration {
-            Some(Value::Worker(registration)) => {
-                app.clocks.read(worker, registration.clock - app.now());
-            }
-            _ => app.clocks.forget(worker),
-        }
-    }
-}
-
-fn read(place: Place, prefix: &Prefix, entry: &Entry) -> Option<NamedValue> {
+/// What does not decode stands there as nothing that is understood, said in the log.
+fn read<R: Row>(prefix: &Prefix, entry: &Entry) -> Option<Named<R>> {
     let name = prefix.name(&entry.key)?;
-    Some((name.into(), decode(place, name, entry)))
+    let row = R::read(name, entry).inspect_err(|error| {
+        tracing::warn!(key = %entry.key, error, "left out a stored value that does not decode");
+    });
+    Some((name.into(), row.ok()))
+}
+
+/// Brings what is told of a place into the cache.
+struct Feed<R> {
+    app: Arc<App>,
+    prefix: Prefix,
+    /// Changes that are told and not shown yet: what belongs together is shown together.
+    news: Vec<Named<R>>,
+}
+
+impl<R: Row> Mirror<Named<R>> for Feed<R> {
+    fn list(&mut self, all: Vec<Named<R>>, at: Revision) {
+        R::listed(&self.app);
+        self.app.cache.reset(all, at);
+    }
+
+    fn put(&mut self, (name, row): Named<R>) {
+        R::heard(&self.app, &name, row.as_ref());
+        self.news.push((name, row));
+    }
+
+    fn remove(&mut self, key: &Key, _at: Revision) {
+        let Some(name) = self.prefix.name(key) else { return };
+        R::heard(&self.app, name, None);
+        self.news.push((name.into(), None));
+    }
+
+    fn reached(&mut self, at: Revision) {
+        self.app.cache.change(std::mem::take(&mut self.news), at);
+    }
+
+    fn away(&mut self, why: Away) {
+        let reason = match why {
+            Away::Unreachable(reason) => reason,
+            Away::WentBack { seen, now } => {
+                let reason = format!("the store went back from revision {seen} to {now}: it was restored");
+                tracing::warn!(place = ?R::PLACE, "{reason}");
+                reason
+            }
+        };
+        self.app.cache.mark_stale(R::PLACE, &reason);
+    }
 }
 
 impl Cache {
-    pub(super) fn reset(&self, place: Place, values: Vec<NamedValue>, revision: Revision) {
-        let mut fresh = Content::default();
-        for (name, value) in values {
-            fresh.set(place, name, value);
-        }
-        let old = {
-            let mut content = self.content.write();
-            content.replace(place, fresh)
-        };
-        // Dropped outside of the lock: it may be a hundred thousand jobs.
-        drop(old);
-        // As it is: after a restore it is below what was seen before.
-        self.reached(place, |_| revision);
-    }
-
-    pub(super) fn change(&self, place: Place, values: Vec<NamedValue>, revision: Revision) {
-        if !values.is_empty() {
-            let mut content = self.content.write();
-            for (name, value) in values {
-                content.set(place, name, value);
-            }
-        }
-        self.reached(place, |known| known.max(revision));
-    }
-
-    fn reached(&self, place: Place, revision: impl FnOnce(Revision) -> Revision) {
+    pub(super) fn reached(&self, place: Place, revision: impl FnOnce(Revision) -> Revision) {
         self.progress.send_modify(|progress| {
             let known = &mut progress.revision[place as usize];
             *known = Some(revision(known.unwrap_or_default()));
@@ -138,68 +118,5 @@ impl Cache {
             *stale = Some(reason.into());
             news
         });
-    }
-}
-
-impl Content {
-    fn set(&mut self, place: Place, name: Box<str>, value: Option<Value>) {
-        match place {
-            Place::Jobs => self.broken.remove(&name),
-            Place::Locks => self.held.remove(&name),
-            _ => false,
-        };
-        match value {
-            Some(Value::Job(job)) => {
-                if job.stored.is_err() {
-                    self.broken.insert(name.clone());
-                }
-                self.jobs.insert(name, JobRow::new(job));
-            }
-            Some(Value::Lock(lock)) => {
-                if lock.held.is_some() {
-                    self.held.insert(name.clone());
-                }
-                self.locks.insert(name, LockRow::new(lock));
-            }
-            Some(Value::Worker(worker)) => {
-                self.workers.insert(name, worker);
-            }
-            Some(Value::Wanted(wanted)) => {
-                self.queue.insert(name, wanted);
-            }
-            Some(Value::Run(run)) => {
-                self.runs.insert(name, run);
-            }
-            None => self.remove(place, &name),
-        }
-    }
-
-    fn remove(&mut self, place: Place, name: &str) {
-        match place {
-            Place::Jobs => drop(self.jobs.remove(name)),
-            Place::Locks => drop(self.locks.remove(name)),
-            Place::Workers => drop(self.workers.remove(name)),
-            Place::Queue => drop(self.queue.remove(name)),
-            Place::Runs => drop(self.runs.remove(name)),
-        }
-    }
-
-    /// Takes over one place of `fresh` and gives back what was there.
-    fn replace(&mut self, place: Place, mut fresh: Self) -> Self {
-        use std::mem::swap;
-        match place {
-            Place::Jobs => {
-                swap(&mut self.jobs, &mut fresh.jobs);
-                swap(&mut self.broken, &mut fresh.broken);
-            }
-            Place::Locks => {
-                swap(&mut self.locks, &mut fresh.locks);
-                swap(&mut self.held, &mut fresh.held);
-            }
-            Place::Workers => swap(&mut self.workers, &mut fresh.workers),
-            Place::Queue => swap(&mut self.queue, &mut fresh.queue),
-            Place::Runs => swap(&mut self.runs, &mut fresh.runs),
-        }
-        fresh
     }
 }

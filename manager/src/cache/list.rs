@@ -22,7 +22,7 @@ use super::{Cache, CachedJob, CachedLock, Content, JobSnapshot};
 use crate::view::JobState;
 
 /// A job with what lists go by.
-pub(super) struct JobRow {
+pub(crate) struct JobRow {
     pub(super) job: Arc<CachedJob>,
     kind: Kind,
     /// Its next instant in seconds since 1970, as computed when somebody last asked.
@@ -80,7 +80,7 @@ impl JobRow {
 type Alike<'a> = HashMap<(&'a [String], Option<Tz>, Option<DateTime<Utc>>), i64>;
 
 /// A lock with what lists go by.
-pub(super) struct LockRow {
+pub(crate) struct LockRow {
     pub(super) lock: Arc<CachedLock>,
     held: bool,
     /// How the last run ended, and when, in milliseconds since 1970.

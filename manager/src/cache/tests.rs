@@ -11,8 +11,8 @@ use common::{
 use tokio::time::Instant;
 
 use super::{
-    decode::decode,
     list::{JobFilter, Position, Sort},
+    table::Row,
     *,
 };
 use crate::view::JobState;
@@ -25,10 +25,14 @@ fn entry(key: Key, value: &[u8], revision: Revision) -> Entry {
     Entry { key, value: value.into(), create_revision: revision, mod_revision: revision, lease: None }
 }
 
-fn job(name: &str, revision: Revision) -> (Box<str>, Option<decode::Value>) {
+fn read<R: Row>(name: &str, entry: &Entry) -> (Box<str>, Option<R>) {
+    (name.into(), R::read(name, entry).ok())
+}
+
+fn job(name: &str, revision: Revision) -> (Box<str>, Option<JobRow>) {
     let value = format!(r#"{{"name": "{name}", "command": "date", "cronExpr": "@daily"}}"#);
     let entry = entry(keys().jobs.key(name), value.as_bytes(), revision);
-    (name.into(), decode(Place::Jobs, name, &entry))
+    read(name, &entry)
 }
 
 fn all() -> JobFilter {
@@ -42,10 +46,10 @@ fn names(cache: &Cache) -> Vec<String> {
 #[test]
 fn a_new_listing_forgets_what_is_gone() {
     let cache = Cache::default();
-    cache.reset(Place::Jobs, vec![job("a", Revision::new(1)), job("b", Revision::new(2))], Revision::new(2));
-    cache.change(Place::Jobs, vec![job("c", Revision::new(3)), ("a".into(), None)], Revision::new(3));
+    cache.reset(vec![job("a", Revision::new(1)), job("b", Revision::new(2))], Revision::new(2));
+    cache.change(vec![job("c", Revision::new(3)), ("a".into(), None)], Revision::new(3));
     assert_eq!(names(&cache), ["b", "c"]);
-    cache.reset(Place::Jobs, vec![job("c", Revision::new(3))], Revision::new(9));
+    cache.reset(vec![job("c", Revision::new(3))], Revision::new(9));
     assert_eq!(names(&cache), ["c"]);
     assert!(cache.job("b").is_none());
 }
@@ -54,10 +58,10 @@ fn a_new_listing_forgets_what_is_gone() {
 fn a_value_that_is_repaired_is_no_longer_broken() {
     let cache = Cache::default();
     let bad = entry(keys().jobs.key("a"), b"{", Revision::new(1));
-    cache.change(Place::Jobs, vec![("a".into(), decode(Place::Jobs, "a", &bad))], Revision::new(1));
+    cache.change(vec![read::<JobRow>("a", &bad)], Revision::new(1));
     assert_eq!(cache.broken(None, 10).len(), 1);
     assert!(names(&cache).is_empty());
-    cache.change(Place::Jobs, vec![job("a", Revision::new(2))], Revision::new(2));
+    cache.change(vec![job("a", Revision::new(2))], Revision::new(2));
     assert!(cache.broken(None, 10).is_empty());
     assert_eq!(names(&cache), ["a"]);
 }
@@ -65,11 +69,11 @@ fn a_value_that_is_repaired_is_no_longer_broken() {
 #[test]
 fn a_lock_that_is_given_back_runs_no_more() {
     let cache = Cache::default();
-    cache.reset(Place::Jobs, vec![job("a", Revision::new(1))], Revision::new(1));
+    cache.reset(vec![job("a", Revision::new(1))], Revision::new(1));
     let held = br#"~ {"job":"a","fence":"2026-11-22T01:02:03Z","run":"01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b",
         "attempt":1,"cause":"schedule","worker":"w1","session":7,"claimed":"2026-11-22T01:02:03Z"}"#;
     let held = entry(keys().locks.key("a"), held, Revision::new(5));
-    cache.change(Place::Locks, vec![("a".into(), decode(Place::Locks, "a", &held))], Revision::new(5));
+    cache.change(vec![read::<LockRow>("a", &held)], Revision::new(5));
     let Some(Active::Held(run)) = cache.job("a").unwrap().active.pop() else { panic!("nothing runs") };
     assert_eq!(run.token, common::revision::Token(5));
     let free = entry(
@@ -77,7 +81,7 @@ fn a_lock_that_is_given_back_runs_no_more() {
         &Lock::new("2026-11-22T01:02:03Z".parse().unwrap()).encode(),
         Revision::new(6),
     );
-    cache.change(Place::Locks, vec![("a".into(), decode(Place::Locks, "a", &free))], Revision::new(6));
+    cache.change(vec![read::<LockRow>("a", &free)], Revision::new(6));
     assert!(cache.job("a").unwrap().active.is_empty());
 }
 
@@ -86,9 +90,9 @@ async fn a_reader_of_its_own_write_waits_until_it_is_shown() {
     let cache = Cache::default();
     let deadline = Instant::now() + Duration::from_secs(10);
     let (shown, ()) = tokio::join!(cache.shows(Place::Jobs, Revision::new(7), deadline), async {
-        cache.change(Place::Jobs, vec![job("a", Revision::new(6))], Revision::new(6));
+        cache.change(vec![job("a", Revision::new(6))], Revision::new(6));
         tokio::task::yield_now().await;
-        cache.change(Place::Jobs, Vec::new(), Revision::new(7));
+        cache.change::<JobRow>(Vec::new(), Revision::new(7));
     });
     assert!(shown);
     assert!(!cache.shows(Place::Locks, Revision::new(1), Instant::now()).await);
@@ -99,9 +103,12 @@ async fn what_was_never_read_is_not_an_empty_list() {
     let cache = Cache::default();
     cache.mark_stale(Place::Queue, "away");
     assert!(!cache.loaded(Instant::now() + Duration::from_secs(10)).await);
-    for place in Place::ALL {
-        cache.reset(place, Vec::new(), Revision::NONE);
-    }
+    cache.reset::<JobRow>(Vec::new(), Revision::NONE);
+    cache.reset::<LockRow>(Vec::new(), Revision::NONE);
+    cache.reset::<Arc<Registration>>(Vec::new(), Revision::NONE);
+    cache.reset::<Arc<QueuedRun>>(Vec::new(), Revision::NONE);
+    assert!(!cache.is_loaded());
+    cache.reset::<HeldRun>(Vec::new(), Revision::NONE);
     assert!(cache.loaded(Instant::now()).await);
     assert_eq!(cache.stale(), None);
 }
@@ -114,7 +121,7 @@ fn at(text: &str) -> DateTime<Utc> {
 fn with_last(cache: &Cache, name: &str, cron: &str, last: Option<(&str, &str)>) {
     let value = format!(r#"{{"name": "{name}", "command": "date", "cronExpr": "{cron}"}}"#);
     let job = entry(keys().jobs.key(name), value.as_bytes(), Revision::new(1));
-    cache.change(Place::Jobs, vec![(name.into(), decode(Place::Jobs, name, &job))], Revision::new(1));
+    cache.change(vec![read::<JobRow>(name, &job)], Revision::new(1));
     let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b";
     let last = last.map_or_else(
         || "{}".to_owned(),
@@ -122,7 +129,7 @@ fn with_last(cache: &Cache, name: &str, cron: &str, last: Option<(&str, &str)>) 
     );
     let lock =
         entry(keys().locks.key(name), format!("2026-11-22T01:02:03Z {last}").as_bytes(), Revision::new(1));
-    cache.change(Place::Locks, vec![(name.into(), decode(Place::Locks, name, &lock))], Revision::new(1));
+    cache.change(vec![read::<LockRow>(name, &lock)], Revision::new(1));
 }
 
 /// All pages of two jobs each.
@@ -153,7 +160,7 @@ fn jobs_are_sorted_searched_and_filtered_page_by_page() {
     }
     // A lock without a job, in the middle of the others.
     let orphan = entry(keys().locks.key("c"), b"2026-11-22T01:02:03Z {}", Revision::new(1));
-    cache.change(Place::Locks, vec![("c".into(), decode(Place::Locks, "c", &orphan))], Revision::new(1));
+    cache.change(vec![read::<LockRow>("c", &orphan)], Revision::new(1));
     let by = |sort: &str| paged(&cache, sort, None, None);
     assert_eq!(by("name"), ["Alpha", "beta", "delta", "gamma", "none alpha"]);
     assert_eq!(by("-name"), ["none alpha", "gamma", "delta", "beta", "Alpha"]);

@@ -11,9 +11,9 @@ use common::{
     store::{Compare, Entry, Key, LeaseId, MAX_TXN_OPS, Op, Revision, StoreError, Txn, read_all},
 };
 
-use super::{Change, Decision, Seen, Write, make, txn};
 use tokio::time::Instant;
 
+use super::{Change, Decision, Seen, Write, make, txn};
 use crate::{access::Caller, cache::Active, precondition::Precondition, problem::ApiError, state::App};
 
 /// A kill stands at least so much longer than a worker's lease.

@@ -25,18 +25,15 @@ impl Change for RunNow<'_> {
     const WHAT: &'static str = "run now";
 
     fn reads(&self) -> Vec<Key> {
-        vec![self.app.config.keys.job(self.name), self.app.config.keys.wanted(&self.run)]
-    }
-
-    /// The run's id is ours alone: if it stands in the queue, it happened. If it does not, a worker may have taken it
-    /// already, so that asking again could run it twice: the client decides.
-    fn witness(&self) -> usize {
-        1
+        // The run's id is ours alone: if it stands in the queue, it happened. If it does not, a worker may have taken it
+        // already, so that asking again could run it twice: the client decides.
+        vec![self.app.config.keys.wanted(&self.run), self.app.config.keys.job(self.name)]
     }
 
     fn decide(&self, seen: &Seen) -> Result<Decision<()>, ApiError> {
         let Self { app, name, precondition, .. } = *self;
-        let standing = Standing(seen);
+        let of_job = seen.behind_first();
+        let standing = Standing(&of_job);
         if standing.stored(name).is_none() {
             return Err(ApiError::NoSuchJob(name.to_string()));
         }
