@@ -36,14 +36,14 @@ use crate::{
     driver::{DriverConfig, Drivers},
     duty::{boot::Boots, locks::Locks, passed::PassedTicks},
     guard::GuardHandle,
-    lease::{Keeper, Trust},
-    life::{Life, LifeFile},
-    load::Load,
     plan::Plan,
     queue::{hear::KillWatch, take::Queue},
-    registry::Registry,
     run::{carry_out::Carrier, live, lost, orphan::Orphans, record::Journal, retry::Retries, runner::Runner},
     session::Standing,
+    session::lease::{Keeper, Trust},
+    session::life::{Life, LifeFile},
+    session::load::Load,
+    session::registry::Registry,
     spool::Spool,
     tick::{
         decide::Decider,
@@ -59,19 +59,12 @@ pub mod claim;
 mod config;
 pub mod driver;
 mod duty;
-mod epoch;
 pub mod guard;
-mod hindrance;
-mod lease;
-pub mod life;
-pub mod load;
 pub mod output;
 pub mod plan;
 mod queue;
-mod registry;
-mod room;
 pub mod run;
-mod session;
+pub mod session;
 pub mod shipper;
 pub mod spool;
 pub mod tick;
@@ -363,7 +356,7 @@ impl Worker {
         vital("what hears of kills", ending, Box::pin(kills));
         let journal = parts.carrier.journal.clone();
         vital("what notes why nothing is claimed", closing, Box::pin(journal.note_hindrances()));
-        let epoch = epoch::run(store, keys, self.load.clone(), ending.clone());
+        let epoch = session::epoch::run(store, keys, self.load.clone(), ending.clone());
         vital("what follows the epoch", ending, Box::pin(epoch));
         vital("what sends transactions", ending, Box::pin(parts.claims.batcher.clone().ended()));
     }
@@ -425,7 +418,7 @@ impl Worker {
             });
         }
         if let Some(dir) = self.machine.dir.clone() {
-            background.spawn(room::watch(dir, self.load.clone(), ending.clone()));
+            background.spawn(session::room::watch(dir, self.load.clone(), ending.clone()));
         }
         let copies = self.machine.leftovers.copies.clone();
         background.spawn(lost::keep(copies, self.machine.spool.clone(), self.config.retention));

@@ -9,9 +9,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     claim::Session,
     config::WorkerConfig,
-    lease::Trust,
-    load::{Load, Slot},
+    session::lease::Trust,
+    session::load::{Load, Slot},
 };
+
+pub(crate) mod epoch;
+pub(crate) mod hindrance;
+pub(crate) mod lease;
+pub mod life;
+pub mod load;
+pub(crate) mod registry;
+pub(crate) mod room;
 
 /// What every part of a worker goes by: its settings, the time, its session while that may be trusted, and whether it
 /// may claim.

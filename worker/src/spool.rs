@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use common::runlog::LogEntry;
 
-use crate::load::Load;
+use crate::session::load::Load;
 use disk::Disk;
 
 #[cfg(any(test, feature = "test-support"))]

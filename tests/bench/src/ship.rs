@@ -16,7 +16,7 @@ use mongodb::{
     options::{Acknowledgment, WriteConcern},
 };
 use tokio::time::Instant;
-use worker::{load::Load, shipper, spool::Spool};
+use worker::{session::load::Load, shipper, spool::Spool};
 
 use crate::{
     Amount,

@@ -31,7 +31,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Session;
-use crate::load::Load;
+use crate::session::load::Load;
 
 /// More in flight only queue in the store.
 const IN_FLIGHT: usize = 3;

@@ -24,9 +24,9 @@ use super::{Done, Duty};
 use crate::{
     claim::{self, StoredLock, claims::Claims},
     plan::{Due, Planned},
-    registry::View,
     run::orphan::Orphans,
     session::Standing,
+    session::registry::View,
     tick::decide::Decider,
 };
 

@@ -8,15 +8,15 @@ use common::{
     job::Placement,
     queue::Passed,
     runlog::TickOutcome,
-    store::{Change, Entry, Event, Follow, Key, Revision, StoreError, follow},
+    store::{Entry, Follow, Key, Mirror, Revision, StoreError, follow},
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Done, Duty};
 use crate::{
     claim::{self, batch::Batcher, claims::Claims},
-    registry::Registry,
     run::record::Journal,
+    session::registry::Registry,
 };
 
 /// How often those are looked at that are still there: their first choice may have died, or the store been away.
@@ -30,8 +30,6 @@ struct Entered {
     on_record: bool,
 }
 
-type Named = BTreeMap<Key, Entered>;
-
 /// Puts passed ticks on record.
 pub(crate) struct PassedTicks {
     registry: Arc<Registry>,
@@ -39,7 +37,7 @@ pub(crate) struct PassedTicks {
     batcher: Batcher,
     changes: Follow,
     again: Interval,
-    named: Named,
+    entries: Entries,
 }
 
 impl PassedTicks {
@@ -49,7 +47,14 @@ impl PassedTicks {
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closing = claims.standing.closing.clone();
         let changes = follow(claims.store.clone(), claims.keys().passed.clone(), closing);
-        Self { registry, journal, batcher: claims.batcher.clone(), changes, again, named: Named::new() }
+        Self {
+            registry,
+            journal,
+            batcher: claims.batcher.clone(),
+            changes,
+            again,
+            entries: Entries::default(),
+        }
     }
 }
 
@@ -62,7 +67,7 @@ impl Duty for PassedTicks {
     async fn woken(&mut self) -> Option<()> {
         tokio::select! {
             biased;
-            change = self.changes.recv() => note(&mut self.named, change?),
+            change = self.changes.recv() => self.entries.take(change?),
             _ = self.again.tick() => {}
         }
         Some(())
@@ -71,7 +76,7 @@ impl Duty for PassedTicks {
     /// The job may be gone, so that its placement does not count: any worker can do this.
     async fn pass(&mut self) -> Result<Done, StoreError> {
         let me = self.journal.standing.id();
-        for (key, Entered { passed, revision, on_record }) in &mut self.named {
+        for (key, Entered { passed, revision, on_record }) in &mut self.entries.0 {
             let view = self.registry.view();
             let rank = view.candidates.rank_of(me, &passed.job, &Placement::default());
             if rank != Some(0) {
@@ -91,32 +96,27 @@ impl Duty for PassedTicks {
     }
 }
 
-fn note(named: &mut Named, change: Change) {
-    match change {
-        Change::Reset(entries, _) => {
-            named.clear();
-            entries.iter().for_each(|entry| put(named, entry));
-        }
-        Change::Events(events) => {
-            for event in &events.events {
-                match event {
-                    Event::Put(entry) => put(named, entry),
-                    Event::Deleted(key, _) => {
-                        named.remove(key);
-                    }
-                }
-            }
-        }
-        Change::Stale(_) | Change::WentBack { .. } => {}
-    }
-}
+/// What the store names, by its key.
+#[derive(Default)]
+struct Entries(BTreeMap<Key, Entered>);
 
-fn put(named: &mut Named, entry: &Entry) {
-    match Passed::decode(&entry.value) {
-        Ok(passed) => {
-            let entered = Entered { passed, revision: entry.mod_revision, on_record: false };
-            named.insert(entry.key.clone(), entered);
+impl Mirror for Entries {
+    fn list(&mut self, all: Vec<Entry>, _at: Revision) {
+        self.0.clear();
+        all.into_iter().for_each(|entry| self.put(entry));
+    }
+
+    fn put(&mut self, entry: Entry) {
+        match Passed::decode(&entry.value) {
+            Ok(passed) => {
+                let entered = Entered { passed, revision: entry.mod_revision, on_record: false };
+                self.0.insert(entry.key, entered);
+            }
+            Err(error) => tracing::error!(key = %entry.key, %error, "what names passed ticks cannot be read"),
         }
-        Err(error) => tracing::error!(key = %entry.key, %error, "what names passed ticks cannot be read"),
+    }
+
+    fn remove(&mut self, key: &Key, _at: Revision) {
+        self.0.remove(key);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use common::{
     queue::Kill,
-    store::{Change, Entry, Event, Store, follow, key::Keys},
+    store::{Entry, Key, Mirror, Revision, Store, follow, keep, key::Keys},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -21,39 +21,30 @@ pub(crate) struct KillWatch {
     pub keys: Keys,
 }
 
+impl Mirror for KillWatch {
+    /// Kills that were put while this worker was cut off still act, on runs claimed before them.
+    fn list(&mut self, all: Vec<Entry>, _at: Revision) {
+        let named: HashSet<&str> = all.iter().filter_map(|entry| self.keys.kills.name(&entry.key)).collect();
+        self.kills.retain(|name| named.contains(name));
+        all.iter().for_each(|entry| self.act_on(entry));
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.act_on(&entry);
+    }
+
+    fn remove(&mut self, key: &Key, _at: Revision) {
+        if let Some(name) = self.keys.kills.name(key) {
+            self.kills.remove(name);
+        }
+    }
+}
+
 impl KillWatch {
     /// Hears of kills until `ending`.
     pub(crate) async fn run(self, store: Arc<dyn Store>, ending: CancellationToken) {
-        let mut changes = follow(store, self.keys.kills.clone(), ending);
-        while let Some(change) = changes.recv().await {
-            self.changed(change);
-        }
-    }
-
-    fn changed(&self, change: Change) {
-        let prefix = &self.keys.kills;
-        match change {
-            // Kills that were put while this worker was cut off still act, on runs claimed before them.
-            Change::Reset(entries, _) => {
-                let named: HashSet<&str> =
-                    entries.iter().filter_map(|entry| prefix.name(&entry.key)).collect();
-                self.kills.retain(|name| named.contains(name));
-                entries.iter().for_each(|entry| self.act_on(entry));
-            }
-            Change::Events(events) => {
-                for event in events.events {
-                    match event {
-                        Event::Put(entry) => self.act_on(&entry),
-                        Event::Deleted(key, _) => {
-                            if let Some(name) = prefix.name(&key) {
-                                self.kills.remove(name);
-                            }
-                        }
-                    }
-                }
-            }
-            Change::Stale(_) | Change::WentBack { .. } => {}
-        }
+        let changes = follow(store, self.keys.kills.clone(), ending);
+        keep(changes, self).await;
     }
 
     /// On what executes, at once; what is about to start asks for it, and so does who looks after the queue.

@@ -2,7 +2,9 @@
 //! deleted, or deleted and made again since, go on record as killed: who deletes a job leaves its queue to the workers, so
 //! that nothing is out of the queue before it is on record.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
 
 use common::{
     id::JobName,
@@ -11,7 +13,7 @@ use common::{
     queue::{Owner, QueuedRun},
     run::RunEvent,
     runlog::RunRecord,
-    store::{Change, Entry as Stored, Event, Revision, follow},
+    store::{Entry as Stored, Key, Mirror, Prefix, Revision, follow},
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -21,10 +23,10 @@ use tokio_util::time::DelayQueue;
 use super::line::{Entry, Facts, Line, is_ahead};
 use crate::{
     claim::{self, Place, StoredFreeLock, StoredLock, Taking, claims::Claim},
-    load::Slot,
     plan::{Changed, Planned},
     run::{carry_out::Carrier, orphan::Orphans},
     session::Standing,
+    session::load::Slot,
 };
 
 /// Why a run of a job that was deleted does not start.
@@ -62,6 +64,40 @@ pub(crate) struct Heard {
 /// What was set about: its name and writing.
 type Looked = (String, Revision);
 
+/// Keeps the line, as of `now`.
+struct Kept<'a> {
+    line: &'a mut Line,
+    prefix: &'a Prefix,
+    now: DateTime<Utc>,
+}
+
+impl Mirror for Kept<'_> {
+    fn list(&mut self, all: Vec<Stored>, _at: Revision) {
+        let named: HashSet<&str> = all.iter().filter_map(|stored| self.prefix.name(&stored.key)).collect();
+        self.line.retain(|name| named.contains(name), self.now);
+        drop(named);
+        all.into_iter().for_each(|stored| self.put(stored));
+    }
+
+    fn put(&mut self, stored: Stored) {
+        let Some(name) = self.prefix.name(&stored.key) else { return };
+        let written = stored.mod_revision;
+        if self.line.get(name).is_some_and(|entry| entry.written == written) {
+            return;
+        }
+        match QueuedRun::decode(&stored.value) {
+            Ok(wanted) => self.line.put(name, Entry { wanted, written }, self.now),
+            Err(error) => tracing::error!(key = %stored.key, %error, "a wanted run cannot be read"),
+        }
+    }
+
+    fn remove(&mut self, key: &Key, _at: Revision) {
+        if let Some(name) = self.prefix.name(key) {
+            self.line.remove(name, self.now);
+        }
+    }
+}
+
 impl Queue {
     /// Looks after the queue until the worker is closing. A run that was claimed is carried out all the same.
     pub(crate) async fn run(self: Arc<Self>, mut heard: Heard) {
@@ -88,7 +124,8 @@ impl Queue {
                 names = self.carrier.retries.kills.heard() => self.killed(&names),
                 change = changes.recv() => {
                     let Some(change) = change else { return };
-                    self.changed(change);
+                    let prefix = &standing.config.keys.queue;
+                    Kept { line: &mut self.line.lock(), prefix, now }.take(change);
                 }
                 changed = heard.jobs.recv() => {
                     let Some(changed) = changed else { return };
@@ -187,44 +224,6 @@ impl Queue {
         let in_turn =
             wanted.worker.is_none() && planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow);
         Facts { rank, is_over, in_turn, hedge: self.standing.config.hedge }
-    }
-
-    fn changed(&self, change: Change) {
-        let now = self.standing.clock.now();
-        let prefix = &self.standing.config.keys.queue;
-        let mut line = self.line.lock();
-        let put = |line: &mut Line, stored: &Stored| {
-            let Some(name) = prefix.name(&stored.key) else { return };
-            let written = stored.mod_revision;
-            if line.get(name).is_some_and(|entry| entry.written == written) {
-                return;
-            }
-            match QueuedRun::decode(&stored.value) {
-                Ok(wanted) => line.put(name, Entry { wanted, written }, now),
-                Err(error) => tracing::error!(key = %stored.key, %error, "a wanted run cannot be read"),
-            }
-        };
-        match change {
-            Change::Reset(all, _) => {
-                let named: std::collections::HashSet<&str> =
-                    all.iter().filter_map(|stored| prefix.name(&stored.key)).collect();
-                line.retain(|name| named.contains(name), now);
-                all.iter().for_each(|stored| put(&mut line, stored));
-            }
-            Change::Events(events) => {
-                for event in &events.events {
-                    match event {
-                        Event::Put(stored) => put(&mut line, stored),
-                        Event::Deleted(key, _) => {
-                            if let Some(name) = prefix.name(key) {
-                                line.remove(name, now);
-                            }
-                        }
-                    }
-                }
-            }
-            Change::Stale(_) | Change::WentBack { .. } => {}
-        }
     }
 
     /// A kill names a job, or a run.

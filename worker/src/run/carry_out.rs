@@ -25,9 +25,9 @@ use crate::{
         claims::{Claim, Claims},
         post::{Post, Turn},
     },
-    load::Slot,
     plan::{Next, Plan, Planned},
     session::Standing,
+    session::load::Slot,
 };
 
 /// What the disk took so long for may have cost a tick.

@@ -113,7 +113,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{load::Load, plan::Planned};
+    use crate::{plan::Planned, session::load::Load};
 
     const RETENTION: Duration = Duration::from_secs(3600);
 

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     claim::{self, HolderLife, Orphan, Session, claims::Claims},
     plan::Plan,
-    registry::Registry,
+    session::registry::Registry,
 };
 
 /// Looks after what is nobody's.

@@ -14,8 +14,8 @@ use common::{
 use parking_lot::Mutex;
 
 use crate::{
-    hindrance::{self, Hindrances},
     session::Standing,
+    session::hindrance::{self, Hindrances},
     spool::Spool,
 };
 

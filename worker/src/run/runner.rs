@@ -25,9 +25,9 @@ use tokio::{
 use super::lost;
 use crate::{
     driver::{Drivers, Exit, RunSpec, StartError, Status, StatusSignal},
-    load::Slot,
     output::{Collected, Output},
     plan::Planned,
+    session::load::Slot,
 };
 
 /// A claimed run.

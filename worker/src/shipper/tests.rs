@@ -15,7 +15,7 @@ use common::{
 };
 
 use super::*;
-use crate::{load::Load, spool::tests::ticks as entry};
+use crate::{session::load::Load, spool::tests::ticks as entry};
 
 /// What a run log says to an entry.
 enum Answer {

@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use super::{Shelf, Spooled, refused::Refused};
-use crate::load::{Load, Trouble};
+use crate::session::load::{Load, Trouble};
 
 /// What the spool may take of the disk; beyond it the worker claims nothing until the run log is back.
 const LIMIT_BYTES: u64 = 1 << 30;

@@ -26,7 +26,6 @@ use crate::{
         claims::{Claim, Claims},
         post::{Post, Turn},
     },
-    load::Slot,
     plan::{Due, Planned, start_deadline},
     run::{
         carry_out::{Answer, Carrier},
@@ -34,6 +33,7 @@ use crate::{
         runner::Stop,
     },
     session::Standing,
+    session::load::Slot,
 };
 
 /// Where a tick is after one look at it.

@@ -11,7 +11,7 @@ use common::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::sleep};
 
-use crate::{claim::batch::Batcher, registry::Registry, session::Standing};
+use crate::{claim::batch::Batcher, session::Standing, session::registry::Registry};
 
 /// Ticks under way, and the mark behind which none is.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use common::{
     id::JobName,
     job::{Job, StoredJob},
-    store::{Change, Entry, Event, follow_as},
+    store::{Away, Entry, Key, Mirror, Revision, follow_as},
     tick::Tick,
 };
 
@@ -19,8 +19,8 @@ use tokio::time::interval;
 use super::{decide::Decider, marks::Marks};
 use crate::{
     plan::{Changed, Due, Plan, Planned, agenda::Agenda},
-    registry::Registry,
     session::Standing,
+    session::registry::Registry,
 };
 
 /// The wait of a loop that has no next tick; a change of the jobs ends it early.
@@ -66,6 +66,58 @@ pub(crate) struct Scheduler {
     pub marks: Arc<Marks>,
 }
 
+/// The jobs, as they are told.
+struct Jobs<'a>(&'a Scheduler);
+
+impl Mirror<ReadJob> for Jobs<'_> {
+    fn list(&mut self, all: Vec<ReadJob>, _at: Revision) {
+        let plan = &self.0.plan;
+        let kept: HashSet<&str> = all.iter().map(ReadJob::name).collect();
+        let mut agenda = plan.agenda();
+        let known = agenda.jobs().map(|planned| &planned.job.name);
+        let gone: Vec<JobName> = known.filter(|name| !kept.contains(name.as_str())).cloned().collect();
+        drop(kept);
+        for name in gone {
+            agenda.remove(name.as_str());
+        }
+        for job in all {
+            self.0.put_job(&mut agenda, job);
+        }
+        plan.tell(Changed::All);
+    }
+
+    fn put(&mut self, job: ReadJob) {
+        let name = job.name().parse();
+        self.0.put_job(&mut self.0.plan.agenda(), job);
+        self.tell(name);
+    }
+
+    fn remove(&mut self, key: &Key, _at: Revision) {
+        let Some(name) = self.0.standing.config.keys.jobs.name(key) else { return };
+        self.0.plan.agenda().remove(name);
+        self.0.decider.claims.posts.forget(name);
+        self.tell(name.parse());
+    }
+
+    fn away(&mut self, why: Away) {
+        match why {
+            Away::Unreachable(why) => tracing::warn!(why, "the jobs may have changed unseen"),
+            Away::WentBack { seen, now } => {
+                tracing::error!(%seen, %now, "the store was restored from a copy; the jobs are read again");
+            }
+        }
+    }
+}
+
+impl Jobs<'_> {
+    /// A job whose name is no name is not planned, and nothing waits for it.
+    fn tell<E>(&self, name: Result<JobName, E>) {
+        if let Ok(name) = name {
+            self.0.plan.tell(Changed::Job(name));
+        }
+    }
+}
+
 impl Scheduler {
     /// Schedules until the worker is closing.
     pub(crate) async fn run(self: Arc<Self>) {
@@ -93,7 +145,7 @@ impl Scheduler {
                 () = closing.cancelled() => return,
                 change = jobs.recv() => {
                     let Some(change) = change else { return };
-                    self.jobs_changed(change);
+                    Jobs(&self).take(change);
                 }
                 _ = look_at_clock.tick() => {}
                 () = clock.sleep_until(wake) => self.pass_due(),
@@ -165,51 +217,6 @@ impl Scheduler {
             if before.all(|worker| behind.contains(worker)) {
                 let decider = self.decider.clone();
                 self.standing.tasks.spawn(async move { decider.decide(&due).await });
-            }
-        }
-    }
-
-    fn jobs_changed(&self, change: Change<ReadJob>) {
-        let mut agenda = self.plan.agenda();
-        match change {
-            Change::Reset(jobs, _) => {
-                let kept: HashSet<&str> = jobs.iter().map(ReadJob::name).collect();
-                let known = agenda.jobs().map(|planned| &planned.job.name);
-                let gone: Vec<JobName> =
-                    known.filter(|name| !kept.contains(name.as_str())).cloned().collect();
-                drop(kept);
-                for name in gone {
-                    agenda.remove(name.as_str());
-                }
-                for job in jobs {
-                    self.put_job(&mut agenda, job);
-                }
-                self.plan.tell(Changed::All);
-            }
-            Change::Events(events) => {
-                for event in events.events {
-                    let name = match event {
-                        Event::Put(job) => {
-                            let name = job.name().parse();
-                            self.put_job(&mut agenda, job);
-                            name
-                        }
-                        Event::Deleted(key, _) => {
-                            let Some(name) = self.standing.config.keys.jobs.name(&key) else { continue };
-                            agenda.remove(name);
-                            self.decider.claims.posts.forget(name);
-                            name.parse()
-                        }
-                    };
-                    // A job whose name is no name is not planned, and nothing waits for it.
-                    if let Ok(name) = name {
-                        self.plan.tell(Changed::Job(name));
-                    }
-                }
-            }
-            Change::Stale(why) => tracing::warn!(why, "the jobs may have changed unseen"),
-            Change::WentBack { seen, now } => {
-                tracing::error!(%seen, %now, "the store was restored from a copy; the jobs are read again");
             }
         }
     }

@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use tokio::time::timeout;
 use worker::{
     guard,
-    life::{Life, LifeFile},
+    session::life::{Life, LifeFile},
 };
 
 use crate::{

@@ -14,7 +14,7 @@ use common::{
 };
 use worker::{
     guard,
-    life::{Life, LifeFile},
+    session::life::{Life, LifeFile},
 };
 
 use crate::{

@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     claim::Session,
     config::WorkerConfig,
-    epoch,
-    life::{Life, LifeFile},
-    load::{Load, Trouble},
+    session::epoch,
+    session::life::{Life, LifeFile},
+    session::load::{Load, Trouble},
 };
 
 /// A session, and until when it may be trusted.

@@ -6,7 +6,7 @@ use common::{
 };
 
 use super::*;
-use crate::registry::Registry;
+use crate::session::registry::Registry;
 
 fn config(dir: &std::path::Path) -> Arc<WorkerConfig> {
     Arc::new(WorkerConfig {
@@ -118,8 +118,9 @@ async fn a_lost_lease_is_followed_by_one_session_that_stays() {
     let second = next(&mut sessions, first.session.revision).await;
     // The registry has seen all of it when it has seen the second registration.
     let mut view = registry.changes();
-    let lives =
-        |view: &Arc<crate::registry::View>| view.lives(&second.session.worker, second.session.revision);
+    let lives = |view: &Arc<crate::session::registry::View>| {
+        view.lives(&second.session.worker, second.session.revision)
+    };
     timeout(PATIENCE, view.wait_for(lives)).await.expect("it is seen").unwrap();
     assert!(*registry.removed().borrow() < second.session.revision);
     assert!(

@@ -7,7 +7,7 @@ use common::room;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::load::Load;
+use crate::session::load::Load;
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(1);

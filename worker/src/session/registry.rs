@@ -12,14 +12,14 @@ use common::{
     clock::{Clock, ahead_of},
     id::WorkerId,
     placement::Candidates,
-    store::{Change, Entry, Event, Key, Prefix, Revision, Store, follow, key::Keys},
+    store::{Away, Entry, Key, Mirror, Prefix, Revision, Store, follow, key::Keys},
     tick::Tick,
     worker::{LiveWorker, Mark, Registration},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::load::Load;
+use crate::session::load::Load;
 
 /// The live workers as this one sees them.
 #[derive(Clone, Debug, Default)]
@@ -104,60 +104,21 @@ impl Registry {
     pub(crate) async fn run(self: Arc<Self>, store: Arc<dyn Store>, keys: Keys, shutdown: CancellationToken) {
         let mut workers = follow(store.clone(), keys.workers.clone(), shutdown.clone());
         let mut marks = follow(store, keys.marks.clone(), shutdown.clone());
+        let mut live = LiveWorkers { registry: &self, prefix: keys.workers, live: HashMap::new() };
+        let mut told = ToldMarks { registry: &self, prefix: keys.marks };
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                change = workers.recv() => match change {
-                    Some(change) => self.workers_changed(&keys.workers, change),
-                    None => return,
-                },
-                change = marks.recv() => match change {
-                    Some(change) => self.marks_changed(&keys.marks, change),
-                    None => return,
-                },
-            }
-        }
-    }
-
-    fn workers_changed(&self, prefix: &Prefix, change: Change) {
-        let mut live = self.view.borrow().live.clone();
-        match change {
-            Change::Reset(entries, revision) => {
-                live = entries.iter().filter_map(|entry| registered(prefix, entry)).collect();
-                if !live.contains_key(&self.me) {
-                    self.removed.send_replace(revision);
+                change = workers.recv() => {
+                    let Some(change) = change else { return };
+                    live.take(change);
+                }
+                change = marks.recv() => {
+                    let Some(change) = change else { return };
+                    told.take(change);
                 }
             }
-            Change::Events(events) => {
-                for event in events.events {
-                    match event {
-                        Event::Put(entry) => {
-                            if let Some((id, worker)) = registered(prefix, &entry) {
-                                self.read_clock(&worker.registration);
-                                live.insert(id, worker);
-                            }
-                        }
-                        Event::Deleted(key, at) => self.forget(prefix, &key, at, &mut live),
-                    }
-                }
-            }
-            Change::WentBack { seen, now } => {
-                self.load.store_was_restored(seen, now);
-                return;
-            }
-            Change::Stale(_) => return,
-        }
-        let candidates = Candidates::among(live.values());
-        self.view.send_modify(|view| *view = Arc::new(View { live, candidates }));
-    }
-
-    fn forget(&self, prefix: &Prefix, key: &Key, at: Revision, live: &mut HashMap<WorkerId, LiveWorker>) {
-        let Some(name) = prefix.name(key) else { return };
-        live.remove(name);
-        self.offsets.lock().by_worker.remove(name);
-        if name == self.me.as_str() {
-            self.removed.send_replace(at);
         }
     }
 
@@ -179,38 +140,98 @@ impl Registry {
         }
         self.load.set_clock_ahead(stop);
     }
-
-    fn marks_changed(&self, prefix: &Prefix, change: Change) {
-        let mut marks = self.marks.lock();
-        let put = |marks: &mut HashMap<WorkerId, Mark>, entry: &Entry| {
-            let id = prefix.name(&entry.key).and_then(|name| name.parse().ok());
-            if let (Some(id), Ok(mark)) = (id, Mark::decode(&entry.value)) {
-                marks.insert(id, mark);
-            }
-        };
-        match change {
-            Change::Reset(entries, _) => {
-                marks.clear();
-                entries.iter().for_each(|entry| put(&mut marks, entry));
-            }
-            Change::Events(events) => {
-                for event in events.events {
-                    match event {
-                        Event::Put(entry) => put(&mut marks, &entry),
-                        Event::Deleted(key, _) => {
-                            prefix.name(&key).map(|name| marks.remove(name));
-                        }
-                    }
-                }
-            }
-            Change::WentBack { seen, now } => self.load.store_was_restored(seen, now),
-            Change::Stale(_) => {}
-        }
-    }
 }
 
 fn is_ahead(others: impl Iterator<Item = Span>) -> bool {
     ahead_of(others) > AHEAD
+}
+
+/// The registrations, as they are told.
+struct LiveWorkers<'a> {
+    registry: &'a Registry,
+    prefix: Prefix,
+    live: HashMap<WorkerId, LiveWorker>,
+}
+
+impl LiveWorkers<'_> {
+    fn show(&self) {
+        let candidates = Candidates::among(self.live.values());
+        let view = Arc::new(View { live: self.live.clone(), candidates });
+        self.registry.view.send_replace(view);
+    }
+}
+
+impl Mirror for LiveWorkers<'_> {
+    fn list(&mut self, all: Vec<Entry>, at: Revision) {
+        self.live = all.iter().filter_map(|entry| registered(&self.prefix, entry)).collect();
+        if !self.live.contains_key(&self.registry.me) {
+            self.registry.removed.send_replace(at);
+        }
+        self.show();
+    }
+
+    fn put(&mut self, entry: Entry) {
+        if let Some((id, worker)) = registered(&self.prefix, &entry) {
+            self.registry.read_clock(&worker.registration);
+            self.live.insert(id, worker);
+        }
+    }
+
+    fn remove(&mut self, key: &Key, at: Revision) {
+        let Some(name) = self.prefix.name(key) else { return };
+        self.live.remove(name);
+        self.registry.offsets.lock().by_worker.remove(name);
+        if name == self.registry.me.as_str() {
+            self.registry.removed.send_replace(at);
+        }
+    }
+
+    fn reached(&mut self, _at: Revision) {
+        self.show();
+    }
+
+    fn away(&mut self, why: Away) {
+        if let Away::WentBack { seen, now } = why {
+            self.registry.load.store_was_restored(seen, now);
+        }
+    }
+}
+
+/// The marks, as they are told.
+struct ToldMarks<'a> {
+    registry: &'a Registry,
+    prefix: Prefix,
+}
+
+impl ToldMarks<'_> {
+    fn worker(&self, key: &Key) -> Option<WorkerId> {
+        self.prefix.name(key)?.parse().ok()
+    }
+}
+
+impl Mirror for ToldMarks<'_> {
+    fn list(&mut self, all: Vec<Entry>, _at: Revision) {
+        self.registry.marks.lock().clear();
+        all.into_iter().for_each(|entry| self.put(entry));
+    }
+
+    fn put(&mut self, entry: Entry) {
+        if let (Some(id), Ok(mark)) = (self.worker(&entry.key), Mark::decode(&entry.value)) {
+            self.registry.marks.lock().insert(id, mark);
+        }
+    }
+
+    fn remove(&mut self, key: &Key, _at: Revision) {
+        if let Some(id) = self.worker(key) {
+            self.registry.marks.lock().remove(&id);
+        }
+    }
+
+    fn away(&mut self, why: Away) {
+        if let Away::WentBack { seen, now } = why {
+            self.registry.load.store_was_restored(seen, now);
+        }
+    }
 }
 
 fn registered(prefix: &Prefix, entry: &Entry) -> Option<(WorkerId, LiveWorker)> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use common::{
     epoch::Raised,
-    store::{Change, Entry, Event, Store, StoreError, follow, key::Keys},
+    store::{Away, Entry, Key, Mirror, Revision, Store, StoreError, follow, keep, key::Keys},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::load::Load;
+use crate::session::load::Load;
 
 /// Reads the epoch, before a session begins: what is claimed in it carries the epoch.
 pub(crate) async fn read(store: &dyn Store, keys: &Keys, load: &Load) -> Result<(), StoreError> {
@@ -19,20 +19,32 @@ pub(crate) async fn read(store: &dyn Store, keys: &Keys, load: &Load) -> Result<
 
 /// Follows it until `ending`.
 pub(crate) async fn run(store: Arc<dyn Store>, keys: Keys, load: Arc<Load>, ending: CancellationToken) {
-    let mut changes = follow(store, keys.epoch.clone(), ending);
-    while let Some(change) = changes.recv().await {
-        match change {
-            Change::Reset(entries, _) => note(&load, entries.iter().find(|entry| entry.key == keys.epoch())),
-            Change::Events(events) => {
-                for event in events.events {
-                    if let Event::Put(entry) = event {
-                        note(&load, Some(&entry).filter(|entry| entry.key == keys.epoch()));
-                    }
-                }
-            }
-            // Before the listing of the restored store, so that an epoch raised meanwhile counts.
-            Change::WentBack { seen, now } => load.store_was_restored(seen, now),
-            Change::Stale(_) => {}
+    let changes = follow(store, keys.epoch.clone(), ending);
+    keep(changes, Followed { key: keys.epoch(), load }).await;
+}
+
+struct Followed {
+    key: Key,
+    load: Arc<Load>,
+}
+
+impl Mirror for Followed {
+    fn list(&mut self, all: Vec<Entry>, _at: Revision) {
+        note(&self.load, all.iter().find(|entry| entry.key == self.key));
+    }
+
+    fn put(&mut self, entry: Entry) {
+        if entry.key == self.key {
+            note(&self.load, Some(&entry));
+        }
+    }
+
+    fn remove(&mut self, _key: &Key, _at: Revision) {}
+
+    fn away(&mut self, why: Away) {
+        // Before the listing of the restored store, so that an epoch raised meanwhile counts.
+        if let Away::WentBack { seen, now } = why {
+            self.load.store_was_restored(seen, now);
         }
     }
 }
