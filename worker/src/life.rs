@@ -70,6 +70,8 @@ impl Life {
 mod tests {
     use super::*;
 
+    // Once: a worker on a copy of another's data directory took the copied life for its own earlier one, killed
+    // that one's runs and revoked its lease.
     #[test]
     fn a_life_is_over_that_was_lived_in_the_same_directory_and_not_one_that_was_copied() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -349,6 +349,7 @@ impl Load {
 mod tests {
     use super::*;
 
+    // Once: any error of the spool counted as a full disk, also a lack of file handles.
     #[test]
     fn what_cannot_be_kept_is_told_for_its_own_reason() {
         let load = Load::new(1);

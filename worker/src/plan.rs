@@ -120,6 +120,8 @@ impl Next {
         planned.revision == self.definition
             && !planned.paused
             // Edited since: what may run beside others takes no lock over.
+            // Once: a job edited from `skip` to `allow` in the moment of its run's end never ran again; that end
+            // took the lock for the next tick, and nobody held it.
             && planned.job.overlap != Overlap::Allow
             && self.previous <= ended.fence
             && ended.fence < self.tick

@@ -73,6 +73,7 @@ mod tests {
         StoredJob::new(job, at(saved))
     }
 
+    // Once: a job saved by a clock that was ahead was silent until then, because its anchor stood.
     #[test]
     fn what_a_clock_said_that_was_ahead_becomes_now_and_what_somebody_gave_stays() {
         let now = at("2026-11-22T10:00:00.250Z");

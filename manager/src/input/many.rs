@@ -138,6 +138,8 @@ mod tests {
         read(text.as_bytes()).unwrap_err().to_string()
     }
 
+    // Once: one request of 8 MiB cost half a gigabyte and delayed ticks by seconds in `dev`; a list was parsed
+    // before its jobs were counted, on a thread that answers.
     #[test]
     fn jobs_are_counted_while_they_are_read() {
         assert_eq!(read(format!("[{}7]", "7,".repeat(MOST_JOBS - 1)).as_bytes()).unwrap().len(), MOST_JOBS);

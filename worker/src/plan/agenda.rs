@@ -243,6 +243,7 @@ mod tests {
         assert_eq!(seconds(&pop(&mut agenda, at(46))), [("a".into(), 46, 44)]);
     }
 
+    // Once: jobs were silent until the clock caught up; what the wrong clock had passed on stood.
     #[test]
     fn when_the_clock_is_set_back_ticks_come_again() {
         let mut agenda = Agenda::default();

@@ -81,6 +81,8 @@ mod tests {
         format!("01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5{last}").parse().unwrap()
     }
 
+    // Once: a kill was lost that came between a claim and its answer, or between a wish and its claim; it acted
+    // once, on what executed when it was heard of.
     #[test]
     fn a_kill_acts_on_what_was_there_before_it() {
         let (job, other): (JobName, JobName) = ("a".parse().unwrap(), "b".parse().unwrap());

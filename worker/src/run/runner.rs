@@ -381,6 +381,8 @@ fn signal_name(signal: i32) -> String {
 mod tests {
     use super::*;
 
+    // Once: a run that the guard had killed while its worker was stopped was on record as failed and got no next
+    // attempt; the worker saw a signal, and not whose it was.
     #[test]
     fn a_run_that_was_killed_when_the_guards_time_had_come_is_the_guards() {
         let seconds = Duration::from_secs;

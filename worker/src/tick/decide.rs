@@ -79,6 +79,7 @@ impl Decider {
                 biased;
                 session = self.standing.trusted() => session,
                 // Without the store ticks come all the same: of each job the newest waits for it.
+                // Once: without etcd each tick left a task that waited for it.
                 () = post.overtaken(due.tick) => return,
             };
             let Some(session) = session else { return };

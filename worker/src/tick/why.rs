@@ -94,6 +94,8 @@ mod tests {
         all.iter().map(|one| (second(one.from), second(one.to), one.count, one.why)).collect()
     }
 
+    // Once: ticks that a run or its record stood in the way of were told that no worker could claim them;
+    // whoever finds ticks missed knew nothing of the run before.
     #[test]
     fn ticks_that_found_a_run_are_told_apart_from_those_before_and_behind_it() {
         use {Overlap as O, RunState as S};
