@@ -1,4 +1,4 @@
-//! A job's lock and fence in one record (DESIGN section 5).
+//! A job's lock and fence in one record (`docs/decisions/one-record-per-job.md`).
 //!
 //! Free: `2026-11-22T01:02:03Z {…}`, the fence first, so that claims compare it as text. Held: `~ {…}`; `~` sorts
 //! after every instant, so a held lock refuses every claim by itself.

@@ -1,4 +1,4 @@
-//! The claim protocol's transactions (DESIGN section 5), and what their outcomes mean. Pure: values in, values out.
+//! The claim protocol's transactions, and what their outcomes mean. Pure: values in, values out.
 //!
 //! The invariants, each next to the transaction that keeps it:
 //!

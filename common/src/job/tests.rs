@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The job of DESIGN section 2, with the drivers and policies of this release.
+/// A job with every field given, with the drivers and policies of this release.
 fn full() -> serde_json::Value {
     json!({
         "name": "nightly-backup", "labels": {"team": "ops"}, "description": "full backup of db3",
