@@ -2,8 +2,8 @@
 //!
 //! Reads what Vixie's cron, Debian's and cronie's read, in the user's format and in the system's (with a user
 //! column). Every line of the text comes back, in order, as exactly one [`Line`]: what became of it, and notes on
-//! what is different here. What would run at other instants, or as another command, than under cron is a problem
-//! and no job. Pure: the current instant is an argument, used only to tell schedules that never fire.
+//! what is different here. What would run at other instants than under cron, or as another command, is reported as a
+//! problem and becomes no job. Pure: the current instant is an argument, used only to tell schedules that never fire.
 
 use std::collections::BTreeMap;
 
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
             "SHELL" if value.starts_with('/') => self.shell = Some(value.clone()),
             "SHELL" => {
                 return problem(format!(
-                    "the shell {value:?} is no absolute path; right is, for example, /bin/bash"
+                    "the shell {value:?} is not an absolute path; use, for example, /bin/bash"
                 ));
             }
             "CRON_TZ" => {

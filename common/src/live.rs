@@ -1,5 +1,4 @@
-//! The one thing that goes from worker to manager directly: the output of a run that executes, while someone
-//! watches it.
+//! The one thing that goes from worker to manager directly: the output of a run while someone watches it.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

@@ -223,7 +223,7 @@ impl Lock {
             return HeldLock::decode(rest).map(Self::Held);
         }
         let text = std::str::from_utf8(bytes).map_err(|error| bad(&error))?;
-        let (fence, rest) = text.split_once(' ').ok_or_else(|| bad(&"there is no blank behind the fence"))?;
+        let (fence, rest) = text.split_once(' ').ok_or_else(|| bad(&"no space follows the fence"))?;
         let fence = fence.parse().map_err(|error| bad(&error))?;
         let last = match rest {
             "{}" => None,

@@ -1,5 +1,5 @@
-//! How much room a directory's file system has left. One that is nearly full is told before something cannot be written:
-//! what comes next, a run's record or a page of a database, may not fit any more.
+//! How much room a directory's file system has left. A nearly full one is reported before a write fails: what comes
+//! next, a run's record or a page of a database, might not fit any more.
 
 use std::path::Path;
 

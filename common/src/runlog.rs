@@ -1,7 +1,7 @@
-//! The run log: what became of every run and of every tick that got none. Append batches, read pages. Every
-//! adapter passes one conformance suite (`runlog::conformance`).
+//! The run log: what became of every run, and of every tick without one. Append batches, read pages. Every adapter
+//! passes one conformance suite (`runlog::conformance`).
 //!
-//! What all adapters keep to:
+//! What every adapter promises:
 //!
 //! - Appending is idempotent: an entry's id is its run and attempt, or its [`TickRecord::id`].
 //! - A worker's record beats a caretaker's, in any order: a caretaker's is only ever inserted, a worker's
@@ -101,7 +101,7 @@ pub enum RunLogError {
     #[error("the run log refused the request")]
     Refused(#[source] Refusal),
     /// `after` is no position of this log.
-    #[error("{0:?} is no position in the run log; use the page's \"next\"")]
+    #[error("{0:?} is not a position in the run log; use the page's \"next\"")]
     BadPosition(String),
 }
 

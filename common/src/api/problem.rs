@@ -102,7 +102,7 @@ kinds! {
     /// The body is too large.
     TooLarge = "too-large", 413, "The body is too large";
     /// The body is not said to be JSON.
-    ContentType = "content-type", 415, "The body is no JSON";
+    ContentType = "content-type", 415, "The body is not JSON";
     /// The server does not answer for this host.
     WrongHost = "wrong-host", 421, "Not a host of this server";
     /// The job is not valid, field by field.

@@ -1,5 +1,5 @@
-//! Names for jobs that had none: the file's, then the words of the command. The same line of the same file gets the
-//! same name at every import; lines with equal commands are told apart by their order.
+//! Names for jobs that had none: the file's name, then words of the command. The same line of the same file gets the
+//! same name at every import; lines with equal commands are numbered in their order.
 
 use std::{collections::HashMap, path::Path};
 

@@ -1,4 +1,4 @@
-//! A job that was saved by a clock that was ahead, and that has been set right since: what it counts from lies in the
+//! A job that was saved by a clock that was ahead and has been set right since: what it counts from lies in the
 //! future, and so would its ticks.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};

@@ -1,4 +1,4 @@
-//! A prefix followed for ever: listed, then watched, listed again when the watch cannot go on.
+//! Follows a prefix for ever: lists it, watches it, and lists it again when the watch cannot go on.
 
 use std::{sync::Arc, time::Duration};
 

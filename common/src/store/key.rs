@@ -114,7 +114,7 @@ pub struct Keys {
 /// Why a text is no root for keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no key prefix: it begins and ends with '/' and has no control characters; right is \"/quorate/\""
+    "{0:?} is not a key prefix: one begins and ends with '/' and has no control characters; use, for example, \"/quorate/\""
 )]
 pub struct PrefixError(String);
 

@@ -264,7 +264,7 @@ async fn a_stored_value_that_is_no_job_is_shown_and_harms_only_itself() {
     assert!(json["items"][1]["status"]["warning"].as_str().unwrap().contains("never runs by itself"));
     let broken: Vec<_> = json["broken"].as_array().unwrap().iter().map(|job| &job["name"]).collect();
     assert_eq!(broken, ["bad", "odd/name"]);
-    assert!(json["broken"][0]["problem"].as_str().unwrap().contains("is no JSON"), "{json}");
+    assert!(json["broken"][0]["problem"].as_str().unwrap().contains("is not JSON"), "{json}");
 
     let shown = bench.get("/api/v1/jobs/bad").await;
     assert_eq!((shown.status, &shown.json()["type"]), (409, &json!("broken-job")));

@@ -1,8 +1,8 @@
 //! Records as documents and back.
 //!
 //! Written, a document has `_id` first, then the record's fields under the names that `record.rs` gives them, and
-//! `expires` as a date. Read, what GDTS never wrote is filled in, text that is no UTF-8 is mended, and a document
-//! beyond that is an error of its own.
+//! `expires` as a date. When read, what GDTS never wrote is filled in, text that is not UTF-8 is mended, and a
+//! document beyond that is an error of its own.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -265,7 +265,7 @@ pub(super) const GDTS_KILLED: &str = "signal: killed";
 /// Milliseconds, in whatever kind of number or date they were written.
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let value = Bson::deserialize(deserializer)?;
-    number(&value).ok_or_else(|| serde::de::Error::custom(format!("{value} is no time in milliseconds")))
+    number(&value).ok_or_else(|| serde::de::Error::custom(format!("{value} is not a time in milliseconds")))
 }
 
 fn optional_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {

@@ -1,5 +1,5 @@
-//! The rule that a job keeps its newest records only. Bounded: each call goes through the jobs for a while, in the
-//! order of their names, and the next one goes on from there.
+//! Keeps only the newest records of each job. Bounded: each call goes through the jobs for a while, in the order of
+//! their names, and the next one continues there.
 
 use std::time::Duration;
 

@@ -208,7 +208,7 @@ impl Writer {
         }
         match error {
             Some(error) => {
-                error!(%error, "the embedded store cannot be written; what was to be is not in force, and it is tried again");
+                error!(%error, "the embedded store cannot be written; the changes are not in force, and are tried again");
             }
             None => info!("the embedded store can be written again"),
         }

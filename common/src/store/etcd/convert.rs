@@ -86,7 +86,7 @@ pub(super) fn is_text(kv: &KeyValue) -> bool {
     let text = kv.key_str().is_ok();
     if !text {
         let key = kv.key().escape_ascii();
-        tracing::warn!(%key, "a key that is not UTF-8 stands among ours; it is passed over: remove it");
+        tracing::warn!(%key, "ignored a key among ours that is not UTF-8; remove it");
     }
     text
 }
