@@ -1,9 +1,9 @@
-//! The memory that requests and answers may have, all together: what is asked for beyond it waits a little, and is
-//! refused then. A share of it is held from before it is needed until it is free again: of an answer until its last byte
-//! has been handed to the system, so that clients that do not read what they asked for hold up each other, and not the
-//! machine.
+//! The memory that all requests and answers together may use. What would exceed it waits a little and is then
+//! refused. A share is taken before it is needed and held until its memory is free again: an answer's until its last
+//! byte has been handed to the system, so that clients that do not read what they asked for hold up each other, not
+//! the machine.
 //!
-//! Small ones are not counted: whatever large ones hold, jobs can be looked at and killed.
+//! Small ones are not counted: however much the large ones hold, jobs can be looked at and killed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -151,7 +151,7 @@ pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, 
             Response::from_parts(parts, Body::from(held))
         }
         Err(error) => {
-            tracing::error!(%error, "failed to take an answer");
+            tracing::error!(%error, "failed to read an answer's body");
             ApiError::Internal.into_response()
         }
     }

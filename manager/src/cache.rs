@@ -1,8 +1,8 @@
-//! What lists are served from: the jobs, locks, workers and runs of the store, as the watches last told.
+//! What lists are served from: the jobs, locks, workers and runs of the store, as the watches last reported them.
 //!
-//! It promises no freshness by itself: it knows up to which revision each place is complete, so that a write can
-//! wait until it is visible here, and it knows why it may be old. A value that does not decode is kept as what it
-//! is and stops nothing.
+//! It promises no freshness by itself, but it knows up to which revision each place is complete, so that a write can
+//! wait until it is visible here, and why it may be old. A value that does not decode is kept as such and stops
+//! nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},

@@ -1,9 +1,9 @@
 //! The only way in which a manager changes the store: it reads, decides on what it read, writes under a compare of that,
 //! and recognises its own write when the answer is lost.
 //!
-//! Somebody who was first makes it read and decide again. A lost answer makes it look what became of the try
-//! (`uncertain.rs`): a change is never denied that may have been made, never made twice, and never undoes what another client
-//! did in the meantime. Who asks is known here, so that here is where changes are put on record.
+//! If somebody else was first, it reads and decides again. If an answer was lost, it looks what became of the try
+//! (`uncertain.rs`): a change that may have been made is never denied, none is made twice, and none undoes what
+//! another client did in the meantime. It knows who asks, so this is where changes are put on record.
 //!
 //! What a change decides and the transaction that it sends are pure functions ([`decision`], [`txn`]): the model of the
 //! claim protocol calls them too.

@@ -1,5 +1,5 @@
-//! The workers' clocks beside this manager's: a fence only grows, so a change by a clock in the future would bury ticks that
-//! are yet to come, and silence jobs.
+//! The workers' clocks beside this manager's: a fence only grows, so a change made by a clock in the future would
+//! bury ticks that are yet to come, and silence jobs.
 
 use std::collections::HashMap;
 

@@ -74,7 +74,7 @@ pub enum ManagerError {
     Listener(#[source] std::io::Error),
     /// A part of it that it cannot do without has ended by itself: a mistake in Quorate, which a new start gets over.
     #[error(
-        "{0} has ended by itself, and without it this manager must not go on: what was logged before says why"
+        "{0} has ended unexpectedly, and this manager must not go on without it: the log before this says why"
     )]
     Died(&'static str),
 }

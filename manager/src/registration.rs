@@ -1,6 +1,6 @@
 //! Announces this manager under `managers/` with a lease, so that others know who serves.
 //!
-//! Nothing depends on it: while the store is away it is tried again and again, and requests are served meanwhile.
+//! Nothing depends on it: while the store is away, it keeps trying, and requests are served meanwhile.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,5 +1,6 @@
-//! A route, and all that is to be known of it: who may use it, its limits, and what it takes and gives. Each surface owns
-//! a table of its routes; the router and every check that depends on a route are derived from those tables.
+//! A route and everything there is to know about it: who may use it, its limits, and what it takes and gives. Each
+//! surface owns a table of its routes; the router, and every check that depends on a route, is derived from those
+//! tables.
 //!
 //! A route without a role or without limits cannot be written down. This is one:
 //!

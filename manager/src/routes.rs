@@ -1,5 +1,5 @@
-//! The native API and the page: one resource each; they read the request, call, and map the answer. The tables here say
-//! which routes there are.
+//! The native API and the page: one module per resource, which reads the request, calls, and maps the answer. The
+//! tables here list the routes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the native API shows of a job or a run: computed from the cache, without I/O.
+//! What the native API shows of a job or a run, computed from the cache without I/O.
 
 use std::{str::FromStr, sync::Arc};
 

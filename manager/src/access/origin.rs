@@ -1,10 +1,10 @@
-//! Keeps web pages from running commands through somebody's browser: the server listens on loopback, and a
-//! browser on the same machine reaches it for any page.
+//! Keeps web pages from running commands through somebody's browser: the server listens on loopback, and a browser on
+//! the same machine can reach it on behalf of any page.
 //!
-//! Two checks on every surface. `Host` has to be one of this server's: a page that made its own name point here
-//! (DNS rebinding) still says its own name. And a request must not come from another site's page: browsers say so
-//! in `Sec-Fetch-Site` (to loopback and over HTTPS) and, when it changes something, in `Origin`, which pages cannot
-//! forge. A read is refused, too: that page could not see the answer, but have a large one made again and again.
+//! Two checks on every surface. `Host` has to be one of this server's: a page that made its own name point here (DNS
+//! rebinding) still says its own name. And a request must not come from another site's page: browsers say so in
+//! `Sec-Fetch-Site` (to loopback and over HTTPS) and, when it changes something, in `Origin`, which pages cannot
+//! forge. Reads are refused too: the page could not see the answer, but could have a large one made again and again.
 //! Clients such as curl send neither and pass.
 
 use std::{

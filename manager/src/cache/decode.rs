@@ -51,7 +51,7 @@ fn job(name: &str, entry: &Entry) -> CachedJob {
         JobError::from(FieldError::new(
             "name",
             name,
-            format!("is no job name: {error}"),
+            format!("is not a job name: {error}"),
             "\"nightly-backup\"",
         ))
     });

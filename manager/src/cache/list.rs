@@ -1,7 +1,7 @@
 //! Pages of jobs: searched, filtered and sorted.
 //!
-//! A page may have to pass a hundred thousand jobs to find its own, so what it goes by stands beside the names, in the
-//! order of the walk: no job and no lock is looked at that is not on the page.
+//! A page may have to pass a hundred thousand jobs to find its own, so what it filters and sorts by is kept beside
+//! the names, in the order of the walk: no job and no lock is looked at unless it is on the page.
 
 use std::{
     cmp::Ordering,

@@ -1,9 +1,9 @@
-//! Sends the transactions of requests that come at the same time nested in one, each with its own outcome: a nested
-//! one costs the store and this process a tenth of one by itself.
+//! Nests the transactions of requests that come at the same time in one, each with its own outcome: nested, one costs
+//! the store and this process a tenth of what it costs alone.
 //!
-//! A lone transaction is sent at once and as it is. While some are in flight the next batch fills. A batch that is
-//! refused is halved, so that one bad transaction does not fail its neighbours; one whose answer is lost, or for which
-//! the store says that it is full, is so to all of them, and each reads back what became of it.
+//! A lone transaction is sent at once, unnested. While some are in flight the next batch fills. A batch that is
+//! refused is halved, so that one bad transaction does not fail its neighbours; if its answer is lost, or the store
+//! says that it is full, that goes for all of them, and each reads back what became of it.
 
 use std::{
     collections::{HashSet, VecDeque},

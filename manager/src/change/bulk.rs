@@ -1,5 +1,5 @@
-//! Saving many jobs at once: each goes its own way, as if it came alone, and they share the transactions that their
-//! writes are nested in.
+//! Saving many jobs at once: each goes its own way, as if it had come alone; they share only the transactions that
+//! their writes are nested in.
 
 use std::collections::HashSet;
 

@@ -1,10 +1,10 @@
-//! What a change of a job does to its lock, and to the ticks that nobody had decided: by values alone. The managers go by
-//! this, and the model of the claim protocol does too.
+//! What a change of a job does to its lock, and to the ticks that nobody had decided. Pure: managers call it, and so
+//! does the model of the claim protocol.
 //!
-//! Saving creates the job's lock, at the instant of saving, and a changed trigger, a pause or a resume moves its fence to
-//! now. Ticks that nobody had decided by then are buried by that, and so the same transaction names them. No change but
-//! the reset of a fence moves it back, unless it was put there by a clock that was ahead and nobody has decided a tick
-//! since.
+//! Saving creates the job's lock, at the instant of saving, and a changed trigger, a pause or a resume moves its
+//! fence to now. That buries ticks that nobody had decided by then, so the same transaction names them. No change but
+//! the reset of a fence moves it back, unless it was put there by a clock that was ahead and nobody has decided a
+//! tick since.
 
 use common::{
     job::StoredJob,

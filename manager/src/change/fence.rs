@@ -1,6 +1,6 @@
-//! Resetting a fence that is ahead of now, as a clock in the future leaves it, and with it all else that the job counts
-//! from and that such a clock said: the one way in which a fence goes back that may have been moved by a run. Ticks that
-//! have run by that clock may run again, so it is a person's decision, and on record.
+//! Resets a fence that lies ahead of now, as a clock in the future leaves it, and everything else that the job counts
+//! from and that such a clock said. This is the only way to move a fence back that a run may have moved. Ticks that
+//! ran by that clock may run again, so it is a person's decision, and on record.
 
 use common::{
     id::JobName,

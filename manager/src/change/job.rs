@@ -1,4 +1,5 @@
-//! What all changes of a job go by: what stands under its name, and which job a clock that is right would have saved.
+//! What every change of a job is based on: what is stored under its name, and which job a clock that is right would
+//! have saved.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::{

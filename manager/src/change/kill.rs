@@ -1,5 +1,5 @@
-//! Kills: a wish under `kills/`, with a lease that outlives every worker's, so that whoever runs it sees it. What is queued
-//! has no lease, so it is marked too.
+//! Kills: a wish under `kills/`, with a lease that outlives every worker's, so that whoever runs it sees it. Queued
+//! runs have no lease, so they are marked as well.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,8 +1,8 @@
-//! Tries whose answers were lost. Such a try may have been done, or may be yet, so that "no" is no answer any more. What
+//! Tries whose answers were lost. Such a try may have been done, or may yet be, so "no" is no longer an answer. What
 //! is read back says what comes next ([`Fate`]).
 //!
-//! [`StoreError::Full`] is such an answer, too, as etcd does the transaction that fills it. But it comes when all is
-//! decided: what is not there then was not done.
+//! [`StoreError::Full`] counts as a lost answer too, because etcd does the transaction that fills it. But it comes
+//! after everything is decided: what is not there by then was not done.
 
 use common::store::{Revision, StoreError};
 
@@ -84,7 +84,7 @@ impl<T> Uncertain<T> {
     /// The answer of a change that failed by `error`: where an answer was lost, it may have been made.
     pub(super) fn instead_of(mut self, what: &str, error: ApiError) -> ApiError {
         let Some(Lost { error: lost, .. }) = self.0.pop() else { return error };
-        tracing::debug!(what, %error, "it is not known what became of a change");
+        tracing::debug!(what, %error, "the outcome of a change is not known");
         ApiError::may_have_happened(lost)
     }
 }

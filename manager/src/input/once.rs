@@ -1,5 +1,5 @@
-//! JSON whose objects give each member once: which of two a client means, nobody can tell. Its values are counted as they
-//! are read: one of two bytes takes sixty, so that a body says little of what it becomes.
+//! JSON whose objects give each member once, because nobody can tell which of two a client means. Values are counted
+//! as they are read: one of two bytes takes sixty in memory, so a body's size says little about what it becomes.
 
 use std::fmt;
 

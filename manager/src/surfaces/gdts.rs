@@ -1,8 +1,8 @@
-//! GDTS's routes: every answer is HTTP 200 with `{"errno","msg","data"}` in this order, also for errors; what is
+//! GDTS's routes: every answer is HTTP 200 with `{"errno","msg","data"}` in this order, even for errors; what is
 //! posted is a form; a job has exactly three keys and a run exactly eight.
 //!
-//! What its form of a job cannot express is kept: saving over an existing job changes its command and schedule,
-//! and a command or an expression that comes back as it was shown changes nothing.
+//! What its form of a job cannot express is kept: saving over an existing job changes its command and schedule, and a
+//! command or an expression that comes back unchanged changes nothing.
 
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ async fn posted_job(app: &App, request: Request) -> Result<(JobName, Map<String,
     let text = fields.required("job")?;
     let _share = app.budget.hold(text.len() * JSON_TAKES).await?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        ApiError::bad_request(format!("job is no JSON: {error}; right is {}", translate::EXAMPLE))
+        ApiError::bad_request(format!("job is not JSON: {error}; use, for example, {}", translate::EXAMPLE))
     })?;
     let given = translate::given(value)?;
     Ok((translate::name(&given)?, given))

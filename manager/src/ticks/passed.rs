@@ -1,4 +1,4 @@
-//! Ticks that changes of a job passed over, as the store names them until a worker has put them on record.
+//! Ticks that changes of a job buried, as the store names them until a worker has put them on record.
 
 use std::time::Duration;
 
