@@ -1,4 +1,4 @@
-//! Standard output: tables for people, JSON for programs. A reader that goes away is no failure.
+//! Standard output: tables for people, JSON for programs. A reader that goes away is not a failure.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! `quorate admin`: what puts a cluster's store in order, on the store itself.
+//! `quorate admin`: puts a cluster's store in order, working on the store itself.
 
 use anyhow::Context as _;
 use common::{
@@ -46,7 +46,9 @@ fn lines(done: &Restored) -> Vec<String> {
             "{queued} runs wait in the queue; those that were taken from it since the copy was made run again"
         ));
     }
-    lines.extend(broken.iter().map(|key| format!("{key} is no lock and was left alone; save its job again")));
+    lines.extend(
+        broken.iter().map(|key| format!("{key} is not a lock and was left alone; save its job again")),
+    );
     lines.push(format!("epoch {epoch}: workers that had stopped claiming go on"));
     lines
 }

@@ -1,8 +1,8 @@
-//! Lines that a thread of its own writes, so that nobody waits for whoever reads them, and nobody hears that a write
-//! failed: a reader that stalls, is gone, or a disk that is full costs lines, and nothing else.
+//! Lines that a thread of its own writes, so that nobody waits for their reader and no failed write reaches anybody:
+//! a reader that stalls or is gone, or a full disk, costs lines and nothing else.
 //!
-//! What waits is bounded. Lines that find no room, or whose write fails, are counted; how many they were stands in their
-//! place once lines can be written again.
+//! What waits is bounded. Lines that find no room, or that cannot be written, are counted; once lines can be written
+//! again, their number stands in their place.
 
 use std::{
     cell::RefCell,
