@@ -388,7 +388,7 @@ pub fn seen(entry: &Entry) -> Option<StoredLock> {
     match Lock::decode(&entry.value) {
         Ok(lock) => Some(StoredLock { lock, revision: entry.mod_revision }),
         Err(error) => {
-            tracing::error!(key = %entry.key, %error, "a lock does not decode; its job cannot run until it is saved anew");
+            tracing::error!(key = %entry.key, %error, "a lock does not decode; its job cannot run until it is saved again");
             None
         }
     }

@@ -1,4 +1,5 @@
-//! What a worker does beside its runs so that nothing is left lying: one trait, and one loop that runs every duty.
+//! What a worker does beside its runs so that nothing is left unattended: one trait, and one loop that runs every
+//! duty.
 
 use std::{sync::Arc, time::Duration};
 

@@ -104,10 +104,7 @@ impl Keeper {
             // Those that have ended and whose locks the store cannot free now are not waited for.
             if timeout(grace, self.load.nothing_executes()).await.is_err() {
                 let runs = self.load.executing();
-                tracing::warn!(
-                    runs,
-                    "some runs still execute; they were told to be kept, or cannot be killed"
-                );
+                tracing::warn!(runs, "some runs still execute: they are to be kept, or cannot be killed");
             }
             self.stale = Some(lease);
         }

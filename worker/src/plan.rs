@@ -1,4 +1,4 @@
-//! Jobs and ticks as a worker goes by them.
+//! Jobs and ticks as a worker knows them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A post for each job whose lock this process deals with: it makes sure that one transaction on the lock is in flight, and
+//! A post for each job whose lock this process deals with: it lets only one transaction on the lock be in flight, and
 //! knows what this process holds.
 
 use std::{

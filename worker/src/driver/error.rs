@@ -44,11 +44,11 @@ impl StartError {
                 None => Self::refused(format!("program {name} does not exist on this worker")),
             },
             Some(Errno::EACCES | Errno::EPERM) => Self::refused(format!(
-                "program {name} must not be executed by this worker's user: check its permissions (chmod +x) and those of {}",
+                "program {name} cannot be executed by this worker's user: check its permissions (chmod +x) and those of {}",
                 dir.map_or_else(|| "its directories".to_owned(), |dir| dir.display().to_string())
             )),
             Some(Errno::ENOEXEC) => Self::refused(format!(
-                "{name} is no program for this machine; a script needs a first line like \"#!/bin/sh\""
+                "{name} is not a program for this machine; a script needs a first line like \"#!/bin/sh\""
             )),
             Some(Errno::E2BIG) => Self::refused(format!(
                 "the arguments and variables for {name} are too long for the system: give the text as stdin or in a file"
@@ -63,7 +63,7 @@ impl StartError {
                 Self::retryable(format!("{name} could not be started: this machine is out of memory"))
             }
             Some(Errno::ETXTBSY) => {
-                Self::retryable(format!("{name} could not be started: it is being written just now"))
+                Self::retryable(format!("{name} could not be started: it is being written to right now"))
             }
             _ => Self::retryable(format!("{name} could not be started: {error}")),
         }
@@ -75,7 +75,7 @@ pub(super) fn wrong_dir(dir: &Path) -> Option<StartError> {
     let name = dir.display();
     match std::fs::metadata(dir) {
         Ok(found) if !found.is_dir() => {
-            Some(StartError::refused(format!("working directory {name} is no directory")))
+            Some(StartError::refused(format!("working directory {name} is not a directory")))
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Some(StartError::refused(format!("working directory {name} does not exist on this worker")))

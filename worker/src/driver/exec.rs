@@ -35,7 +35,7 @@ impl Driver for ExecDriver {
         };
         let Some((name, args)) = exec.argv.split_first() else {
             return Err(StartError::refused(
-                "the job names no program; right is, for example, [\"/usr/bin/rsync\", \"-a\"]",
+                "the job names no program; use, for example, [\"/usr/bin/rsync\", \"-a\"]",
             ));
         };
         let path = locate(name, exec.environment.dir.as_deref(), self.launcher.search_path())?;

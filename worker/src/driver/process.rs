@@ -1,8 +1,8 @@
 //! A process group that executes a run, until nothing is left of it.
 //!
-//! One future does all: it waits for the leader, reads the output, listens for the stop and keeps the times. The
-//! number of a group means this group only while a process of it lives, or its leader was not waited for. So once
-//! the group was seen empty it is never signalled again.
+//! One future does everything: it waits for the leader, reads the output, listens for the stop and keeps the times. A
+//! group's number means this group only while one of its processes lives, or its leader has not been waited for. So
+//! once the group was seen empty, it is never signalled again.
 
 use std::{ops::ControlFlow, process::ExitStatus, sync::Arc, time::Duration};
 
@@ -214,7 +214,7 @@ fn exit(status: std::io::Result<ExitStatus>) -> Exit {
         Ok((None, Some(signal))) => Exit::Signal(signal),
         // Only if the worker was started with SIGCHLD ignored, or something else in it waits for children.
         status => {
-            tracing::error!(?status, "how a process ended cannot be told: it counts as exit code 255");
+            tracing::error!(?status, "cannot tell how a process ended; it counts as exit code 255");
             Exit::Code(255)
         }
     }

@@ -1,5 +1,5 @@
-//! Pure: which jobs are due when. Schedules have whole seconds, so due jobs stand in one list a second; an entry
-//! whose job has changed meanwhile is recognised by its generation and passed over when its second comes.
+//! Which jobs are due when. Pure. Schedules have whole seconds, so there is one list of due jobs per second; an entry
+//! whose job has changed meanwhile is recognised by its generation and ignored when its second comes.
 
 use std::{
     collections::{BTreeMap, HashMap},

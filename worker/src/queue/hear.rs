@@ -1,4 +1,4 @@
-//! Hears of kills, also of the runs that end together with this worker.
+//! Hears of kills and acts on them, also while this worker is ending.
 
 use std::{collections::HashSet, sync::Arc};
 

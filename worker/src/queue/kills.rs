@@ -1,5 +1,5 @@
-//! The kills that stand in the store. One acts on what was claimed or wanted before it, also where this worker hears of
-//! the kill first: so each is known here until it goes, and whoever starts something asks.
+//! The kills that stand in the store. A kill acts on what was claimed or wanted before it, even if this worker hears
+//! of the kill first: so each is kept here until it goes, and whoever starts something asks.
 
 use std::collections::HashMap;
 

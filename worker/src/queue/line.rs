@@ -1,8 +1,8 @@
 //! The runs that wait, and which of them to look at when. Pure: changes in, names of runs out.
 //!
-//! A run is looked at when its time has come, and not before: when it may start, when its deadline passes, when what it is
-//! judged by changes, or a while after a look that did not start it. Of the runs of one owner that have to wait for each
-//! other the oldest goes first, and the others are not looked at until it is gone.
+//! A run is looked at when its time has come, and not before: when it may start, when its deadline passes, when what
+//! it depends on changes, or a while after a look that did not start it. If runs of one owner have to wait for each
+//! other, the oldest goes first, and the others are not looked at until it is gone.
 
 use std::{
     collections::{BTreeSet, HashMap},

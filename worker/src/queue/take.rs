@@ -1,6 +1,6 @@
-//! Takes wanted runs from the queue when their time has come and their job's lock is free. Those of a job that was
-//! deleted, or deleted and made again since, go on record as killed: who deletes a job leaves its queue to the workers, so
-//! that nothing is out of the queue before it is on record.
+//! Takes queued runs when their time has come and their job's lock is free. Those of a job that was deleted, or
+//! deleted and made again since, go on record as killed: deleting a job leaves its queue to the workers, so that
+//! nothing leaves the queue before it is on record.
 
 use std::{sync::Arc, time::Duration};
 
@@ -201,7 +201,7 @@ impl Queue {
             }
             match QueuedRun::decode(&stored.value) {
                 Ok(wanted) => line.put(name, Entry { wanted, written }, now),
-                Err(error) => tracing::error!(key = %stored.key, %error, "a wanted run cannot be read"),
+                Err(error) => tracing::error!(key = %stored.key, %error, "a queued run cannot be read"),
             }
         };
         match change {
@@ -352,7 +352,7 @@ impl Queue {
         let txn = claim::take(keys, &held, &seen, planned.revision, place, &taking);
         let claim = Claim { planned: planned.clone(), held, txn };
         if let Err(error) = self.carrier.claim(claim, &mut turn, &session, slot).await {
-            tracing::debug!(%error, "a wanted run cannot be claimed yet");
+            tracing::debug!(%error, "a queued run cannot be claimed yet");
         }
     }
 
@@ -363,7 +363,7 @@ impl Queue {
         journal.keep(RunRecord::withdrawn(&entry.wanted, event, words, me, now, expires)).await;
         let txn = claim::clear(self.standing.config.keys.queue.key(name), entry.written);
         if let Err(error) = self.carrier.claims.batcher.end(txn).await {
-            tracing::debug!(%error, "a wanted run stays in the queue until the next look");
+            tracing::debug!(%error, "a queued run stays in the queue until the next look");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Carries out a won claim: runs it, keeps its record on disk, and only then frees its lock, or holds it for the tick that
-//! waits for that end, and goes on with that one. "Finished" means spooled.
+//! Carries out a won claim: runs it, keeps its record on disk, and only then frees its lock, or holds it for the tick
+//! that waits for that end and goes on with it. "Finished" means spooled.
 
 use std::sync::Arc;
 
@@ -242,7 +242,7 @@ impl Carrier {
 
 fn say_not_freed(run: &HeldLock, error: &BatchError) {
     if matches!(error, BatchError::Refused(_)) {
-        tracing::error!(job = %run.job, %error, "a run's lock cannot be freed; it is when this worker's lease ends");
+        tracing::error!(job = %run.job, %error, "a run's lock cannot be freed now; it will be when this worker's lease ends");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Frees the locks, and removes the records of runs beside them, that are nobody's: their holder's session is gone, or it
-//! is this session, which never started the run. What they name is on record first.
+//! Frees locks that are nobody's, and removes run records beside locks that are: the holder's session is gone, or it
+//! is this session, which never started the run. What they name goes on record first.
 
 use std::sync::Arc;
 

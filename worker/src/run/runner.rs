@@ -1,5 +1,5 @@
-//! Runs what was claimed: waits for its instant, takes a last look, starts it, ends it when told, and makes its
-//! record. What executes can be looked up here, to be killed or watched.
+//! Runs what was claimed: waits for its instant, takes a last look, starts it, ends it when told to, and makes its
+//! record. Here one can look up what executes, to kill or watch it.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Decides one tick: claims it, skips it, or finds it decided, as [`verdict`] says.
 //!
-//! A tick that this worker looks after is not left until it is decided by somebody: whatever stands in its way (a
-//! run that executes, a holder that is gone, a definition that just changed, ticks missed before it) is dealt with
-//! on this one path, and looked at again.
+//! A tick that this worker looks after is not left alone until somebody has decided it: whatever stands in its way (a
+//! run that executes, a holder that is gone, a definition that just changed, ticks missed before it) is dealt with on
+//! this one path, and looked at again.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
-//! How long claims take just now: they are sent so much ahead of their instant, so that runs start at it.
+//! How long claims take just now: they are sent that far ahead of their instant, so that runs start at it.
 //!
-//! Smoothed as TCP does its round trips (RFC 6298): mean plus four times the mean deviation. A lead too short makes
-//! a run start late; one too long only lets a definition change between claim and start, which the last look before
-//! the start meets.
+//! Smoothed as TCP does its round trips (RFC 6298): mean plus four times the mean deviation. Too short a lead makes a
+//! run start late; too long a one only gives a definition time to change between claim and start, which the last look
+//! before the start notices.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //! go on record. Pure.
 //!
 //! A fence that passes them buries them, so the same transaction says which they are, in a held lock: whoever holds
-//! it keeps their record, and whoever takes it over does. Where nothing is to run, the lock is held for that alone.
+//! it records them, and so does whoever takes it over. Where nothing is to run, the lock is held for that alone.
 
 use chrono::{DateTime, Duration, Utc};
 use common::{

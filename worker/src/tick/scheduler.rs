@@ -207,7 +207,7 @@ impl Scheduler {
                     }
                 }
             }
-            Change::Stale(why) => tracing::warn!(why, "the jobs may have changed unseen"),
+            Change::Stale(why) => tracing::warn!(why, "jobs may have changed unnoticed"),
             Change::WentBack { seen, now } => {
                 tracing::error!(%seen, %now, "the store was restored from a copy; the jobs are read again");
             }
@@ -229,7 +229,7 @@ impl Scheduler {
             Ok(ReadJob::Planned(Arc::new(planned), stored.saved))
         });
         Some(planned.unwrap_or_else(|error| {
-            tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved anew");
+            tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved again");
             ReadJob::Unreadable(name.into())
         }))
     }

@@ -1,5 +1,5 @@
-//! What is to become of a tick, by what is seen of it. Pure: the worker asks here, and so does the model of the protocol
-//! (`tests/model`).
+//! What becomes of a tick, judged by what is known of it. Pure: the worker asks here, and so does the model of the
+//! protocol (`tests/model`).
 
 use chrono::{DateTime, Duration, Utc};
 use common::{

@@ -1,6 +1,7 @@
 //! Why ticks were missed: nobody could claim, or the run before them still stood in their way. Pure.
 //!
-//! Who finds them may be another worker than the one that had that run, and later: it goes by what the lock says of it.
+//! Whoever finds them may be another worker than the one that had that run, and later: it goes by what the lock says
+//! about the run.
 
 use common::{
     job::Overlap,
