@@ -42,7 +42,7 @@ const BATCH: usize = MAX_TXN_OPS - 1;
 /// Callers wait beyond this: the store is the bottleneck then, and a longer queue would not help.
 const QUEUED: usize = 16 * BATCH;
 
-/// What waits for a batch in flight, waits no longer: an answer may be lost, or the store be slow.
+/// How long anything waits for a batch in flight: its answer may be lost, or the store slow.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Between the beginnings of two batches, the second with nothing but ends of runs.
@@ -67,7 +67,7 @@ pub(crate) enum BatchError {
     /// may have been done which fills the store: a claim is looked for.
     #[error("the store takes no writes: {0}")]
     NotTaken(String),
-    /// It never will be done as it is.
+    /// It will never be done as it is.
     #[error("the store refused the transaction: {0}")]
     Refused(String),
     /// The worker is ending.

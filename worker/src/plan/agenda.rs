@@ -36,8 +36,8 @@ pub struct Agenda {
     schedules: SharedSchedules,
 }
 
-/// A tick that comes so much too late is missed, and the newest of its job stands for all of them: after a machine has
-/// slept for hours they are many.
+/// A tick that comes this late is missed, and the newest one of its job stands for all of them: after a machine has
+/// slept for hours there are many.
 const PASSED: chrono::Duration = chrono::Duration::seconds(10);
 
 #[derive(Debug)]

@@ -29,7 +29,7 @@ impl Kills {
         self.heard.notify_one();
     }
 
-    /// What those name that have come since it last resolved; for one who waits. Cancel safe.
+    /// The names in the kills that have come since it last resolved; for one waiter. Cancel safe.
     pub async fn heard(&self) -> Vec<String> {
         loop {
             let fresh = std::mem::take(&mut *self.fresh.lock());
@@ -60,8 +60,8 @@ impl Kills {
         named.into_iter().flatten().find(|(_, at)| *at > since).map(|(kill, _)| kill.clone())
     }
 
-    /// At which revisions the kills of this job and of this run stand; 0: there is none. Who claims a wanted run compares
-    /// them, so that a kill that is on its way here is not passed by.
+    /// The revisions of the kills of this job and of this run; 0: there is none. Whoever claims a queued run compares
+    /// them, so that a kill that is still on its way here is not overlooked.
     pub fn revisions(&self, job: &JobName, run: &RunId) -> (Revision, Revision) {
         let all = self.all();
         let of = |name: &str| all.get(name).map_or(Revision::NONE, |(_, at)| *at);

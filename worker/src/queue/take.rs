@@ -30,10 +30,10 @@ use crate::{
 /// Why a run of a job that was deleted does not start.
 const DELETED: &str = "its job was deleted while it was queued";
 
-/// A clock that goes back by less is as good as one that did not.
+/// A clock that goes back by less does not count as set back.
 const SET_BACK: chrono::Duration = chrono::Duration::seconds(1);
 
-/// How often it is looked whether the clock was set back.
+/// How often to check whether the clock was set back.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// The wait of a loop without a run to look at; a change ends it early.
@@ -165,8 +165,8 @@ impl Queue {
         });
     }
 
-    /// What is known of a run. One that is one worker's is set about by that one, and by the job's first choice, which
-    /// does not start it but puts on record that its deadline has passed.
+    /// What is known of a run. A run that belongs to one worker is set about by that worker, and by the job's first
+    /// choice, which does not start it but records that its deadline has passed.
     fn facts(&self, Entry { wanted, written }: &Entry) -> Facts {
         let planned = self.carrier.plan.job(&wanted.job);
         let placement =
@@ -180,7 +180,7 @@ impl Queue {
         };
         let kills = &self.carrier.retries.kills;
         let is_killed = wanted.killed.is_some() || kills.of(&wanted.job, &wanted.run, *written).is_some();
-        // What is not to start any more does not wait for its time.
+        // What will not start any more does not wait for its time.
         let is_over = is_killed
             || planned.as_ref().is_none_or(|planned| planned.created > *written)
             || wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now());

@@ -30,7 +30,7 @@ use crate::{
     session::Standing,
 };
 
-/// What the disk took so long for may have cost a tick.
+/// If the disk took this long, that may have cost a tick.
 const SLOW_DISK: chrono::Duration = chrono::Duration::seconds(1);
 
 /// Claims runs and carries them out.
@@ -90,7 +90,7 @@ impl Carrier {
         Ok(Answer::Won)
     }
 
-    /// Carries out what was won, and what its end is followed by.
+    /// Carries out what was won, and then what follows its end.
     async fn carry_on(self: Arc<Self>, post: Arc<Post>, won: Won) {
         let mut won = Some(won);
         while let Some(next) = won {
@@ -177,7 +177,8 @@ impl Carrier {
             let txn = claim::finish(self.claims.keys(), &here.held, here.revision, last, again.to_vec());
             match self.claims.batcher.end(txn).await {
                 Ok(outcome) if outcome.succeeded => *turn.holding = None,
-                // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
+                // A manager may have moved the fence meanwhile; otherwise an earlier try was done, or somebody took
+                // the lock over.
                 Ok(outcome) => {
                     let found = outcome.got(0).and_then(claim::seen);
                     *turn.holding = found.and_then(|found| OwnLock::still(run, found));

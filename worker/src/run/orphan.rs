@@ -32,8 +32,9 @@ pub(crate) struct Orphans {
 }
 
 impl Orphans {
-    /// Frees a lock that another process or this one has lost, as `session` sees it while this process holds none. True
-    /// when the tick that found it may be looked at again at once. `job` is none when the job is gone, or cannot be read.
+    /// Frees a lock that another process, or this one, has lost; `session` looks at it while this process does not
+    /// hold it. True if the tick that found it may be looked at again at once. `job` is none if the job is gone or
+    /// cannot be read.
     pub(crate) async fn free_lock(
         &self,
         job: Option<&Job>,

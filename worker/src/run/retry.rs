@@ -28,8 +28,8 @@ pub enum Again {
 pub fn again(job: &Job, attempt: u32, state: RunState, exit_code: Option<i32>) -> Option<Again> {
     let retry = &job.retry;
     match state {
-        // A lost run is repeated at once, unless its job says how long to wait between attempts: it may be what ended
-        // its worker.
+        // A lost run is repeated at once, unless its job says how long to wait between attempts: the run may be what
+        // killed its worker.
         RunState::Lost if job.delivery == Delivery::AtLeastOnce => {
             Some(if retry.attempts > 1 { Again::AfterPause } else { Again::AtOnce })
         }
@@ -60,7 +60,7 @@ impl Retries {
         claimed: Revision,
         (state, exit_code): (RunState, Option<i32>),
     ) -> Option<QueuedRun> {
-        // Whatever it ended by: somebody wants no more of it.
+        // However it ended: somebody wants no more of it.
         if self.kills.of(&held.job, &held.run, claimed).is_some() {
             return None;
         }
@@ -81,16 +81,16 @@ impl Retries {
         })
     }
 
-    /// Between this attempt and the next. Between half of the backoff and all: jobs that failed together do not all come
-    /// back together.
+    /// The pause before the next attempt: between half of the backoff and all of it, so that jobs that failed
+    /// together do not all come back together.
     fn pause(&self, job: &Job, attempt: u32) -> Duration {
         let doubled = job.retry.backoff.first.saturating_mul(1 << attempt.saturating_sub(1).min(20));
         doubled.min(job.retry.backoff.most).mul_f64(0.5 + self.chance.fraction() / 2.0)
     }
 }
 
-/// Where the next attempt of a run belongs, and by when it has to start: a boot is one worker's, which may be gone for
-/// good. `None`: any worker's, at any time.
+/// Where the next attempt of a run belongs, and by when it has to start: a boot belongs to one worker, which may be
+/// gone for good. `None`: any worker, at any time.
 fn bound(
     job: &Job,
     cause: Cause,

@@ -78,8 +78,8 @@ impl Decider {
             let session = tokio::select! {
                 biased;
                 session = self.standing.trusted() => session,
-                // Without the store ticks come all the same: of each job the newest waits for it.
-                // Once: without etcd each tick left a task that waited for it.
+                // Ticks keep coming without the store: of each job only the newest waits for it. Once: without etcd
+                // each tick left a task that waited for it.
                 () = post.overtaken(due.tick) => return,
             };
             let Some(session) = session else { return };
@@ -132,7 +132,7 @@ impl Decider {
                 return self.meet_own_run(due, &planned, &mut turn, here).await;
             }
         }
-        // Edited since this worker was ranked: the tick is those workers' that may run it.
+        // Edited since this worker was ranked: the tick belongs to the workers that may run it.
         if !self.standing.has_labels_of(&planned.job) {
             return Step::Decided;
         }
@@ -225,8 +225,8 @@ impl Decider {
         Step::Decided
     }
 
-    /// Somebody wrote the lock that this process holds: a manager that moved its fence, or a skip of ours of which the
-    /// store said that it was not done. Its run is still ours.
+    /// Somebody wrote the lock that this process holds: a manager that moved its fence, or a skip of ours that the
+    /// store said was not done. Its run is still ours.
     async fn adopt(&self, turn: &mut Turn<'_>, here: &OwnLock, found: Option<StoredLock>) -> Step {
         let Some(found) = found.and_then(|found| OwnLock::still(&here.held, found)) else {
             return Step::Later;
@@ -354,7 +354,7 @@ impl Decider {
 
 fn give_up(error: &BatchError) -> Step {
     match error {
-        // Another session will be had, and the tick looked at again.
+        // There will be another session, and the tick is looked at again.
         BatchError::SessionGone | BatchError::StoreRestored | BatchError::NotTaken(_) => Step::Later,
         BatchError::Closed => Step::Decided,
         BatchError::Refused(_) => {

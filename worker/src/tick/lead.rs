@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// To wake up takes some of it.
+/// Waking up takes some of it.
 const SHORTEST: Duration = Duration::from_micros(500);
 
 /// A slower store makes runs late rather than claimed long ahead.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The first claims of a worker are sent so much ahead.
+/// A worker's first claims are sent this far ahead.
 const AT_FIRST: Duration = Duration::from_millis(5);
 
 /// Claim times, smoothed.
@@ -28,7 +28,7 @@ struct Smoothed {
 }
 
 impl Lead {
-    /// Takes a reading: a claim was answered after so long.
+    /// Takes a reading: how long a claim took to be answered.
     pub(crate) fn read(&self, took: Duration) {
         let mut smoothed = self.0.lock();
         *smoothed = Some(smoothed.map_or(Smoothed { mean: took, deviation: took / 2 }, |before| Smoothed {
@@ -37,7 +37,7 @@ impl Lead {
         }));
     }
 
-    /// How much ahead a claim is to be sent now.
+    /// How far ahead to send a claim now.
     pub(crate) fn now(&self) -> Duration {
         let smoothed = *self.0.lock();
         smoothed

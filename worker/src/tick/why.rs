@@ -13,7 +13,7 @@ use common::{
 use super::misfire::OVERTAKEN;
 use crate::plan::Planned;
 
-/// The ticks behind a free lock's fence up to and with `until`, the oldest first, each stretch for one reason.
+/// The ticks behind a free lock's fence, up to and including `until`, the oldest first, each stretch for one reason.
 pub(super) fn missed(planned: &Planned, free: &FreeLock, until: Tick) -> Vec<Stretch> {
     let Some(schedule) = &planned.schedule else { return Vec::new() };
     let usual = (free.fence, until, Why::Usual);
