@@ -99,7 +99,7 @@ pub struct Crontab {
 pub struct Line {
     /// Its number, from 1.
     pub number: usize,
-    /// Its text; bytes that are no UTF-8 are replaced.
+    /// Its text; bytes that are not UTF-8 are replaced.
     pub text: String,
     /// What became of it.
     #[serde(flatten)]
@@ -192,7 +192,7 @@ pub fn parse(text: &[u8], options: &Options) -> Crontab {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut rows: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     match rows.last() {
-        // What follows the last newline is no line.
+        // What follows the last newline is not a line.
         Some([]) => {
             rows.pop();
         }

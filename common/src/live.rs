@@ -14,7 +14,7 @@ use crate::{
 pub struct LiveOutput {
     /// Which attempt.
     pub attempt: u32,
-    /// From the asked offset on, bytes that are no UTF-8 replaced.
+    /// From the asked offset on, bytes that are not UTF-8 replaced.
     pub output: String,
     /// The pieces from that offset on.
     pub pieces: Vec<Piece>,

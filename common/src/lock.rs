@@ -97,7 +97,7 @@ pub struct HeldLock {
     /// More of them, where they were missed for several reasons, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_missed: Vec<Stretch>,
-    /// The revision of the claim, once this was written anew: by a skip, or by a manager that moved the fence.
+    /// The revision of the claim, once this was written again: by a skip, or by a manager that moved the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_revision: Option<Revision>,
     /// What executes, for people: the job may be another one by now.
@@ -180,7 +180,7 @@ const fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// A value that is no lock.
+/// A value that is not a lock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lock's value does not decode: {0}")]
 pub struct LockError(String);

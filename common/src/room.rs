@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-/// Less is as good as nothing: one run's record may take so much.
+/// Less is as good as nothing: one run's record may take this much.
 const LEAST: u64 = 1 << 20;
 
 /// Why no more should be begun that is to be written to this directory; none: it has room, or does not tell.

@@ -137,7 +137,7 @@ impl std::str::FromStr for RunState {
     }
 }
 
-/// A text that names no state.
+/// A text that does not name a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a state of a run; the states are queued, claimed, running, succeeded, failed, timed_out, killed, lost and expired"

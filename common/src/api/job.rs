@@ -55,14 +55,14 @@ pub struct JobPage {
     pub broken: Vec<BrokenJob>,
 }
 
-/// A stored value that is no job.
+/// A stored value that is not a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BrokenJob {
     /// The name that it stands under.
     pub name: String,
     /// The store's revision of it.
     pub revision: Revision,
-    /// Why it is none.
+    /// Why it is not one.
     pub problem: String,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) stdin: Option<String>,
 }
 
-/// `NAME = value`, either of them in quotes or not. Anything else is none.
+/// `NAME = value`, either of them in quotes or not. Anything else is not a setting.
 pub(super) fn setting(line: &str) -> Option<(String, String)> {
     let (name, rest) = match line.chars().next()? {
         quote @ ('"' | '\'') => line[1..].split_once(quote)?,

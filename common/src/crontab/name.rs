@@ -71,7 +71,7 @@ fn slug(text: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// The longest start of at most so many bytes that ends neither within a letter nor with a dash.
+/// The longest start of at most this many bytes that ends neither within a letter nor with a dash.
 fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].trim_end_matches('-')

@@ -40,7 +40,7 @@ pub enum MisfirePolicy {
 pub struct Misfire {
     /// Which of the missed ticks run.
     pub policy: MisfirePolicy,
-    /// With `all`: at most so many.
+    /// With `all`: at most this many.
     #[serde(skip_serializing_if = "is_default_limit")]
     pub limit: u32,
     /// No missed tick runs that is older than this.
@@ -268,7 +268,7 @@ pub enum PlacementPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct OutputLimit {
-    /// So much of it is kept; the rest is read, counted and thrown away.
+    /// How much of it is kept; the rest is read, counted and thrown away.
     pub limit: ByteSize,
     /// Which part of a longer one.
     pub keep: Keep,

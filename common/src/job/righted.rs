@@ -9,7 +9,7 @@ use crate::{
     tick::{Fence, Tick},
 };
 
-/// A job whose instants are none that are yet to come.
+/// A job none of whose instants is yet to come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Righted {
     /// The job, which counts from now where it counted from an instant that has not come.
@@ -20,7 +20,7 @@ pub struct Righted {
 
 impl StoredJob {
     /// The job as it would be, had it been saved by a clock that says `now`. None: nothing that a clock said of it is
-    /// further ahead than clocks may differ. An anchor that somebody gave is no clock's word, and stays.
+    /// further ahead than clocks may differ. An anchor that somebody gave is not a clock's word, and stays.
     pub fn righted(&self, now: DateTime<Utc>) -> Option<Righted> {
         let pauses = self.pauses.iter().flat_map(|pause| [Some(pause.from), pause.to]);
         let said = [self.created, self.saved, self.since].into_iter().chain(pauses).flatten();

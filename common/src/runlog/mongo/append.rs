@@ -18,7 +18,7 @@ use super::{
 };
 use crate::run::RunState;
 
-/// A batch is sent when it has so many documents or so many bytes. Larger ones gain nothing and hold more memory.
+/// A batch is sent when it has this many documents or bytes. Larger ones gain nothing and hold more memory.
 const BATCH_DOCUMENTS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 

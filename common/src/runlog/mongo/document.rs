@@ -32,7 +32,7 @@ const PIECE_BYTES: usize = 48;
 /// Who ran what GDTS logged: it does not say.
 const GDTS_WORKER: &str = "gdts";
 
-/// A document that is no record.
+/// A document that is not a record.
 #[derive(Debug, thiserror::Error)]
 #[error("{id}: {problem}")]
 pub(super) struct Unreadable {

@@ -27,7 +27,7 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// At most so many requests share a commit: it bounds how long the first of them waits.
+/// At most this many requests share a commit: it bounds how long the first of them waits.
 const MAX_GROUP: usize = 128;
 
 /// After a failed commit, before another is tried without a request.

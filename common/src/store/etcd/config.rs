@@ -81,7 +81,7 @@ pub enum EtcdConfigError {
     /// TLS without knowing whom to trust.
     #[error("{0:?} uses TLS, but there is nobody to trust: give etcd's certificate authority (PEM)")]
     NoAuthority(String),
-    /// A certificate or key that is none.
+    /// A certificate or key that is not one.
     #[error(
         "the certificates for etcd cannot be used ({0}); they are PEM files: -----BEGIN CERTIFICATE-----…"
     )]
