@@ -63,7 +63,7 @@ impl Budget {
         Share { units: self.units.clone(), all: self.all, held: None }
     }
 
-    /// A share of so many bytes.
+    /// A share of this many bytes.
     pub(crate) async fn hold(&self, bytes: usize) -> Result<Share, ApiError> {
         let mut share = self.share();
         share.hold(bytes).await?;
@@ -80,7 +80,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Holds at least so many bytes. What is larger than all there is may have all.
+    /// Holds at least this many bytes. What is larger than the whole budget may have all of it.
     pub(crate) async fn hold(&mut self, bytes: usize) -> Result<(), ApiError> {
         let wanted = bytes.saturating_sub(SMALL).div_ceil(UNIT).min(self.all);
         let more = wanted.saturating_sub(self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
@@ -94,7 +94,7 @@ impl Share {
         Ok(())
     }
 
-    /// Gives back what is beyond so many bytes.
+    /// Gives back what is beyond this many bytes.
     fn keep(&mut self, bytes: usize) {
         let kept = bytes.saturating_sub(SMALL).div_ceil(UNIT);
         self.held = self.held.take().and_then(|mut held| held.split(kept.min(held.num_permits())));
@@ -124,7 +124,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Lets no large answer go out for which there is no room.
+/// Lets no large answer go out unless there is room for it.
 pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if route::limits(request.extensions()).answer == AnswerSize::Small {
         return next.run(request).await;

@@ -51,7 +51,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct CachedJob {
     pub(crate) revision: Revision,
-    /// The job, or why the value is none.
+    /// The job, or why the value is not one.
     pub(crate) stored: Result<StoredJob, JobError>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct CachedLock {
     pub(crate) fence: Option<Fence>,
     pub(crate) last: Option<LastRun>,
     pub(crate) held: Option<HeldRun>,
-    /// Why the value is no lock.
+    /// Why the value is not a lock.
     pub(crate) problem: Option<String>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct CachedLock {
 #[derive(Clone, Debug)]
 pub(crate) struct HeldRun {
     pub(crate) held: Arc<HeldLock>,
-    /// The fencing token; 0 when an earlier version wrote the record anew, so that it can no longer be told.
+    /// The fencing token; 0 when an earlier version wrote the record again, so that it can no longer be told.
     pub(crate) token: common::revision::Token,
 }
 

@@ -23,7 +23,7 @@ impl Clocks {
         self.all().remove(worker);
     }
 
-    /// Who is there is listed anew.
+    /// The workers are listed again.
     pub(crate) fn forget_all(&self) {
         self.all().clear();
     }

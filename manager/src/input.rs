@@ -148,7 +148,7 @@ where
 /// A JSON body, and the memory that it may have.
 pub(crate) struct Body(pub(crate) Value, pub(crate) Share);
 
-/// What is read of a body takes at most so many times its size, where it is large.
+/// What is read of a body takes at most this many times its size, if it is large.
 const BODY_TAKES: usize = 4;
 
 /// A body that is larger is read on a thread that answers no requests.
@@ -201,7 +201,7 @@ async fn elsewhere<T: Send + 'static>(
     })
 }
 
-/// Why a body is none of ours.
+/// Why a body cannot be used.
 fn not_understood(error: &serde_json::Error) -> ApiError {
     if error.is_data() {
         return ApiError::bad_request(format!("the body: {error}"));

@@ -79,7 +79,7 @@ pub enum ManagerError {
     Died(&'static str),
 }
 
-/// After the order to end, answers under way get so long.
+/// After the order to end, answers under way get this long.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// A manager, ready to serve.

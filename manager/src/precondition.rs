@@ -135,7 +135,7 @@ fn parse(text: &str, weak: Weak) -> Option<Of> {
     let mut revisions = Vec::new();
     let mut count = 0;
     while !rest.is_empty() {
-        // Empty items of a list are no items (5.6.1).
+        // Empty items of a list are not items (5.6.1).
         if let Some(behind) = rest.strip_prefix(',') {
             rest = behind.trim_start();
             continue;

@@ -25,7 +25,7 @@ struct Announcement<'a> {
 /// Between two renewals there is a fifth of the lease.
 const RENEWALS_A_LEASE: u32 = 5;
 
-/// The clock in the announcement is never older than so many renewals.
+/// The clock in the announcement is never older than this many renewals.
 const RENEWALS_A_CLOCK: u32 = 10;
 
 const CALL_WITHIN: Duration = Duration::from_secs(5);

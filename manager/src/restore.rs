@@ -24,7 +24,7 @@ use crate::{
 /// Locks in one transaction: each is a transaction inside, and below the store's limit they are.
 const TOGETHER: usize = 100;
 
-/// What changes faster than it is read is given up after so many rounds.
+/// What changes faster than it is read is given up after this many rounds.
 const ROUNDS: usize = 10;
 
 /// What was done, and what was found.
@@ -42,7 +42,7 @@ pub struct Restored {
     pub held: usize,
     /// Locks that are held by workers that are gone. Caretakers free them and record the runs as lost.
     pub orphaned: usize,
-    /// Keys under `locks/` that are no locks, and were left alone.
+    /// Keys under `locks/` that are not locks, and were left alone.
     pub broken: Vec<String>,
     /// Runs that wait in the queue; what was claimed since the copy was made waits there again.
     pub queued: usize,

@@ -129,7 +129,7 @@ fn check_site(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// A host in lower case and without a final dot, and its port. `None` for what is no authority.
+/// A host in lower case and without a final dot, and its port. `None` for what is not an authority.
 fn split(authority: &str) -> Option<(String, Option<u16>)> {
     let parsed: Authority = authority.parse().ok()?;
     if authority.contains('@') {

@@ -21,7 +21,7 @@ use common::{job::Trigger, run::RunState};
 use super::{Cache, CachedJob, CachedLock, Content, JobSnapshot};
 use crate::view::JobState;
 
-/// A job with what lists go by.
+/// A job with what lists filter and sort by.
 pub(super) struct JobRow {
     pub(super) job: Arc<CachedJob>,
     kind: Kind,
@@ -79,7 +79,7 @@ impl JobRow {
 /// The next instants that were computed for one answer: many jobs have the same expressions.
 type Alike<'a> = HashMap<(&'a [String], Option<Tz>, Option<DateTime<Utc>>), i64>;
 
-/// A lock with what lists go by.
+/// A lock with what lists filter and sort by.
 pub(super) struct LockRow {
     pub(super) lock: Arc<CachedLock>,
     held: bool,

@@ -25,7 +25,7 @@ pub enum StandingLock {
     Held(HeldLock, Revision),
     /// It says that it is held, in a form that is not understood.
     Opaque,
-    /// It is no lock: it keeps the job from running, and holds no fence that could be lost.
+    /// It is not a lock: it keeps the job from running, and holds no fence that could be lost.
     Rubbish(LockError),
 }
 
@@ -65,7 +65,7 @@ pub enum LockAfter {
 /// From when the ticks of a job that is saved count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
-    /// As before; from now if there is no lock.
+    /// As before; from now if there is not a lock.
     AsBefore,
     /// From now.
     FromNow,

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{access::Caller, cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
-/// A fence so far ahead of now is no claim made a little early.
+/// A fence this far ahead of now is not a claim made a little early.
 const AHEAD_SECONDS: i64 = 5;
 
 /// True for a fence that silences its job.

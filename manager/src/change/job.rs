@@ -31,7 +31,7 @@ impl Standing<'_> {
         self.0.revision(0)
     }
 
-    /// The job, or why what is stored is none.
+    /// The job, or why what is stored is not one.
     pub(super) fn stored(&self, name: &JobName) -> Option<Result<StoredJob, JobError>> {
         self.0.entry(0).map(|entry| StoredJob::decode(name.as_str(), &entry.value))
     }

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 
 use crate::{access::Caller, cache::Active, precondition::Precondition, problem::ApiError, state::App};
 
-/// A kill stands at least so much longer than a worker's lease.
+/// A kill stands at least this much longer than a worker's lease.
 const BEYOND_LEASE: Duration = Duration::from_secs(5);
 
-/// Of the time for an answer so much is left to the kill itself, however long a queue there is to mark.
+/// Of the time for an answer, this much is left to the kill itself, however long the queue to be marked.
 const FOR_THE_KILL: Duration = Duration::from_secs(2);
 
 /// And never shorter than this.

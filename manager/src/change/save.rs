@@ -132,7 +132,7 @@ pub(super) async fn make(
     Ok(Saved { revision: made.revision.unwrap_or(saved.revision), ..saved })
 }
 
-/// A trigger whose last instant has passed is no mistake of who edits something else.
+/// A trigger whose last instant has passed is not the fault of whoever edits something else.
 pub(crate) fn check(
     job: &Job,
     now: chrono::DateTime<chrono::Utc>,

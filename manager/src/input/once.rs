@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 /// More values in one document are refused as soon as they have come: a job has at most 128 KiB.
 pub(super) const MOST_VALUES: usize = 128 << 10;
 
-/// Reads a value without a member that is given twice, as long as so many values are left.
+/// Reads a value without a member that is given twice, as long as this many values are left.
 pub(super) struct Once<'a>(pub(super) &'a mut usize);
 
 impl<'de> DeserializeSeed<'de> for Once<'_> {

@@ -66,7 +66,7 @@ pub(crate) async fn show(
     runs::get(&app, run).await.map(Json)
 }
 
-/// The output behind `from`. With `wait`, an answer without news is held back so long, for news.
+/// The output behind `from`. With `wait`, an answer without news is held back this long for news.
 pub(crate) async fn output(
     State(app): State<Arc<App>>,
     Named(run): Named<RunId>,

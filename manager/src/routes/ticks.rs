@@ -20,7 +20,7 @@ use crate::{
     view::instant,
 };
 
-/// Without `from`: so long before `to`.
+/// Without `from`: this long before `to`.
 const SPAN: TimeDelta = TimeDelta::hours(1);
 
 /// Headers that say that ticks may be missing, as the answers have that are old.

@@ -70,7 +70,7 @@ const LOG_LIMIT: (usize, usize) = (20, 1000);
 /// What a job of ordinary size takes that is shown, as such and as text.
 const JOB_TAKES: usize = 512;
 
-/// JSON takes at most so many times its size when it is read.
+/// JSON takes at most this many times its size when it is read.
 const JSON_TAKES: usize = 32;
 
 /// Every answer.
@@ -179,7 +179,7 @@ impl Fields {
         given.ok_or_else(|| ApiError::bad_request(format!("the parameter {name:?} is missing")))
     }
 
-    /// What is no number counts as the default, as it always did.
+    /// What is not a number counts as the default, as it always did.
     fn number(&self, name: &str) -> Option<u64> {
         self.get(name).and_then(|text| text.trim().parse().ok())
     }

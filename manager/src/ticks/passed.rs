@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::state::App;
 
-/// A store that does not answer for so long keeps nobody from what the run log knows.
+/// A store that does not answer for this long keeps nobody from what the run log knows.
 const STORE_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Keys read at a time: few, as a job hardly ever has one, and those behind its own are other jobs'.
