@@ -21,7 +21,7 @@ pub(crate) const PAGE: u32 = 500;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of an answer that is no problem document is shown.
+/// How much of an answer that is not a problem document is shown.
 const SHOWN_CHARS: usize = 300;
 
 /// A manager.
@@ -282,7 +282,7 @@ impl Client {
         self.get(self.url(&["runs", run])).await
     }
 
-    /// The output of a run's attempt from this byte on; the manager waits so long for more.
+    /// The output of a run's attempt from this byte on; the manager waits this long for more.
     pub(crate) async fn output(
         &self,
         run: &str,

@@ -26,7 +26,7 @@ mod lines;
 /// The lines of a process that serves.
 static LINES: OnceLock<Arc<Lines>> = OnceLock::new();
 
-/// At the end the lines that wait get so long.
+/// At the end, waiting lines get this long.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Sets logging up for the rest of the process.

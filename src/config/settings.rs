@@ -42,7 +42,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether who asks is asked who they are.
+/// Whether callers have to say who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthMode {
     /// Not in this release: only this machine is served.

@@ -53,7 +53,7 @@ enum Entry {
 pub(super) struct Waiting<'a>(&'a Lines);
 
 impl Lines {
-    /// Starts the thread that writes to `to`. `lost` logs that so many lines are lost.
+    /// Starts the thread that writes to `to`. `lost` logs how many lines are lost.
     pub(super) fn start(to: impl Write + Send + 'static, lost: fn(u64)) -> io::Result<Arc<Self>> {
         let lines = Arc::new(Self::default());
         let mut writer = Writer { to, lost, count: 0, is_torn: false };
@@ -88,7 +88,7 @@ impl Lines {
         Waiting(self)
     }
 
-    /// Waits until all that was put in is written or lost, at most so long.
+    /// Waits until all that was put in is written or lost, at most this long.
     pub(super) fn flush(&self, within: Duration) {
         let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
         // Poisoned or late: there is nothing else to be done.
