@@ -94,7 +94,7 @@ fn interpreter(program: &Path) -> Option<String> {
     Some(line.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
-/// A word for a message, also if it is no text.
+/// A word for a message, also if it is not text.
 pub(super) fn shown(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }
