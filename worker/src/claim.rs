@@ -66,7 +66,7 @@ impl OwnLock {
 pub enum Outcome {
     /// It is ours, and says this: what was sent, or what a manager has made of it since, who may have moved its fence.
     Won(Box<OwnLock>),
-    /// It is not; what the lock says instead. `None`: there is not a lock, or it does not decode.
+    /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode.
     Lost(Option<Box<StoredLock>>),
 }
 

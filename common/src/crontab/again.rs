@@ -20,7 +20,7 @@ pub const IMPRINT_LABEL: &str = "crontab-imprint";
 /// What a line of the table means for the jobs that are there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// There is not a job of it yet.
+    /// There is no job of it yet.
     Added,
     /// Its job says something else.
     Changed,

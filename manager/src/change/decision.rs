@@ -65,7 +65,7 @@ pub enum LockAfter {
 /// From when the ticks of a job that is saved count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
-    /// As before; from now if there is not a lock.
+    /// As before; from now if there is no lock.
     AsBefore,
     /// From now.
     FromNow,

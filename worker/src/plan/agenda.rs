@@ -87,7 +87,7 @@ impl Agenda {
         line.map(|line| &line.planned)
     }
 
-    /// True when there is not a job.
+    /// True when there is no job.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

@@ -55,7 +55,7 @@ pub(crate) struct Carrier {
 pub(crate) enum Answer {
     /// It is won, and carried out.
     Won,
-    /// It is not; what the lock says instead. `None`: there is not a lock, or it does not decode. The slot is unused.
+    /// It is not; what the lock says instead. `None`: there is no lock, or it does not decode. The slot is unused.
     Lost(Option<Box<StoredLock>>, Slot),
 }
 
