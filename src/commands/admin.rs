@@ -34,11 +34,11 @@ fn lines(done: &Restored) -> Vec<String> {
         "{moved} of {locks} fences moved to {to}; the others were there already, or were moved by a request whose answer was lost"
     )];
     if *held > 0 {
-        lines.push(format!("{held} jobs are held by workers that are there"));
+        lines.push(format!("{held} jobs are held by live workers"));
     }
     if *orphaned > 0 {
         lines.push(format!(
-            "{orphaned} jobs are held by workers that are gone: they are freed by themselves, their runs recorded as lost"
+            "{orphaned} jobs are held by workers that are gone: their locks are freed automatically, and their runs recorded as lost"
         ));
     }
     if *queued > 0 {
@@ -49,6 +49,6 @@ fn lines(done: &Restored) -> Vec<String> {
     lines.extend(
         broken.iter().map(|key| format!("{key} is not a lock and was left alone; save its job again")),
     );
-    lines.push(format!("epoch {epoch}: workers that had stopped claiming go on"));
+    lines.push(format!("epoch {epoch}: workers that had stopped claiming claim again"));
     lines
 }

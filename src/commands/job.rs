@@ -53,7 +53,7 @@ pub(super) async fn run(command: JobCommand, client: Client, mut output: Output)
 async fn act(client: &Client, name: &str, action: &str, output: &mut Output) -> anyhow::Result<Exit> {
     client.job_action(name, action).await.map_err(failed)?;
     let done = match action {
-        "kill" => "asked for the end of its runs",
+        "kill" => "asked its runs to end",
         "pause" => "paused",
         "reset-fence" => "its ticks count from now, if they did not before",
         _ => "resumed",
@@ -219,7 +219,7 @@ impl Reports<'_> {
         let saved = count(word(Saved::Created)) + count(word(Saved::Replaced));
         let others = [
             (count("refused"), "refused"),
-            (count("unknown"), "not answered, which may be saved"),
+            (count("unknown"), "without an answer, perhaps saved"),
             (total - self.all.len(), "not sent"),
         ];
         let mut text = format!("{saved} of {total} jobs saved");

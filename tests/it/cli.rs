@@ -305,7 +305,7 @@ async fn jobs_whose_answer_is_lost_are_unknown_and_the_others_are_told() -> Resu
     assert_eq!(told(0), (Some("saved"), Some("replaced")));
     assert_eq!(told(1), (Some("cut"), Some("unknown")));
     assert_eq!(reports.as_array().map(Vec::len), Some(2));
-    let sum = "1 of 3 jobs saved, 1 not answered, which may be saved, 1 not sent";
+    let sum = "1 of 3 jobs saved, 1 without an answer, perhaps saved, 1 not sent";
     assert!(said.err.contains(sum), "{}", said.err);
     let said = run(&["job", "save", &file, "--server", "http://127.0.0.1:1"])?;
     assert!(said.err.contains("0 of 3 jobs saved, 3 not sent"), "{}", said.err);

@@ -53,7 +53,7 @@ pub(super) fn expression(times: &[String], notes: &mut Vec<String>) -> Result<St
     let text = times.join(" ");
     if text.contains('~') {
         return Err(format!(
-            "{text:?} leaves a time to chance ('~'), which cronie settles anew at each start: write the time that you want"
+            "{text:?} leaves a time to chance ('~'), which cronie draws again at each start: write the time that you want"
         ));
     }
     if times.len() == 1 {

@@ -123,7 +123,7 @@ fn check_site(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),
         Some(_) => Err(ApiError::CrossSite(
-            "a page of another site sent this request; it may link to this server's page, at /, and no more"
+            "a page of another site sent this request; it may link to this server's page, at /, and nothing else"
                 .to_owned(),
         )),
     }
