@@ -172,7 +172,7 @@ impl Keys {
         self.epoch.key("current")
     }
 
-    /// A wanted run.
+    /// A queued run.
     pub fn wanted(&self, run: &RunId) -> Key {
         self.queue.key(run)
     }

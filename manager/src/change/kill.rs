@@ -51,7 +51,7 @@ const RECENT: TimeDelta = TimeDelta::seconds(60);
 /// Recent keys read at a time: few, as those behind the last are others'.
 const AT_A_TIME: usize = 50;
 
-/// The job's wanted runs, as the store has them. Of the queue, which others may have made long, only those are read that
+/// The job's queued runs, as the store has them. Of the queue, which others may have made long, only those are read that
 /// the lists have of this job, its tick that waits, and what was put just now, as by another manager.
 async fn queued_of(app: &App, name: &JobName) -> Result<Vec<Queued>, StoreError> {
     let (store, keys) = (&*app.store, &app.config.keys);
@@ -147,7 +147,7 @@ async fn is_active(app: &App, run: RunId) -> Result<bool, ApiError> {
     Ok(wanted || held)
 }
 
-/// A wanted run as it stands in the queue.
+/// A queued run as it stands in the queue.
 struct Queued {
     entry: Entry,
     wanted: QueuedRun,

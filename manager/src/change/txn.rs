@@ -64,7 +64,7 @@ pub fn reset_fence(keys: &Keys, name: &JobName, seen: SeenJob, lock: &Lock, job:
     Txn::when(compares, then)
 }
 
-/// Puts a wanted run of a job that is as it was read into the queue.
+/// Queues a run of a job that is still as it was read.
 pub fn run_now(keys: &Keys, job: Revision, wanted: &QueuedRun) -> Txn {
     Txn::when(
         vec![Compare::ModRevision(keys.job(&wanted.job), job)],

@@ -250,7 +250,8 @@ pub(crate) fn is_ahead(wanted: &QueuedRun, now: DateTime<Utc>) -> bool {
     wanted.since - now > AHEAD
 }
 
-/// When a wanted run is to start that waits since `from`. Of a clock that was ahead only the wait counts.
+/// When a queued run is to start that has waited since `from`. If a clock was ahead, only the length of the wait
+/// counts.
 fn starts(wanted: &QueuedRun, from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     match wanted.not_before {
         Some(not_before) if is_ahead(wanted, now) => from + (not_before - wanted.since),

@@ -289,7 +289,7 @@ impl Queue {
             && self.standing.has_labels_of(job)
     }
 
-    /// Why a wanted run was not claimed before its deadline, as far as can be told now.
+    /// Why a queued run was not claimed before its deadline, as far as can be told now.
     fn why_expired(&self, wanted: &QueuedRun, job: &Job) -> String {
         let mut reason = "it could not start before its deadline".to_owned();
         let labels = job.placement.require.join(", ");
@@ -356,7 +356,7 @@ impl Queue {
         }
     }
 
-    /// Takes a wanted run out of the queue without running it; on record first.
+    /// Takes a queued run out of the queue without running it; on record first.
     async fn withdraw(&self, name: &str, entry: &Entry, event: RunEvent, words: (&str, String)) {
         let (now, journal) = (self.standing.clock.now(), &self.carrier.journal);
         let (me, expires) = (self.standing.id(), journal.expires(now));

@@ -22,7 +22,7 @@ use crate::{
     world::{Living, PATIENCE, World, manual, until},
 };
 
-// Once: wanted runs expired at a worker's start, because the queue was listed before the jobs.
+// Once: queued runs expired at a worker's start, because the queue was listed before the jobs.
 #[tokio::test]
 async fn a_wanted_run_whose_job_is_not_listed_yet_waits_for_it() {
     let world = World::new();
@@ -33,7 +33,7 @@ async fn a_wanted_run_whose_job_is_not_listed_yet_waits_for_it() {
     let living = Living::start(world.worker_on(store.clone()));
     // Either it asks whether the job is really gone, or it gives the run up.
     let asked_or_given_up = async || store.gets() > 0 || world.record(run).await.is_some();
-    until("the wanted run is looked at", asked_or_given_up, |seen| *seen).await;
+    until("the queued run is looked at", asked_or_given_up, |seen| *seen).await;
     store.let_go();
     let record = until("it has run", || world.record(run), Option::is_some).await.unwrap();
     assert_eq!((record.state, record.output.as_str()), (RunState::Succeeded, "done\n"));
