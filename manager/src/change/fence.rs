@@ -83,7 +83,7 @@ impl Change for Reset<'_> {
     }
 }
 
-/// Moves a job's fence to now if it is ahead of that, or what it counts from; a lock that is held is left to its holder.
+/// Moves a job's fence, and what the job counts from, to now if they lie ahead; a held lock is left to its holder.
 pub(crate) async fn reset(
     app: &App,
     caller: &Caller,
@@ -99,7 +99,7 @@ pub(crate) async fn reset(
             Ok(())
         }
         Err(error) => {
-            // That it was asked for is to be found, whatever became of it.
+            // The request has to be found in the log, whatever became of it.
             if error.is_in_doubt() {
                 tracing::warn!(job = %name, by = %caller, "a job's fence may have been reset");
             }

@@ -10,7 +10,7 @@ use common::{
 
 use super::decision::LockAfter;
 
-/// At which revisions a job and its lock were read.
+/// The revisions at which a job and its lock were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeenJob {
     /// The job's.
@@ -21,7 +21,7 @@ pub struct SeenJob {
     pub lease: Option<LeaseId>,
 }
 
-/// Writes a job; with its lock, where that changes, and the ticks that this passes over.
+/// Writes a job, its lock if that changes, and the ticks that this buries.
 pub fn save(
     keys: &Keys,
     name: &JobName,
@@ -40,8 +40,8 @@ pub fn save(
     txn
 }
 
-/// Removes a job; with its lock, or what becomes of that, and the ticks that this passes over. The lock is compared also
-/// where it stays: its holder may be skipping a tick that is named here.
+/// Removes a job, its lock or what becomes of it, and names the ticks that this buries. The lock is compared even if
+/// it stays: its holder may be skipping a tick that is named here.
 pub fn delete(keys: &Keys, name: &JobName, seen: SeenJob, lock: &LockAfter, passed: Option<&Passed>) -> Txn {
     let compares = vec![
         Compare::ModRevision(keys.job(name), seen.job),
