@@ -1,5 +1,5 @@
-//! The page's files, inside the binary: `build.rs` makes the table, so that the page works without a network and
-//! without files beside the binary.
+//! The page's files, inside the binary: `build.rs` generates the table, so the page needs no network and no files
+//! beside the binary.
 
 use manager::Asset;
 

@@ -1,5 +1,5 @@
-//! The command line's types, and nothing else. Settings are texts here: [`crate::config`] gives them their meaning,
-//! since each may as well come from the environment or a file.
+//! The command line's types, and nothing else. Settings are plain text here: [`crate::config`] gives them their
+//! meaning, since each may also come from the environment or a file.
 
 use std::path::PathBuf;
 

@@ -21,7 +21,7 @@ pub(crate) const PAGE: u32 = 500;
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of an answer that is no problem document is shown.
+/// How much of an answer that is not a problem document is shown.
 const SHOWN_CHARS: usize = 300;
 
 /// A manager.
@@ -51,7 +51,7 @@ pub(crate) enum ClientError {
     )]
     Unreachable { server: String, cause: String },
     /// Sent, and the answer is lost: a write may have happened.
-    #[error("no answer came from {server} ({cause}): what was asked of it may have been done")]
+    #[error("no answer came from {server} ({cause}): the request may have been carried out")]
     NoAnswer { server: String, cause: String },
     /// The answer may be old, which this command does not take.
     #[error(
@@ -63,7 +63,7 @@ pub(crate) enum ClientError {
     #[error("{}", Refusal(.0))]
     Refused(Box<Problem>),
     /// Something else answered.
-    #[error("{server} answered {status}, and not as a manager does: {text}")]
+    #[error("{server} answered {status}, but not as a manager does: {text}")]
     Foreign { server: String, status: StatusCode, text: String },
 }
 
@@ -174,9 +174,7 @@ impl Client {
     /// A client of the manager at this URL.
     pub(crate) fn new(server: &str) -> anyhow::Result<Self> {
         let base = Url::parse(server).ok().filter(|url| !url.cannot_be_a_base()).ok_or_else(|| {
-            crate::exit::BadInput(format!(
-                "{server:?} is no URL; right is, for example, http://127.0.0.1:8070"
-            ))
+            crate::exit::BadInput(format!("{server:?} is not a URL; use, for example, http://127.0.0.1:8070"))
         })?;
         let mut http = reqwest::Client::builder();
         if is_this_machine(&base) {
@@ -284,7 +282,7 @@ impl Client {
         self.get(self.url(&["runs", run])).await
     }
 
-    /// The output of a run's attempt from this byte on; the manager waits so long for more.
+    /// The output of a run's attempt from this byte on; the manager waits this long for more.
     pub(crate) async fn output(
         &self,
         run: &str,

@@ -1,6 +1,6 @@
-//! Settings: text → typed → validated, once. Flag beats environment beats file beats default; every value knows
-//! where it came from. All that is wrong is said together. The texts are arguments here, so that tests need neither
-//! an environment nor files.
+//! Settings: text → typed → validated, once. Flag beats environment beats file beats default; every value knows where
+//! it came from. Everything that is wrong is reported at once. The texts are arguments here, so that tests need
+//! neither an environment nor files.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! What a role does as the first process of a container: orphans become that one's children, and stay zombies unless it
-//! waits for them. What runs a role waits for its own children only, so that it is a child itself here.
+//! What a role does as the first process of a container: orphans become its children, and stay zombies unless it
+//! waits for them. The process that runs a role waits for its own children only, so here it is a child itself.
 
 use std::{
     os::unix::process::CommandExt as _,

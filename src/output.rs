@@ -1,4 +1,4 @@
-//! Standard output: tables for people, JSON for programs. A reader that goes away is no failure.
+//! Standard output: tables for people, JSON for programs. A reader that goes away is not a failure.
 
 use std::{
     fmt,
@@ -121,7 +121,7 @@ fn cut(text: &str, widest: usize) -> String {
     text.chars().take(widest - 1).chain(['…']).collect()
 }
 
-/// An instant as it lies from now: `in 5m`, `3h ago`; `now` within a second. What is no instant stays as it is.
+/// An instant as it lies from now: `in 5m`, `3h ago`; `now` within a second. What is not an instant stays as it is.
 pub(crate) fn relative(instant: &str, now: DateTime<Utc>) -> String {
     let Ok(instant) = DateTime::parse_from_rfc3339(instant) else { return instant.to_owned() };
     let seconds = instant.with_timezone(&Utc).signed_duration_since(now).num_seconds();

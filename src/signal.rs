@@ -1,4 +1,4 @@
-//! The first SIGINT or SIGTERM asks for the end, the second ends.
+//! The first SIGINT or SIGTERM asks the process to end, the second ends it.
 
 use std::{io, sync::mpsc};
 

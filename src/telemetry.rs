@@ -1,8 +1,8 @@
 //! Logging, on standard error: standard output belongs to results.
 //!
-//! A process that serves goes on whatever becomes of its log: its lines are written by a thread of their own (see
-//! [`lines`]), and one that cannot be written is lost. A command that a person waits for writes by itself, and waits for
-//! whoever reads.
+//! A process that serves goes on whatever becomes of its log: a thread of its own writes the lines (see [`lines`]),
+//! and a line that cannot be written is lost. A command that a person waits for writes them itself, and waits for the
+//! reader.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -26,7 +26,7 @@ mod lines;
 /// The lines of a process that serves.
 static LINES: OnceLock<Arc<Lines>> = OnceLock::new();
 
-/// At the end the lines that wait get so long.
+/// At the end, waiting lines get this long.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Sets logging up for the rest of the process.
@@ -67,7 +67,7 @@ fn log_panic(info: &PanicHookInfo<'_>) {
         payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current().name().unwrap_or_default().to_owned();
-    tracing::error!(place, thread, "a panic, which is a mistake in Quorate: {}", text.unwrap_or("no text"));
+    tracing::error!(place, thread, "a panic, which is a bug in Quorate: {}", text.unwrap_or("no text"));
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
         tracing::error!("its backtrace:\n{trace}");

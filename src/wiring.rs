@@ -1,4 +1,4 @@
-//! Puts ports and roles together: the one place that names adapters.
+//! Puts ports and roles together: the only place that names adapters.
 
 // A process must not panic because nobody reads what it says: see `telemetry::say`.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
@@ -263,7 +263,7 @@ pub(crate) async fn worker(
 /// Says so when strangers could run commands.
 pub(crate) fn say_if_open(auth: AuthMode, listen: Option<SocketAddr>) {
     if let (AuthMode::Off, Some(address)) = (auth, listen.filter(|address| !address.ip().is_loopback())) {
-        tracing::warn!(%address, "authentication is off: whoever reaches this address can run commands");
+        tracing::warn!(%address, "authentication is off: anybody who reaches this address can run commands");
     }
 }
 
@@ -287,7 +287,7 @@ async fn keep_handles(shutdown: CancellationToken) {
 
 fn say_if_few(raised: std::io::Result<()>) {
     if let Err(error) = raised {
-        tracing::warn!(%error, "the limit on handles (ulimit -Sn) cannot be raised to the hard one; it stays as it is");
+        tracing::warn!(%error, "the limit on handles (ulimit -Sn) cannot be raised to the hard one; it stays unchanged");
     }
 }
 

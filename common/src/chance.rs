@@ -1,5 +1,5 @@
-//! Where chance comes from: the ids of runs, and how retries are spread. A simulation gives it a seed, so that the
-//! same seed plays the same.
+//! The source of randomness: the ids of runs, and how retries are spread. A simulation seeds it, so that the same
+//! seed plays the same.
 
 #[cfg(feature = "test-support")]
 use parking_lot::Mutex;

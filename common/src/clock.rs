@@ -1,4 +1,4 @@
-//! Time as a port: the wall clock, as cron means it, and the time since boot, as a lease means it.
+//! Time as a port: the wall clock, which cron goes by, and the time since boot, which leases go by.
 
 use std::time::Duration;
 

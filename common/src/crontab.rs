@@ -2,8 +2,8 @@
 //!
 //! Reads what Vixie's cron, Debian's and cronie's read, in the user's format and in the system's (with a user
 //! column). Every line of the text comes back, in order, as exactly one [`Line`]: what became of it, and notes on
-//! what is different here. What would run at other instants, or as another command, than under cron is a problem
-//! and no job. Pure: the current instant is an argument, used only to tell schedules that never fire.
+//! what is different here. What would run at other instants than under cron, or as another command, is reported as a
+//! problem and becomes no job. Pure: the current instant is an argument, used only to tell schedules that never fire.
 
 use std::collections::BTreeMap;
 
@@ -99,7 +99,7 @@ pub struct Crontab {
 pub struct Line {
     /// Its number, from 1.
     pub number: usize,
-    /// Its text; bytes that are no UTF-8 are replaced.
+    /// Its text; bytes that are not UTF-8 are replaced.
     pub text: String,
     /// What became of it.
     #[serde(flatten)]
@@ -192,7 +192,7 @@ pub fn parse(text: &[u8], options: &Options) -> Crontab {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let mut rows: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     match rows.last() {
-        // What follows the last newline is no line.
+        // What follows the last newline is not a line.
         Some([]) => {
             rows.pop();
         }
@@ -263,7 +263,7 @@ impl<'a> Reader<'a> {
             "SHELL" if value.starts_with('/') => self.shell = Some(value.clone()),
             "SHELL" => {
                 return problem(format!(
-                    "the shell {value:?} is no absolute path; right is, for example, /bin/bash"
+                    "the shell {value:?} is not an absolute path; use, for example, /bin/bash"
                 ));
             }
             "CRON_TZ" => {

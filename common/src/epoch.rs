@@ -1,5 +1,5 @@
-//! The store's epoch: how often it was restored from a copy. A restored store gives revisions again that it gave
-//! before; with the epoch in front, fencing tokens still grow.
+//! The store's epoch: how often it was restored from a copy. A restored store gives out the same revisions again;
+//! with the epoch in front, fencing tokens still grow.
 
 use std::fmt;
 

@@ -1,9 +1,10 @@
 //! How many handles (files, sockets, pipes) this process may have open.
 //!
-//! A service gets few (1,024) as its soft limit, for the sake of programs that use `select`, and many as the hard one. A
-//! process may raise the one to the other by itself, and what it starts has its limits. Nobody but the started process
-//! can set them in time (set from here as soon as it runs, two of five shells still saw the old one on a busy
-//! machine), so that a process that starts jobs keeps its soft limit until it comes near it: see [`keep_room`].
+//! A service gets few (1,024) as its soft limit, for the sake of programs that use `select`, and many as its hard
+//! one. A process may raise the soft limit to the hard one itself, and whatever it starts inherits both. Only the
+//! started process itself can set them in time (when they were set from here as soon as it ran, two of five shells on
+//! a busy machine still saw the old limit), so a process that starts jobs keeps its soft limit until it comes near
+//! it: see [`keep_room`].
 
 use std::{
     io,

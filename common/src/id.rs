@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// Why a text is no name.
+/// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {got:?} {problem}; right is, for example, {example}")]
+#[error("{what} {got:?} {problem}; use, for example, {example}")]
 pub struct NameError {
     /// What was to be named: `job name`, `worker id`, `run id`.
     pub what: &'static str,
@@ -139,7 +139,7 @@ impl FromStr for RunId {
         Uuid::try_parse(text).map(Self).map_err(|_| NameError {
             what: "run id",
             got: text.chars().take(80).collect(),
-            problem: "is no UUID",
+            problem: "is not a UUID",
             example: "\"01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b\"",
         })
     }

@@ -1,5 +1,4 @@
-//! The one thing that goes from worker to manager directly: the output of a run that executes, while someone
-//! watches it.
+//! The one thing that goes from worker to manager directly: the output of a run while someone watches it.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use crate::{
 pub struct LiveOutput {
     /// Which attempt.
     pub attempt: u32,
-    /// From the asked offset on, bytes that are no UTF-8 replaced.
+    /// From the asked offset on, bytes that are not UTF-8 replaced.
     pub output: String,
     /// The pieces from that offset on.
     pub pieces: Vec<Piece>,

@@ -1,4 +1,4 @@
-//! A job's lock and fence in one record (DESIGN section 5).
+//! A job's lock and fence in one record (`docs/decisions/one-record-per-job.md`).
 //!
 //! Free: `2026-11-22T01:02:03Z {…}`, the fence first, so that claims compare it as text. Held: `~ {…}`; `~` sorts
 //! after every instant, so a held lock refuses every claim by itself.
@@ -97,7 +97,7 @@ pub struct HeldLock {
     /// More of them, where they were missed for several reasons, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub also_missed: Vec<Stretch>,
-    /// The revision of the claim, once this was written anew: by a skip, or by a manager that moved the fence.
+    /// The revision of the claim, once this was written again: by a skip, or by a manager that moved the fence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_revision: Option<Revision>,
     /// What executes, for people: the job may be another one by now.
@@ -180,7 +180,7 @@ const fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// A value that is no lock.
+/// A value that is not a lock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lock's value does not decode: {0}")]
 pub struct LockError(String);
@@ -223,7 +223,7 @@ impl Lock {
             return HeldLock::decode(rest).map(Self::Held);
         }
         let text = std::str::from_utf8(bytes).map_err(|error| bad(&error))?;
-        let (fence, rest) = text.split_once(' ').ok_or_else(|| bad(&"there is no blank behind the fence"))?;
+        let (fence, rest) = text.split_once(' ').ok_or_else(|| bad(&"no space follows the fence"))?;
         let fence = fence.parse().map_err(|error| bad(&error))?;
         let last = match rest {
             "{}" => None,

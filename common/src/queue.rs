@@ -1,4 +1,4 @@
-//! Wanted runs, kills and passed ticks: what people, retries and catch-ups put into the store for the workers.
+//! Queued runs, kills and passed ticks: what people, retries and catch-ups put into the store for the workers.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Points in a store's history, and what a run is told of the one at which it was claimed.
+//! Points in a store's history, and the fencing token that a run gets from the one at which it was claimed.
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! How much room a directory's file system has left. One that is nearly full is told before something cannot be written:
-//! what comes next, a run's record or a page of a database, may not fit any more.
+//! How much room a directory's file system has left. A nearly full one is reported before a write fails: what comes
+//! next, a run's record or a page of a database, might not fit any more.
 
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-/// Less is as good as nothing: one run's record may take so much.
+/// Less is as good as nothing: one run's record may take this much.
 const LEAST: u64 = 1 << 20;
 
 /// Why no more should be begun that is to be written to this directory; none: it has room, or does not tell.

@@ -51,7 +51,7 @@ pub enum RunEvent {
 
 /// An event that the state does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a run that is {state} cannot meet the event {event:?}")]
+#[error("a run that is {state} does not allow the event {event:?}")]
 pub struct IllegalTransition {
     /// The state it was in.
     pub state: RunState,
@@ -94,7 +94,7 @@ impl RunState {
     #[must_use]
     pub fn after(self, event: RunEvent) -> Self {
         self.apply(event).unwrap_or_else(|refused| {
-            tracing::error!(%refused, "a run met what cannot be: it counts as failed");
+            tracing::error!(%refused, "a run met an event that its state does not allow; it counts as failed");
             Self::Failed
         })
     }
@@ -137,10 +137,10 @@ impl std::str::FromStr for RunState {
     }
 }
 
-/// A text that names no state.
+/// A text that does not name a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no state of a run; there are queued, claimed, running, succeeded, failed, timed_out, killed, lost and expired"
+    "{0:?} is not a state of a run; the states are queued, claimed, running, succeeded, failed, timed_out, killed, lost and expired"
 )]
 pub struct UnknownState(String);
 

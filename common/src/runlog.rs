@@ -1,7 +1,7 @@
-//! The run log: what became of every run and of every tick that got none. Append batches, read pages. Every
-//! adapter passes one conformance suite (`runlog::conformance`).
+//! The run log: what became of every run, and of every tick without one. Append batches, read pages. Every adapter
+//! passes one conformance suite (`runlog::conformance`).
 //!
-//! What all adapters keep to:
+//! What every adapter promises:
 //!
 //! - Appending is idempotent: an entry's id is its run and attempt, or its [`TickRecord::id`].
 //! - A worker's record beats a caretaker's, in any order: a caretaker's is only ever inserted, a worker's
@@ -27,7 +27,7 @@ pub mod embedded;
 pub mod mongo;
 mod record;
 
-/// A page of a job's log ends once its records have so many bytes, as they are stored. One record may have 16 MiB, and
+/// A page of a job's log ends once its records have this many bytes, as they are stored. One record may have 16 MiB, and
 /// whoever answers with them holds them as text and as JSON, too.
 pub const LOG_BYTES: usize = 32 << 20;
 
@@ -65,7 +65,7 @@ pub struct RunQuery {
     pub to: Option<DateTime<Utc>>,
     /// Behind this position, as the page before gave it.
     pub after: Option<String>,
-    /// At most so many, 1–500.
+    /// At most this many, 1–500.
     pub limit: usize,
 }
 
@@ -87,7 +87,7 @@ pub struct TickQuery {
     pub from: Option<DateTime<Utc>>,
     /// Whose first tick is before.
     pub to: Option<DateTime<Utc>>,
-    /// At most so many, newest first.
+    /// At most this many, newest first.
     pub limit: usize,
 }
 
@@ -100,15 +100,15 @@ pub enum RunLogError {
     /// It will never work as it is.
     #[error("the run log refused the request")]
     Refused(#[source] Refusal),
-    /// `after` is no position of this log.
-    #[error("{0:?} is no position in the run log; use the page's \"next\"")]
+    /// `after` is not a position of this log.
+    #[error("{0:?} is not a position in the run log; use the page's \"next\"")]
     BadPosition(String),
 }
 
 /// What a run log refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The request, whatever it carries: bad credentials, a missing permission. It works once a person has seen to it.
+    /// The request, whatever it carries: bad credentials, a missing permission. It works once a person has dealt with it.
     #[error(transparent)]
     Request(crate::store::BoxError),
     /// A record for what is in it: too large, against a rule. Others that were to be appended with it may be there.

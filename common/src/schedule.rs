@@ -45,7 +45,7 @@ const LAST_INSTANT: i64 = 253_402_300_799;
 ///
 /// Where a zone's clock is changed, an expression with a rhythm for its hour or minute (`*`, `*/n`, `a/n`,
 /// every value) follows it through a repeated hour, and any other fires in the first pass only. An expression
-/// whose hour is no rhythm makes up for skipped times, once, right after the gap.
+/// whose hour is not a rhythm makes up for skipped times, once, right after the gap.
 ///
 /// Cheap to clone. Equal when made from the same texts, zone and anchor. Prints as its expressions, joined
 /// with `; `.

@@ -8,9 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 
-/// Why a text is no duration or size.
+/// Why a text is not a duration or size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{got:?} {problem}; right is, for example, {example}")]
+#[error("{got:?} {problem}; use, for example, {example}")]
 pub struct SpanError {
     problem: &'static str,
     got: String,
@@ -45,7 +45,7 @@ impl FromStr for Span {
         if names_calendar_unit(text) {
             return Err(refused("names months or years, which have no fixed length (\"m\" is minutes)"));
         }
-        Self::of_any_unit(text).ok_or_else(|| refused("is no duration"))
+        Self::of_any_unit(text).ok_or_else(|| refused("is not a duration"))
     }
 }
 
@@ -117,7 +117,7 @@ impl FromStr for ByteSize {
             .and_then(|(number, factor)| number.checked_mul(factor))
             .map(Self)
             .ok_or_else(|| SpanError {
-                problem: "is no size",
+                problem: "is not a size",
                 got: text.chars().take(80).collect(),
                 example: "\"1MiB\" or \"64KiB\"",
             })

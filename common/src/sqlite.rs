@@ -44,7 +44,7 @@ pub(crate) enum OpenError {
     )]
     InUse { path: PathBuf },
     #[error(
-        "{} is no {what} of Quorate, or it is damaged; put back a copy, or move it away to begin with an empty one",
+        "{} is not a {what} of Quorate, or it is damaged; put back a copy, or move it away to begin with an empty one",
         path.display()
     )]
     Foreign { path: PathBuf, what: &'static str, source: Option<rusqlite::Error> },

@@ -45,9 +45,9 @@ impl Tick {
     }
 }
 
-/// Why a text is no tick.
+/// Why a text is not a tick.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no instant in whole seconds; right is, for example, \"2026-11-22T01:02:03Z\"")]
+#[error("{0:?} is not an instant in whole seconds; use, for example, \"2026-11-22T01:02:03Z\"")]
 pub struct TickError(String);
 
 impl FromStr for Tick {

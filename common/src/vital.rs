@@ -1,5 +1,5 @@
-//! Tasks that their process cannot do without. One that ends before it is told to, or panics, must not leave a process
-//! behind that looks alive and does half of its work: whoever owns them hears of it, and ends with a reason.
+//! Tasks that their process cannot do without. If one ends before it is told to, or panics, it must not leave a
+//! process behind that looks alive and does half of its work: the owner hears of it, and ends with a reason.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,9 +1,9 @@
-//! The memory that requests and answers may have, all together: what is asked for beyond it waits a little, and is
-//! refused then. A share of it is held from before it is needed until it is free again: of an answer until its last byte
-//! has been handed to the system, so that clients that do not read what they asked for hold up each other, and not the
-//! machine.
+//! The memory that all requests and answers together may use. What would exceed it waits a little and is then
+//! refused. A share is taken before it is needed and held until its memory is free again: an answer's until its last
+//! byte has been handed to the system, so that clients that do not read what they asked for hold up each other, not
+//! the machine.
 //!
-//! Small ones are not counted: whatever large ones hold, jobs can be looked at and killed.
+//! Small ones are not counted: however much the large ones hold, jobs can be looked at and killed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ impl Budget {
         Share { units: self.units.clone(), all: self.all, held: None }
     }
 
-    /// A share of so many bytes.
+    /// A share of this many bytes.
     pub(crate) async fn hold(&self, bytes: usize) -> Result<Share, ApiError> {
         let mut share = self.share();
         share.hold(bytes).await?;
@@ -80,7 +80,7 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// Holds at least so many bytes. What is larger than all there is may have all.
+    /// Holds at least this many bytes. What is larger than the whole budget may have all of it.
     pub(crate) async fn hold(&mut self, bytes: usize) -> Result<(), ApiError> {
         let wanted = bytes.saturating_sub(SMALL).div_ceil(UNIT).min(self.all);
         let more = wanted.saturating_sub(self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
@@ -94,7 +94,7 @@ impl Share {
         Ok(())
     }
 
-    /// Gives back what is beyond so many bytes.
+    /// Gives back what is beyond this many bytes.
     fn keep(&mut self, bytes: usize) {
         let kept = bytes.saturating_sub(SMALL).div_ceil(UNIT);
         self.held = self.held.take().and_then(|mut held| held.split(kept.min(held.num_permits())));
@@ -124,7 +124,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// Lets no large answer go out for which there is no room.
+/// Lets no large answer go out unless there is room for it.
 pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if route::limits(request.extensions()).answer == AnswerSize::Small {
         return next.run(request).await;
@@ -151,7 +151,7 @@ pub(crate) async fn hold_answers(State(app): State<Arc<App>>, request: Request, 
             Response::from_parts(parts, Body::from(held))
         }
         Err(error) => {
-            tracing::error!(%error, "failed to take an answer");
+            tracing::error!(%error, "failed to read an answer's body");
             ApiError::Internal.into_response()
         }
     }

@@ -1,8 +1,8 @@
-//! What lists are served from: the jobs, locks, workers and runs of the store, as the watches last told.
+//! What lists are served from: the jobs, locks, workers and runs of the store, as the watches last reported them.
 //!
-//! It promises no freshness by itself: it knows up to which revision each place is complete, so that a write can
-//! wait until it is visible here, and it knows why it may be old. A value that does not decode is kept as what it
-//! is and stops nothing.
+//! It promises no freshness by itself, but it knows up to which revision each place is complete, so that a write can
+//! wait until it is visible here, and why it may be old. A value that does not decode is kept as such and stops
+//! nothing.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -53,7 +53,7 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct CachedJob {
     pub(crate) revision: Revision,
-    /// The job, or why the value is none.
+    /// The job, or why the value is not one.
     pub(crate) stored: Result<StoredJob, JobError>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct CachedLock {
     pub(crate) fence: Option<Fence>,
     pub(crate) last: Option<LastRun>,
     pub(crate) held: Option<HeldRun>,
-    /// Why the value is no lock.
+    /// Why the value is not a lock.
     pub(crate) problem: Option<String>,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct CachedLock {
 #[derive(Clone, Debug)]
 pub(crate) struct HeldRun {
     pub(crate) held: Arc<HeldLock>,
-    /// The fencing token; 0 when an earlier version wrote the record anew, so that it can no longer be told.
+    /// The fencing token; 0 when an earlier version wrote the record again, so that it can no longer be told.
     pub(crate) token: common::revision::Token,
 }
 

@@ -1,9 +1,9 @@
 //! The only way in which a manager changes the store: it reads, decides on what it read, writes under a compare of that,
 //! and recognises its own write when the answer is lost.
 //!
-//! Somebody who was first makes it read and decide again. A lost answer makes it look what became of the try
-//! (`uncertain.rs`): a change is never denied that may have been made, never made twice, and never undoes what another client
-//! did in the meantime. Who asks is known here, so that here is where changes are put on record.
+//! If somebody else was first, it reads and decides again. If an answer was lost, it finds out what became of the try
+//! (`uncertain.rs`): a change that may have been made is never denied, none is made twice, and none undoes what
+//! another client did in the meantime. It knows who asks, so this is where changes are put on record.
 //!
 //! What a change decides and the transaction that it sends are pure functions ([`decision`], [`txn`]): the model of the
 //! claim protocol calls them too.
@@ -36,12 +36,12 @@ use batch::Batch;
 pub(crate) use uncertain::Fate;
 use uncertain::{Next, Uncertain};
 
-/// Another writer was first: read and decide again, so many times.
+/// Another writer was first: read and decide again, this many times.
 const TRIES: usize = 8;
 
-/// Before the first further look for a write that may be on its way; each further one waits twice as long.
+/// The wait before looking again for a write that may be on its way; it doubles each time.
 const LATE: Duration = Duration::from_millis(100);
-/// None waits longer.
+/// The longest wait.
 const LATEST: Duration = Duration::from_millis(800);
 
 /// A change: what it is decided on, and what it does.
@@ -88,7 +88,7 @@ pub(crate) trait Change: Sync {
 pub(crate) struct Seen(Vec<Option<Entry>>);
 
 impl Seen {
-    /// Nothing under so many keys.
+    /// Nothing under this many keys.
     pub(crate) fn nothing(keys: usize) -> Self {
         Self(vec![None; keys])
     }
@@ -118,7 +118,7 @@ impl Seen {
 pub(crate) enum Decision<T> {
     /// Send this.
     Write(Write<T>),
-    /// All is as it should be.
+    /// Everything is as it should be.
     Leave(T),
 }
 

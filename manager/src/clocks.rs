@@ -1,5 +1,5 @@
-//! The workers' clocks beside this manager's: a fence only grows, so a change by a clock in the future would bury ticks that
-//! are yet to come, and silence jobs.
+//! The workers' clocks beside this manager's: a fence only grows, so a change made by a clock in the future would
+//! bury ticks that are yet to come, and silence jobs.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ impl Clocks {
         self.all().remove(worker);
     }
 
-    /// Who is there is listed anew.
+    /// The workers are listed again.
     pub(crate) fn forget_all(&self) {
         self.all().clear();
     }

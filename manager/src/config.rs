@@ -1,4 +1,4 @@
-//! What a manager is told once, at its start.
+//! A manager's settings, given once at its start.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,9 +1,9 @@
-//! Keeps the store's history short. Claims are written all the time, and etcd keeps every version of every key until it is
-//! told to forget: 500 runs a second fill its quota within a day, and then it takes no more writes.
+//! Keeps the store's history short. Claims are written all the time, and etcd keeps every version of every key until
+//! it is told to compact: 500 runs a second fill its quota within a day, and then it takes no more writes.
 //!
-//! Each manager does it, without asking the others: to forget twice costs nothing, and none of them is special. What is
-//! left reaches back one to two times the wanted time, so that a watch which was cut off for a while goes on without a
-//! new listing.
+//! Each manager does it without asking the others: compacting twice costs nothing, and none of them is special. What
+//! is left reaches back one to two times the time that was asked for, so that a watch which was cut off for a while
+//! goes on without a new listing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,8 +39,10 @@ async fn forget(app: &App, before: Option<Revision>) -> Option<Revision> {
     // After a restore the store is below what was seen.
     if let Some(before) = before.filter(|before| *before < now) {
         match app.write_store(App::deadline(), app.store.compact(before)).await {
-            Ok(()) => tracing::debug!(%before, %now, "the store forgets what was before"),
-            Err(error) => tracing::warn!(error = error.chain(), "the store does not forget, and grows"),
+            Ok(()) => tracing::debug!(%before, %now, "compacted the store's history"),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the store's history cannot be compacted, and grows")
+            }
         }
     }
     Some(now)

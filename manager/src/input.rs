@@ -1,4 +1,5 @@
-//! Reads requests: query parameters, JSON bodies, names in paths. What is wrong is told by field, all at once.
+//! Reads requests: query parameters, JSON bodies, names in paths. Everything that is wrong is reported at once, by
+//! field.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
@@ -50,7 +51,7 @@ impl Params {
         let text = self.text(name)?;
         let parsed = text.parse();
         if parsed.is_err() {
-            self.errors.push(FieldError::new(name, text, format!("is no {what}"), example));
+            self.errors.push(FieldError::new(name, text, format!("is not {what}"), example));
         }
         parsed.ok()
     }
@@ -61,7 +62,7 @@ impl Params {
         // An unescaped plus comes as a blank.
         let parsed = DateTime::parse_from_rfc3339(&text.replace(' ', "+"));
         if parsed.is_err() {
-            self.errors.push(FieldError::new(name, text, "is no instant", "2026-11-22T01:02:03Z"));
+            self.errors.push(FieldError::new(name, text, "is not an instant", "2026-11-22T01:02:03Z"));
         }
         parsed.ok().map(|instant| instant.to_utc())
     }
@@ -72,7 +73,7 @@ impl Params {
         let parsed = text.parse::<Span>().map(Duration::from);
         let parsed = parsed.or_else(|_| text.parse().map(Duration::from_secs));
         if parsed.is_err() {
-            self.errors.push(FieldError::new(name, text, "is no duration", "10s"));
+            self.errors.push(FieldError::new(name, text, "is not a duration", "10s"));
         }
         parsed.ok()
     }
@@ -83,7 +84,12 @@ impl Params {
         let Some(text) = self.text("limit") else { return default };
         let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
         limit.unwrap_or_else(|| {
-            self.errors.push(FieldError::new("limit", text, format!("is no number from 1 to {most}"), "100"));
+            self.errors.push(FieldError::new(
+                "limit",
+                text,
+                format!("is not a number from 1 to {most}"),
+                "100",
+            ));
             default
         })
     }
@@ -92,7 +98,7 @@ impl Params {
     pub(crate) fn done(mut self) -> Result<(), ApiError> {
         let known = if self.known.is_empty() { "none".to_owned() } else { self.known.join(", ") };
         for (name, _) in self.given {
-            let problem = format!("is no parameter of this path; there are: {known}");
+            let problem = format!("is not a parameter of this path; it has: {known}");
             self.errors.push(FieldError::new(name, "", problem, ""));
         }
         if self.errors.is_empty() { Ok(()) } else { Err(ApiError::bad_fields(self.errors)) }
@@ -142,7 +148,7 @@ where
 /// A JSON body, and the memory that it may have.
 pub(crate) struct Body(pub(crate) Value, pub(crate) Share);
 
-/// What is read of a body takes at most so many times its size, where it is large.
+/// What is read of a body takes at most this many times its size, if it is large.
 const BODY_TAKES: usize = 4;
 
 /// A body that is larger is read on a thread that answers no requests.
@@ -195,12 +201,12 @@ async fn elsewhere<T: Send + 'static>(
     })
 }
 
-/// Why a body is none of ours.
+/// Why a body cannot be used.
 fn not_understood(error: &serde_json::Error) -> ApiError {
     if error.is_data() {
         return ApiError::bad_request(format!("the body: {error}"));
     }
-    ApiError::bad_request(format!("the body is no JSON: {error}"))
+    ApiError::bad_request(format!("the body is not JSON: {error}"))
 }
 
 /// The text of a JSON body. The memory for it, and for what is made of it, is asked for as it comes.

@@ -74,12 +74,12 @@ pub enum ManagerError {
     Listener(#[source] std::io::Error),
     /// A part of it that it cannot do without has ended by itself: a mistake in Quorate, which a new start gets over.
     #[error(
-        "{0} has ended by itself, and without it this manager must not go on: what was logged before says why"
+        "{0} has ended unexpectedly, and this manager must not go on without it: the log before this says why"
     )]
     Died(&'static str),
 }
 
-/// After the order to end, answers under way get so long.
+/// After the order to end, answers under way get this long.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// A manager, ready to serve.

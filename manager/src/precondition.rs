@@ -1,8 +1,8 @@
-//! What a request says of the job that it changes: `If-Match` and `If-None-Match` (RFC 9110, section 13.1), by the job's
-//! revision. It is judged on what was read from the store, and what is written then compares that.
+//! What a request says about the job that it changes: `If-Match` and `If-None-Match` (RFC 9110, section 13.1), by the
+//! job's revision. It is judged on what was read from the store, and what is written then compares that.
 //!
-//! A route that cannot honour them refuses them in words ([`NoPrecondition`]): ignored, they would let through the very
-//! change that a client means to exclude.
+//! A route that cannot honour them refuses them ([`NoPrecondition`]): ignoring them would let through the very change
+//! that the client means to exclude.
 
 use axum::{
     extract::FromRequestParts,
@@ -121,7 +121,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak: Weak) -> Result<Option<Tag
     }
     let text = lines.join(", ");
     let of = parse(&text, weak).ok_or_else(|| {
-        ApiError::bad_field(FieldError::new(shown(name), &text, "is no list of tags", EXAMPLE))
+        ApiError::bad_field(FieldError::new(shown(name), &text, "is not a list of tags", EXAMPLE))
     })?;
     Ok(Some(Tags { text, of }))
 }
@@ -135,7 +135,7 @@ fn parse(text: &str, weak: Weak) -> Option<Of> {
     let mut revisions = Vec::new();
     let mut count = 0;
     while !rest.is_empty() {
-        // Empty items of a list are no items (5.6.1).
+        // Empty items of a list are not items (5.6.1).
         if let Some(behind) = rest.strip_prefix(',') {
             rest = behind.trim_start();
             continue;

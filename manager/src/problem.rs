@@ -33,7 +33,7 @@ pub(crate) enum ApiError {
     MethodNotAllowed(String),
     #[error("there is a job {0} already; PUT /api/v1/jobs/{0} replaces it")]
     JobExists(JobName),
-    #[error("the stored value of job {name:?} is no job: {error}; PUT a job in its place, or DELETE it")]
+    #[error("the stored value of job {name:?} is not a job: {error}; PUT a job in its place, or DELETE it")]
     BrokenJob { name: String, error: JobError },
     #[error(
         "the lock of job {0} says that it is held, in a form that this release does not know; update this manager"
@@ -41,27 +41,27 @@ pub(crate) enum ApiError {
     UnknownHeldLock(JobName),
     #[error("job {name} executes (run {run}): kill it or wait for its end, then reset its fence")]
     LockHeld { name: JobName, run: RunId },
-    #[error("the lock of job {name} is none: {error}; save the job again")]
+    #[error("the lock of job {name} cannot be read: {error}; save the job again")]
     BrokenLock { name: JobName, error: LockError },
     #[error("run {run} has ended already: {state}")]
     RunEnded { run: RunId, state: RunState },
     #[error("{}", changed(.name, .given, *.now))]
     Changed { name: JobName, given: String, now: Revision },
     #[error(
-        "job {name} exists, at revision {now}, and If-None-Match: {given} says that it must not; nothing was done"
+        "job {name} exists, at revision {now}, and If-None-Match: {given} requires that it does not; nothing was done"
     )]
     Exists { name: JobName, given: String, now: Revision },
     #[error(
-        "this manager's clock is {} s ahead of the workers', and one of both is wrong: by it the change would pass over ticks that are yet to come; set the clocks right, or ask another manager",
+        "this manager's clock is {} s ahead of the workers', so one of them is wrong, and the change might pass over ticks that are yet to come; set the clocks right, or ask another manager",
         .by.num_seconds()
     )]
     ClockAhead { by: TimeDelta },
     #[error(
-        "this manager's clock is {} s behind the workers', and one of both is wrong: by it ticks that have run might run again; set the clocks right, or ask another manager",
+        "this manager's clock is {} s behind the workers', so one of them is wrong, and ticks that have run might run again; set the clocks right, or ask another manager",
         .by.num_seconds()
     )]
     ClockBehind { by: TimeDelta },
-    #[error("what was sent is larger than the {limit} bytes that this may have")]
+    #[error("the body is larger than {limit} bytes, the limit here")]
     TooLarge { limit: usize },
     #[error("the body's type is {0:?}; send JSON with \"Content-Type: application/json\"")]
     ContentType(String),
@@ -82,12 +82,12 @@ pub(crate) enum ApiError {
     #[error("{0}")]
     Live(#[from] LiveError),
     #[error(
-        "other requests and answers hold all the memory that large ones may have; try again, or ask for less at a time"
+        "other requests and answers use all the memory there is for large ones; try again, or ask for less at a time"
     )]
     Busy,
     #[error("the request took too long; a write may have happened, read it back")]
     TooSlow,
-    #[error("something failed here that should not; the manager's log says what")]
+    #[error("something failed that should not have; the manager's log says what")]
     Internal,
 }
 
@@ -101,9 +101,7 @@ pub(crate) struct BadRequest {
 
 fn changed(name: &JobName, given: &str, now: Revision) -> String {
     if now == Revision::NONE {
-        return format!(
-            "there is no job {name}, and If-Match: {given} says that there has to be; nothing was done"
-        );
+        return format!("there is no job {name}, and If-Match: {given} requires one; nothing was done");
     }
     format!(
         "job {name} is at revision {now}, not {given}: somebody changed it; get it again and repeat the change"
@@ -126,7 +124,7 @@ impl From<RunLogError> for ApiError {
             RunLogError::BadPosition(position) => Self::bad_field(FieldError::new(
                 "after",
                 position,
-                "is no position in this list",
+                "is not a position in this list",
                 "the \"next\" of the page before",
             )),
             other => Self::RunLog(other),

@@ -1,6 +1,6 @@
 //! Announces this manager under `managers/` with a lease, so that others know who serves.
 //!
-//! Nothing depends on it: while the store is away it is tried again and again, and requests are served meanwhile.
+//! Nothing depends on it: while the store is away, it keeps trying, and requests are served meanwhile.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ struct Announcement<'a> {
 /// Between two renewals there is a fifth of the lease.
 const RENEWALS_A_LEASE: u32 = 5;
 
-/// The clock in the announcement is never older than so many renewals.
+/// The clock in the announcement is never older than this many renewals.
 const RENEWALS_A_CLOCK: u32 = 10;
 
 const CALL_WITHIN: Duration = Duration::from_secs(5);

@@ -1,9 +1,9 @@
-//! After the store was restored from a copy: its fences are older than what has run, and its revisions are given again.
-//! Every fence is moved to now, and then the epoch is raised, upon which the workers claim again.
+//! After the store was restored from a copy: its fences are older than what has run, and it gives out the same
+//! revisions again. Every fence is moved to now, and then the epoch is raised; after that the workers claim again.
 //!
-//! Each lock is written under the compare of what was read of it, so that nothing that happens meanwhile is overwritten;
-//! whoever is interrupted starts again and does what is left. The epoch comes last: before it, no worker that saw the
-//! restore claims. Done twice, it moves the fences again, but never back.
+//! Each lock is written under the compare of what was read of it, so that nothing that happens meanwhile is
+//! overwritten; whoever is interrupted starts again with what is left. The epoch comes last: before it, no worker
+//! that saw the restore claims. Done twice, it moves the fences again, but never back.
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -24,7 +24,7 @@ use crate::{
 /// Locks in one transaction: each is a transaction inside, and below the store's limit they are.
 const TOGETHER: usize = 100;
 
-/// What changes faster than it is read is given up after so many rounds.
+/// What changes faster than it is read is given up after this many rounds.
 const ROUNDS: usize = 10;
 
 /// What was done, and what was found.
@@ -42,7 +42,7 @@ pub struct Restored {
     pub held: usize,
     /// Locks that are held by workers that are gone. Caretakers free them and record the runs as lost.
     pub orphaned: usize,
-    /// Keys under `locks/` that are no locks, and were left alone.
+    /// Keys under `locks/` that are not locks, and were left alone.
     pub broken: Vec<String>,
     /// Runs that wait in the queue; what was claimed since the copy was made waits there again.
     pub queued: usize,
@@ -52,10 +52,10 @@ pub struct Restored {
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The store.
-    #[error("the store does not do it")]
+    #[error("the store did not do it")]
     Store(#[from] StoreError),
     /// Somebody keeps writing.
-    #[error("{0} locks keep changing: their fences are not moved, and the epoch is as it was; try again")]
+    #[error("{0} locks keep changing: their fences were not moved, and the epoch was not raised; try again")]
     Contended(usize),
     /// Somebody else did the same meanwhile.
     #[error("somebody else raised the epoch meanwhile; the fences are moved")]

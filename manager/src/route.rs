@@ -1,5 +1,6 @@
-//! A route, and all that is to be known of it: who may use it, its limits, and what it takes and gives. Each surface owns
-//! a table of its routes; the router and every check that depends on a route are derived from those tables.
+//! A route and everything there is to know about it: who may use it, its limits, and what it takes and gives. Each
+//! surface owns a table of its routes; the router, and every check that depends on a route, is derived from those
+//! tables.
 //!
 //! A route without a role or without limits cannot be written down. This is one:
 //!
@@ -51,7 +52,7 @@ use axum::{
 
 pub use crate::access::Role;
 
-/// By what method a route is asked.
+/// The method that a route takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// Also HEAD.
@@ -62,12 +63,12 @@ pub enum Verb {
     Put,
     /// It removes something.
     Delete,
-    /// Any method: it answers the wrong ones in a form of its own.
+    /// Any method: the route answers wrong ones in a form of its own.
     Any,
 }
 
 impl Verb {
-    /// How the route is asked as it is meant.
+    /// The method's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -89,7 +90,7 @@ impl Verb {
     }
 }
 
-/// What an answer may take.
+/// How large an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerSize {
     /// It is small.
@@ -98,34 +99,34 @@ pub enum AnswerSize {
     Budgeted,
 }
 
-/// What a route may take.
+/// The limits of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A request that outlasts its own limits, a slowly sent body for one, ends after this.
+    /// A request that takes longer, because its body comes slowly for one, ends after this.
     pub time: Duration,
-    /// A larger body is refused unread. In bytes.
+    /// In bytes; a larger body is refused unread.
     pub body: usize,
-    /// What its answer may take.
+    /// How large its answer may be.
     pub answer: AnswerSize,
-    /// True: pages of other sites may link to it. Whatever else they ask for is refused.
+    /// True if pages of other sites may link to it. Anything else that they ask for is refused.
     pub links: bool,
 }
 
 impl Limits {
-    /// Those of most routes.
+    /// The limits of most routes.
     pub const USUAL: Self =
         Self { time: Duration::from_millis(4900), body: 1 << 20, answer: AnswerSize::Budgeted, links: false };
 
-    /// Of a request that brings many jobs.
+    /// For requests that bring many jobs.
     pub const BULK: Self = Self { body: 8 << 20, ..Self::USUAL };
 
-    /// Of one that may wait for news.
+    /// For requests that may wait for news.
     pub const WAITING: Self = Self { time: Duration::from_secs(40), ..Self::USUAL };
 
-    /// Of what has to answer whatever else goes on.
+    /// For what has to answer whatever else goes on.
     pub const SMALL: Self = Self { answer: AnswerSize::Small, ..Self::USUAL };
 
-    /// Of the page that people open.
+    /// For the page that people open.
     pub const PAGE: Self = Self { links: true, ..Self::SMALL };
 }
 
@@ -151,7 +152,7 @@ impl fmt::Debug for Schema {
     }
 }
 
-/// What goes for a route, beside its handler.
+/// Everything about a route but its handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// Who may use it.
@@ -197,7 +198,7 @@ impl<S: Clone + Send + Sync + 'static> Route<S> {
 pub(crate) struct Surface<S> {
     /// What their paths begin with.
     pub(crate) at: &'static str,
-    /// True: what they answer comes from the lists, and may be old.
+    /// True if their answers come from the lists, and may be old.
     pub(crate) from_lists: bool,
     pub(crate) routes: Vec<Route<S>>,
 }
@@ -258,7 +259,7 @@ pub(crate) fn known(extensions: &axum::http::Extensions) -> Option<&Known> {
     extensions.get::<Arc<Known>>().map(|known| &**known)
 }
 
-/// The limits of the route that a request is for; what is for none has those of most.
+/// The limits of the route that a request is for; without a route, those of most.
 pub(crate) fn limits(extensions: &axum::http::Extensions) -> Limits {
     known(extensions).map_or(Limits::USUAL, |known| known.terms.limits)
 }

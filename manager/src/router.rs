@@ -1,5 +1,5 @@
-//! The router: the routes of all surfaces, and the layers around them. What depends on a route is in its terms
-//! ([`crate::route`]).
+//! The router: the routes of all surfaces, and the layers around them. Whatever depends on a single route is in its
+//! terms ([`crate::route`]).
 
 use std::{any::Any, sync::Arc};
 

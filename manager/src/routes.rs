@@ -1,5 +1,5 @@
-//! The native API and the page: one resource each; they read the request, call, and map the answer. The tables here say
-//! which routes there are.
+//! The native API and the page: one module per resource, which reads the request, calls, and maps the answer. The
+//! tables here list the routes.
 
 use std::sync::Arc;
 
@@ -63,15 +63,20 @@ pub(crate) fn api() -> Surface<Arc<App>> {
             stores("Creates or replaces a job", Schema::of::<Job>(), job),
         ),
         Route::new(Delete, "/jobs/{job}", jobs::delete, acts("Deletes a job", None)),
-        Route::new(Post, "/jobs/{job}/run", jobs::run, acts("Wants a run of a job, now", Some(run))),
+        Route::new(Post, "/jobs/{job}/run", jobs::run, acts("Queues a run of a job, now", Some(run))),
         Route::new(
             Post,
             "/jobs/{job}/kill",
             jobs::kill,
             acts("Ends a job's runs", Some(Schema::of::<KillRequested>())),
         ),
-        Route::new(Post, "/jobs/{job}/pause", jobs::pause, acts("Lets a job's ticks pass", Some(job))),
-        Route::new(Post, "/jobs/{job}/resume", jobs::resume, acts("Counts a job's ticks again", Some(job))),
+        Route::new(Post, "/jobs/{job}/pause", jobs::pause, acts("Pauses a job: its ticks pass", Some(job))),
+        Route::new(
+            Post,
+            "/jobs/{job}/resume",
+            jobs::resume,
+            acts("Resumes a job: its ticks count from now", Some(job)),
+        ),
         Route::new(Post, "/jobs/{job}/reset-fence", jobs::reset_fence, Terms { role: Role::Admin, ..reset }),
         Route::new(
             Get,

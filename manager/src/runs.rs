@@ -1,4 +1,4 @@
-//! Runs, from the two places that know them: the cache those that have not ended, the run log the others.
+//! Runs, from the two places that know them: the cache knows those that have not ended, the run log the others.
 
 use chrono::{DateTime, Utc};
 use common::{
@@ -65,7 +65,7 @@ pub(crate) async fn list(app: &App, filter: &RunFilter) -> Result<RunList, ApiEr
     let after = filter.after.as_deref().map(|text| {
         Position::parse(text).ok_or_else(|| {
             let example = "the \"next\" of the page before";
-            ApiError::bad_field(FieldError::new("after", text, "is no position in this list", example))
+            ApiError::bad_field(FieldError::new("after", text, "is not a position in this list", example))
         })
     });
     let mut items = Vec::new();

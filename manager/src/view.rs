@@ -1,4 +1,4 @@
-//! What the native API shows of a job or a run: computed from the cache, without I/O.
+//! What the native API shows of a job or a run, computed from the cache without I/O.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -63,7 +63,7 @@ impl<'a> Viewer<'a> {
         Self { cache, now, workers: cache.workers() }
     }
 
-    /// A job with its status; an error if its stored value is none.
+    /// A job with its status; an error if its stored value is not one.
     pub(crate) fn job(&self, snapshot: &JobSnapshot) -> Result<JobView, ApiError> {
         match &snapshot.job.stored {
             Ok(stored) => Ok(self.stored(stored, snapshot.job.revision, Some(snapshot))),

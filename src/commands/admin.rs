@@ -1,4 +1,4 @@
-//! `quorate admin`: what puts a cluster's store in order, on the store itself.
+//! `quorate admin`: puts a cluster's store in order, working on the store itself.
 
 use anyhow::Context as _;
 use common::{
@@ -34,11 +34,11 @@ fn lines(done: &Restored) -> Vec<String> {
         "{moved} of {locks} fences moved to {to}; the others were there already, or were moved by a request whose answer was lost"
     )];
     if *held > 0 {
-        lines.push(format!("{held} jobs are held by workers that are there"));
+        lines.push(format!("{held} jobs are held by live workers"));
     }
     if *orphaned > 0 {
         lines.push(format!(
-            "{orphaned} jobs are held by workers that are gone: they are freed by themselves, their runs recorded as lost"
+            "{orphaned} jobs are held by workers that are gone: their locks are freed automatically, and their runs recorded as lost"
         ));
     }
     if *queued > 0 {
@@ -46,7 +46,9 @@ fn lines(done: &Restored) -> Vec<String> {
             "{queued} runs wait in the queue; those that were taken from it since the copy was made run again"
         ));
     }
-    lines.extend(broken.iter().map(|key| format!("{key} is no lock and was left alone; save its job again")));
-    lines.push(format!("epoch {epoch}: workers that had stopped claiming go on"));
+    lines.extend(
+        broken.iter().map(|key| format!("{key} is not a lock and was left alone; save its job again")),
+    );
+    lines.push(format!("epoch {epoch}: workers that had stopped claiming claim again"));
     lines
 }

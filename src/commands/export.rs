@@ -1,4 +1,4 @@
-//! `quorate export`: all jobs as one JSON array, a job a line, which `quorate job save` reads again.
+//! `quorate export`: all jobs as one JSON array, one per line, which `quorate job save` can read.
 
 use std::{
     io::Write as _,
@@ -23,7 +23,7 @@ pub(super) async fn run(file: PathBuf, client: Client, mut output: Output) -> an
     let to_stdout = file == Path::new("-");
     let shown = if to_stdout { "standard output".to_owned() } else { file.display().to_string() };
     let unchanged =
-        || if to_stdout { "export".to_owned() } else { format!("write {shown}, which is as it was") };
+        || if to_stdout { "export".to_owned() } else { format!("write {shown}, which is unchanged") };
     // Before there is a file: who does not answer leaves none behind.
     let mut first = client.jobs(None).await.map_err(failed).with_context(unchanged)?;
     let broken = std::mem::take(&mut first.broken);

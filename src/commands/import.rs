@@ -126,7 +126,7 @@ pub(super) async fn run(
     Ok(exit)
 }
 
-/// Does what is to be done. A dry run only looks, if there is a manager to look at.
+/// Does what has to be done. A dry run only looks, if there is a manager to look at.
 async fn carry_out(imports: &mut [Import], client: &Client, args: &ImportCrontab) -> anyhow::Result<()> {
     let imported = match table::imported(client).await {
         Ok(imported) => Some(imported),

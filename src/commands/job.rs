@@ -1,4 +1,4 @@
-//! `quorate job`: definitions of jobs, and what can be asked of them.
+//! `quorate job`: jobs: their definitions, and what can be done with them.
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -53,7 +53,7 @@ pub(super) async fn run(command: JobCommand, client: Client, mut output: Output)
 async fn act(client: &Client, name: &str, action: &str, output: &mut Output) -> anyhow::Result<Exit> {
     client.job_action(name, action).await.map_err(failed)?;
     let done = match action {
-        "kill" => "asked for the end of its runs",
+        "kill" => "asked its runs to end",
         "pause" => "paused",
         "reset-fence" => "its ticks count from now, if they did not before",
         _ => "resumed",
@@ -95,7 +95,7 @@ async fn save(client: &Client, files: &[PathBuf], force: bool, output: &mut Outp
             if !(force || revision.is_null() || revision.is_i64()) {
                 // Without it the job would be saved over whatever is there.
                 return Err(BadInput(format!(
-                    "{}: job {name:?}: status.revision: {revision} is no revision; right is, for example, 17, or no status at all",
+                    "{}: job {name:?}: status.revision: {revision} is not a revision; use, for example, 17, or no status at all",
                     file.display()
                 ))
                 .into());
@@ -219,7 +219,7 @@ impl Reports<'_> {
         let saved = count(word(Saved::Created)) + count(word(Saved::Replaced));
         let others = [
             (count("refused"), "refused"),
-            (count("unknown"), "not answered, which may be saved"),
+            (count("unknown"), "without an answer, perhaps saved"),
             (total - self.all.len(), "not sent"),
         ];
         let mut text = format!("{saved} of {total} jobs saved");
@@ -265,9 +265,7 @@ async fn list(client: &Client, output: &mut Output) -> anyhow::Result<Exit> {
     loop {
         let page = client.jobs(after.as_deref()).await.map_err(failed)?;
         for BrokenJob { name, problem, .. } in &page.broken {
-            tracing::warn!(
-                "job {name:?} is stored and does not decode, so that it is not among these: {problem}"
-            );
+            tracing::warn!("job {name:?} is stored but does not decode, so it is not among these: {problem}");
         }
         for view in &page.items {
             if output.is_json() {

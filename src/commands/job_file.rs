@@ -31,7 +31,7 @@ pub(super) fn jobs(path: &Path, text: &[u8]) -> Result<Vec<(String, Value)>, Bad
     for (n, value) in values.into_iter().enumerate() {
         let Some(name) = value.get("name").and_then(Value::as_str) else {
             return Err(BadInput(format!(
-                "{shown}: job {} has no name; right is, for example, {{\"name\": \"hello\", \"trigger\": {{\"cron\": [\"* * * * *\"]}}, \
+                "{shown}: job {} has no name; use, for example, {{\"name\": \"hello\", \"trigger\": {{\"cron\": [\"* * * * *\"]}}, \
                  \"driver\": {{\"shell\": {{\"command\": \"date\"}}}}}}",
                 n + 1
             )));
@@ -53,7 +53,7 @@ pub(super) fn jobs(path: &Path, text: &[u8]) -> Result<Vec<(String, Value)>, Bad
 fn json(text: &[u8]) -> Result<Vec<Value>, String> {
     let mut values = Vec::new();
     for value in serde_json::Deserializer::from_slice(text).into_iter() {
-        flatten(value.map_err(|error| format!("is no JSON: {error}"))?, &mut values);
+        flatten(value.map_err(|error| format!("is not JSON: {error}"))?, &mut values);
     }
     Ok(values)
 }
@@ -61,7 +61,7 @@ fn json(text: &[u8]) -> Result<Vec<Value>, String> {
 fn yaml(text: &[u8]) -> Result<Vec<Value>, String> {
     let mut values = Vec::new();
     for document in serde_norway::Deserializer::from_slice(text) {
-        match Value::deserialize(document).map_err(|error| format!("is no YAML: {error}"))? {
+        match Value::deserialize(document).map_err(|error| format!("is not YAML: {error}"))? {
             Value::Null => {}
             value => flatten(value, &mut values),
         }

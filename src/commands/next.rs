@@ -51,7 +51,7 @@ fn text(at: DateTime<Utc>, zone: Tz) -> String {
 fn instant(text: &str) -> Result<DateTime<Utc>, BadInput> {
     DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|error| {
         BadInput(format!(
-            "--from: {text:?} is no instant ({error}); right is, for example, 2026-11-22T01:02:03Z"
+            "--from: {text:?} is not an instant ({error}); use, for example, 2026-11-22T01:02:03Z"
         ))
     })
 }

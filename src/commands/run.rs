@@ -53,7 +53,7 @@ pub(super) async fn run(command: RunCommand, client: Client, mut output: Output)
         }
         RunCommand::Kill { run } => {
             client.kill_run(&run).await.map_err(super::failed)?;
-            output.line(format_args!("asked for the end of run {run}"))?;
+            output.line(format_args!("asked run {run} to end"))?;
         }
     }
     output.flush()?;

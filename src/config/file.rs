@@ -24,7 +24,7 @@ pub(super) fn parse(file: &ConfigFile, role: Role) -> Parsed {
     let mut fields = match File::from_str(&file.text, format).collect() {
         Ok(fields) => fields,
         Err(error) => {
-            parsed.problems.push(format!("{name} is no {}: {error}", if is_json { "JSON" } else { "TOML" }));
+            parsed.problems.push(format!("{name} is not {}: {error}", if is_json { "JSON" } else { "TOML" }));
             return parsed;
         }
     };
@@ -137,7 +137,7 @@ fn translate_gdts(fields: &mut Map<String, Value>, role: Role, name: &str, parse
                 ));
                 fields.insert("listen".to_owned(), Value::from(address));
             }
-            None => parsed.problems.push(format!("{name}: apiPort is no port; right is, for example, 8070")),
+            None => parsed.problems.push(format!("{name}: apiPort is not a port; use, for example, 8070")),
         }
     }
     for (key, why) in [

@@ -1,4 +1,4 @@
-//! Every setting there is: its key, whose it is, and its default.
+//! Every setting: its key, which roles have it, and its default.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The layers put on each other: default, file, environment, flags.
+//! The layers, one on top of the other: default, file, environment, flags.
 
 use config::{Config, Map, Source, Value};
 use serde::Serialize;
@@ -144,7 +144,7 @@ fn unknown_variables(env: &Environment) -> Vec<String> {
             }
             let nearest = key::nearest(&key, SETTINGS.iter().map(|setting| setting.key))?;
             let meant = key::find(nearest)?.variable();
-            Some(format!("{variable} in the environment is no setting; did you mean {meant}?"))
+            Some(format!("{variable} in the environment is not a setting; did you mean {meant}?"))
         })
         .collect()
 }

@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
                 Some((key, value)) if !key.is_empty() && !text.chars().any(char::is_control) => {
                     labels.insert(key.to_owned(), value.to_owned());
                 }
-                _ => self.refuse("label", format!("{text:?} is no label; right is, for example, disk=ssd")),
+                _ => self.refuse("label", format!("{text:?} is not a label; use, for example, disk=ssd")),
             }
         }
         labels
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
             if text.is_empty() || !text.chars().all(inner) {
                 self.refuse(
                     "allowed_host",
-                    format!("{text:?} is no host; right is, for example, jobs.example.org"),
+                    format!("{text:?} is not a host; use, for example, jobs.example.org"),
                 );
             } else {
                 hosts.push(text.to_ascii_lowercase());
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
             self.refuse("mongodb", "has to be given: --mongodb mongodb://HOST:27017");
         } else if !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://") {
             // Not repeated: it may hold a password.
-            self.refuse("mongodb", "is no MongoDB URI; right is, for example, mongodb://db1:27017/quorate");
+            self.refuse("mongodb", "is not a MongoDB URI; use, for example, mongodb://db1:27017/quorate");
         }
         uri.to_owned()
     }
@@ -204,7 +204,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     }
     Err(format!(
-        "{text:?} is no address with a port; right is, for example, 127.0.0.1:8070 or [::1]:8070, and 0.0.0.0:8070 for \
+        "{text:?} is not an address with a port; use, for example, 127.0.0.1:8070 or [::1]:8070, and 0.0.0.0:8070 for \
          every interface"
     ))
 }
@@ -212,9 +212,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 /// An address by which others reach this process.
 pub(super) fn advertised(text: &str) -> Result<String, String> {
     let refuse = |problem: &str| {
-        Err(format!(
-            "{text:?} {problem}; right is, for example, web1:5556, 10.0.0.1:5556 or [2001:db8::1]:5556"
-        ))
+        Err(format!("{text:?} {problem}; use, for example, web1:5556, 10.0.0.1:5556 or [2001:db8::1]:5556"))
     };
     let Some((host, port)) = text.rsplit_once(':') else { return refuse("names no port") };
     if !port.parse::<u16>().is_ok_and(|port| port > 0) {
@@ -227,7 +225,7 @@ pub(super) fn advertised(text: &str) -> Result<String, String> {
     };
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     match ip {
-        Some(ip) if ip.to_canonical().is_unspecified() => refuse("is no address that others can reach"),
+        Some(ip) if ip.to_canonical().is_unspecified() => refuse("is not an address that others can reach"),
         None if bracketed.is_some() || host.is_empty() || !host.chars().all(is_name) => {
             refuse("names no host")
         }
@@ -238,7 +236,7 @@ pub(super) fn advertised(text: &str) -> Result<String, String> {
 /// An endpoint of etcd with its scheme.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let refuse =
-        || format!("{text:?} is no endpoint; right is, for example, etcd1:2379 or https://etcd1:2379");
+        || format!("{text:?} is not an endpoint; use, for example, etcd1:2379 or https://etcd1:2379");
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
         Some(_) => return Err(refuse()),

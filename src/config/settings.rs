@@ -42,7 +42,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether who asks is asked who they are.
+/// Whether callers have to say who they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthMode {
     /// Not in this release: only this machine is served.
@@ -225,7 +225,7 @@ impl ClientSettings {
             server: reader.parse("server", String::new(), |text| {
                 match text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) {
                     Some(rest) if !rest.is_empty() && !rest.contains(['@', ' ']) => Ok(text.to_owned()),
-                    _ => Err(format!("{text:?} is no URL; right is, for example, http://127.0.0.1:8070")),
+                    _ => Err(format!("{text:?} is not a URL; use, for example, http://127.0.0.1:8070")),
                 }
             }),
             output: output(&mut reader),
@@ -241,9 +241,7 @@ impl LogSettings {
         let settings = Self {
             filter: reader.parse("log", String::new(), |text| {
                 tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| {
-                    format!(
-                        "{text:?} is no filter ({error}); right is, for example, info or worker=debug,info"
-                    )
+                    format!("{text:?} is not a filter ({error}); use, for example, info or worker=debug,info")
                 })
             }),
             format: reader.parse("log_format", LogFormat::Text, |text| match text {
@@ -275,7 +273,7 @@ fn data_dir(reader: &mut Reader<'_>) -> PathBuf {
 fn shell(reader: &mut Reader<'_>) -> PathBuf {
     let shell = reader.path("shell").unwrap_or_default();
     if !shell.is_absolute() {
-        reader.refuse("shell", format!("{shell:?} is no absolute path; right is, for example, /bin/sh"));
+        reader.refuse("shell", format!("{shell:?} is not an absolute path; use, for example, /bin/sh"));
     }
     shell
 }
@@ -283,7 +281,7 @@ fn shell(reader: &mut Reader<'_>) -> PathBuf {
 fn slots(reader: &mut Reader<'_>) -> u32 {
     reader.parse("slots", 1, |text| match text.parse() {
         Ok(slots @ 1..=MOST_SLOTS) => Ok(slots),
-        _ => Err(format!("{text:?} is no number between 1 and {MOST_SLOTS}")),
+        _ => Err(format!("{text:?} is not a number between 1 and {MOST_SLOTS}")),
     })
 }
 

@@ -1,8 +1,8 @@
-//! Lines that a thread of its own writes, so that nobody waits for whoever reads them, and nobody hears that a write
-//! failed: a reader that stalls, is gone, or a disk that is full costs lines, and nothing else.
+//! Lines that a thread of its own writes, so that nobody waits for their reader and no failed write reaches anybody:
+//! a reader that stalls or is gone, or a full disk, costs lines and nothing else.
 //!
-//! What waits is bounded. Lines that find no room, or whose write fails, are counted; how many they were stands in their
-//! place once lines can be written again.
+//! What waits is bounded. Lines that find no room, or that cannot be written, are counted; once lines can be written
+//! again, their number stands in their place.
 
 use std::{
     cell::RefCell,
@@ -53,7 +53,7 @@ enum Entry {
 pub(super) struct Waiting<'a>(&'a Lines);
 
 impl Lines {
-    /// Starts the thread that writes to `to`. `lost` logs that so many lines are lost.
+    /// Starts the thread that writes to `to`. `lost` logs how many lines are lost.
     pub(super) fn start(to: impl Write + Send + 'static, lost: fn(u64)) -> io::Result<Arc<Self>> {
         let lines = Arc::new(Self::default());
         let mut writer = Writer { to, lost, count: 0, is_torn: false };
@@ -88,7 +88,7 @@ impl Lines {
         Waiting(self)
     }
 
-    /// Waits until all that was put in is written or lost, at most so long.
+    /// Waits until all that was put in is written or lost, at most this long.
     pub(super) fn flush(&self, within: Duration) {
         let busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
         // Poisoned or late: there is nothing else to be done.

@@ -270,13 +270,13 @@ async fn an_export_without_the_jobs_that_do_not_decode_names_them_and_fails() ->
     let page = r#"{"items": [{"name": "good", "trigger": {"manual": true}, "driver": {"shell": {"command": "date"}},
             "status": {"revision": 1, "paused": false, "saved": null, "describe": "", "next": [], "last": null,
                        "running": [], "warning": ""}}],
-        "next": null, "broken": [{"name": "bad", "revision": 2, "problem": "is no JSON"}]}"#;
+        "next": null, "broken": [{"name": "bad", "revision": 2, "problem": "is not JSON"}]}"#;
     let url = manager(Router::new().route("/api/v1/jobs", get(page))).await?;
     let dir = tempfile::tempdir()?;
     let file = write(&dir, "jobs.json", "the one before")?;
     let said = run(&["export", &file, "--server", &url])?;
     assert_eq!(said.code, Some(1), "{}", said.err);
-    assert!(said.err.contains("\"bad\"") && said.err.contains("is no JSON"), "{}", said.err);
+    assert!(said.err.contains("\"bad\"") && said.err.contains("is not JSON"), "{}", said.err);
     let written: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
     assert_eq!((written[0]["name"].as_str(), written.as_array().map(Vec::len)), (Some("good"), Some(1)));
     assert_eq!(run(&["export", "-", "--server", &url])?.code, Some(1));
@@ -305,7 +305,7 @@ async fn jobs_whose_answer_is_lost_are_unknown_and_the_others_are_told() -> Resu
     assert_eq!(told(0), (Some("saved"), Some("replaced")));
     assert_eq!(told(1), (Some("cut"), Some("unknown")));
     assert_eq!(reports.as_array().map(Vec::len), Some(2));
-    let sum = "1 of 3 jobs saved, 1 not answered, which may be saved, 1 not sent";
+    let sum = "1 of 3 jobs saved, 1 without an answer, perhaps saved, 1 not sent";
     assert!(said.err.contains(sum), "{}", said.err);
     let said = run(&["job", "save", &file, "--server", "http://127.0.0.1:1"])?;
     assert!(said.err.contains("0 of 3 jobs saved, 3 not sent"), "{}", said.err);
@@ -391,7 +391,7 @@ async fn a_shown_job_is_saved_over_the_one_that_was_shown_and_over_no_other() ->
         "status": {"revision": "17"}}"#;
     let said = ask(&dev, &["job", "save", &write(&dir, "odd.json", job)?])?;
     assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
-    assert!(said.err.contains(r#"status.revision: "17" is no revision"#), "{}", said.err);
+    assert!(said.err.contains(r#"status.revision: "17" is not a revision"#), "{}", said.err);
     assert!(ask(&dev, &["job", "show", "sleeps"])?.out.contains("sleep 500"));
     let said = ask(&dev, &["job", "save", "--force", &late])?;
     assert_eq!((said.code, said.out.as_str()), (Some(0), "sleeps: replaced\n"), "{}", said.err);

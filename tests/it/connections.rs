@@ -122,6 +122,7 @@ fn has_ended(stream: &TcpStream) -> bool {
     }
 }
 
+// Once: a few hundred idle connections took all file handles, and runs stopped.
 #[tokio::test]
 async fn idle_connections_and_slow_heads_keep_nobody_out_and_runs_go_on() {
     let narrow = Narrow::start().await;

@@ -43,6 +43,8 @@ async fn until_it_runs(out: &Path, name: &str, times: usize) {
     .await;
 }
 
+// Once: 1,100 idle connections kept jobs from running, and the worker said that its disk was full; the soft
+// limit on handles was never raised.
 #[tokio::test]
 async fn idle_connections_beyond_the_soft_limit_keep_no_job_from_running_and_jobs_get_that_limit()
 -> Result<()> {

@@ -42,6 +42,8 @@ async fn runs_after(trial: &Trial, what: &str, instant: i64) -> Vec<Line> {
     .await
 }
 
+// Once: claims that were decided before the restore were sent after it, with fences below what had run (1 play
+// in 5).
 #[tokio::test]
 async fn after_a_restored_snapshot_no_tick_runs_twice_and_the_workers_go_on() -> Result<()> {
     let quorate = env!("CARGO_BIN_EXE_quorate");

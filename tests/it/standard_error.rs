@@ -179,6 +179,8 @@ async fn outlives_an_outage(wrong: Wrong) {
     manager.terminate().await;
 }
 
+// Once: with nobody left to read the log, a worker never registered again after an outage, and ignored SIGTERM;
+// a failed write of a line panicked in whichever task had to say something.
 #[tokio::test]
 async fn an_outage_is_outlived_when_nobody_is_left_to_read() {
     outlives_an_outage(Wrong::ReaderGone).await;

@@ -1,9 +1,9 @@
-//! The claim protocol's transactions (DESIGN section 5), and what their outcomes mean. Pure: values in, values out.
+//! The claim protocol's transactions, and what their outcomes mean. Pure: values in, values out.
 //!
 //! The invariants, each next to the transaction that keeps it:
 //!
 //! - A tick is decided by whoever moves the job's fence to it, and the fence only grows.
-//! - A held lock refuses every claim by itself, because `~` sorts after every instant.
+//! - A held lock by itself refuses every claim, because `~` sorts after every instant.
 //! - Only its holder, by revision, writes a held lock; anybody else only when the holder's session is gone.
 
 use common::{
@@ -98,7 +98,7 @@ pub enum Orphan {
     Phantom,
 }
 
-/// Who a lock names that this process does not act for.
+/// Who is named by a lock that this process does not act for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HolderLife {
     /// This very session.
@@ -110,7 +110,7 @@ pub enum HolderLife {
 }
 
 impl Orphan {
-    /// Whose nobody's it is, if it is nobody's.
+    /// Why it is nobody's, if it is.
     pub const fn of(named: HolderLife) -> Option<Self> {
         match named {
             HolderLife::Me => Some(Self::Phantom),
@@ -129,20 +129,21 @@ pub struct StoredFreeLock {
     pub revision: Revision,
 }
 
-/// A wanted run that is taken out of the queue.
+/// A queued run that is taken out of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taking {
     /// Its entry in the queue.
     pub entry: Key,
     /// The revision that wrote the entry.
     pub written: Revision,
-    /// At which revisions the kills of its job and of its run stand, as they were judged; [`Revision::NONE`]: there is
-    /// none. A kill that is on its way here is not passed by.
+    /// The revisions of the kills of its job and of its run, as they were judged; [`Revision::NONE`]: there is none.
+    /// So a kill that is still on its way here is not overlooked.
     pub kills: (Revision, Revision),
 }
 
 /// Claims a tick: the definition is the one gone by, the fence is at or behind the previous tick, before this one.
-/// The value's order says all three of free, in order, and not decided. Beside the lock, that stays free at the tick.
+/// The value's order says all three: free, in order, and not decided. Beside the lock, the lock stays free, its fence
+/// at the tick.
 pub fn claim(keys: &Keys, held: &HeldLock, previous: Tick, definition: Revision, place: Place) -> Txn {
     let lock = keys.lock(&held.job);
     let compares = vec![
@@ -172,7 +173,7 @@ pub fn catch_up(
     Txn { compares, then, otherwise: reads(keys, held, place) }
 }
 
-/// Takes a wanted run out of the queue, and its job's lock with it, by the definition that stands.
+/// Takes a queued run out of the queue, and its job's lock with it, by the definition that stands.
 pub fn take(
     keys: &Keys,
     held: &HeldLock,
@@ -194,8 +195,8 @@ pub fn take(
     Txn { compares, then, otherwise: reads(keys, held, place) }
 }
 
-/// Moves the fence of a lock that this process holds over ticks that get no run, which `to` names. By the definition
-/// that stands, and by no other: the ticks of the next one would be buried.
+/// Moves the fence of a lock that this process holds over ticks that get no run, which `to` names. Only by the
+/// definition that stands: otherwise ticks of the next one would be buried.
 pub fn skip(keys: &Keys, to: &HeldLock, seen: Revision, definition: Revision) -> Txn {
     let lock = keys.lock(&to.job);
     let compares = vec![is_lock(keys, to, seen), is_job(keys, to, definition)];
@@ -241,7 +242,7 @@ pub fn finish_and_claim(
 }
 
 /// Removes the record of a run that held no lock: only the one that its claim wrote, so that the next attempt, which
-/// `beside` puts, is wanted once, however often this is sent, and not at all if a caretaker has been here.
+/// `beside` queues, is queued once however often this is sent, and not at all if a caretaker has been here.
 pub fn end_beside(keys: &Keys, held: &HeldLock, seen: Revision, beside: Vec<Op>) -> Txn {
     let key = keys.run(&held.run);
     let mut then = vec![Op::Delete(key.clone())];
@@ -288,13 +289,13 @@ pub fn create_lock(keys: &Keys, job: &JobName, definition: Revision, now: Tick) 
     Txn::when(compares, vec![Op::Put(lock, Lock::new(now).encode(), None)])
 }
 
-/// Removes what was read at `seen` and has been put on record: an entry of the queue that gets no run, or one that
-/// names passed ticks.
+/// Removes what was read at `seen` and has been put on record: a queue entry that gets no run, or a key that names
+/// passed ticks.
 pub fn clear(key: Key, seen: Revision) -> Txn {
     Txn::when(vec![Compare::ModRevision(key.clone(), seen)], vec![Op::Delete(key)])
 }
 
-/// Queues what waits for a boot of a worker's machine, and notes how far that went. `seen`: the revision of the note
+/// Queues what waits for a boot of a worker's machine, and notes how far it got. `seen`: the revision of the note
 /// before.
 pub fn queue_at_boot(
     keys: &Keys,
@@ -325,8 +326,8 @@ fn claimed(keys: &Keys, held: &HeldLock, free: FreeLock, place: Place) -> Vec<Op
     }
 }
 
-/// What a claim reads when it is not done: the lock, and the run's record, which tells a repeated claim that it was won
-/// already.
+/// What a claim reads if it is refused: the lock, and the run's record, which tells a repeated claim that it has been
+/// won already.
 fn reads(keys: &Keys, held: &HeldLock, place: Place) -> Vec<Op> {
     let lock = Op::Get(keys.lock(&held.job));
     match place {
@@ -348,8 +349,8 @@ fn is_gone(keys: &Keys, held: &HeldLock, orphan: Orphan) -> Option<Compare> {
     (orphan == Orphan::Gone).then(gone)
 }
 
-/// What a transaction came to that was to put `claim` into the lock, or beside it. A lock that says that its run holds it
-/// in this session is won, also when the answer to an earlier try was lost. It is held as it was found: a manager may
+/// The outcome of a transaction that was to put `claim` into the lock, or beside it. A lock that says that its run
+/// holds it in this session is won, even if the answer to an earlier try was lost. It is held as found: a manager may
 /// have moved its fence since, and no transaction writes an earlier one.
 pub fn outcome(txn: &TxnOutcome, claim: &HeldLock, session: &Session) -> Outcome {
     let won = |held: HeldLock, revision| Outcome::Won(Box::new(OwnLock { held, revision }));
@@ -374,8 +375,8 @@ pub fn outcome(txn: &TxnOutcome, claim: &HeldLock, session: &Session) -> Outcome
     }
 }
 
-/// True: the lock that was found is the skip `to`, which was done although its answer was lost. A manager may have moved
-/// its fence since.
+/// True if the lock that was found is the skip `to`: it was done, although its answer was lost. A manager may have
+/// moved its fence since.
 pub fn is_skipped(found: &StoredLock, to: &HeldLock) -> bool {
     let Lock::Held(found) = &found.lock else { return false };
     found.run == to.run
@@ -383,12 +384,12 @@ pub fn is_skipped(found: &StoredLock, to: &HeldLock) -> bool {
         && (&found.last_skip, &found.missed) == (&to.last_skip, &to.missed)
 }
 
-/// A stored lock; `None` with a warning when it does not decode: it harms only its own job.
+/// A stored lock; `None`, with an error in the log, if it does not decode, which harms only its own job.
 pub fn seen(entry: &Entry) -> Option<StoredLock> {
     match Lock::decode(&entry.value) {
         Ok(lock) => Some(StoredLock { lock, revision: entry.mod_revision }),
         Err(error) => {
-            tracing::error!(key = %entry.key, %error, "a lock does not decode; its job cannot run until it is saved anew");
+            tracing::error!(key = %entry.key, %error, "a lock does not decode; its job cannot run until it is saved again");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! What a worker needs to know, validated by the binary.
+//! A worker's settings, validated by the binary.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

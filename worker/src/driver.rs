@@ -1,5 +1,5 @@
-//! Drivers: one way each to execute a run. A driver is told what to run and gives a [`Running`], whose end is an
-//! [`Exit`]; whether that was a success, a timeout or a kill is for others to judge.
+//! Drivers: each is one way to execute a run. A driver is told what to run and gives a [`Running`], which ends with
+//! an [`Exit`]; whether that was a success, a timeout or a kill is for others to judge.
 //!
 //! What a process finds around it: the worker's environment without its own settings, the job's variables,
 //! `QUORATE_JOB`, `_RUN`, `_TICK`, `_ATTEMPT`, `_FENCE`, `_WORKER` and `_SESSION`; the HOME, USER, LOGNAME
@@ -9,10 +9,10 @@
 //! it went, and the descendants of them all; TERM first, KILL after the grace, and the run has ended only when
 //! nothing of it is left. While `/proc` does not answer a kill reaches the group alone, whose end is then the run's.
 //!
-//! **What a normal end leaves alone.** A command may start something in the background and end; as under cron,
-//! that goes on, but what it prints is not kept from a second after the command's end on, which the record says. The
-//! pipes are read on until it ends, so that printing does not kill it. It still dies with its worker: the guard finds
-//! it by its session.
+//! **What a normal end leaves alone.** A command may start something in the background and end; as under cron, that
+//! goes on, but what it prints later than a second after the command's end is not kept, and the record says so. The
+//! pipes are read until it ends, so that printing does not kill it. It still dies with its worker: the guard finds it
+//! by its session.
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc, time::Duration};
 

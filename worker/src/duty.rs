@@ -1,4 +1,5 @@
-//! What a worker does beside its runs so that nothing is left lying: one trait, and one loop that runs every duty.
+//! What a worker does beside its runs so that nothing is left unattended: one trait, and one loop that runs every
+//! duty.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,10 +22,10 @@ pub(crate) trait Duty: Send {
     /// Its name, for measurements and messages.
     fn name(&self) -> &'static str;
 
-    /// Resolves when a pass is due; none: what wakes it has ended, and so has the duty. Cancel safe.
+    /// Resolves when a pass is due; none: whatever wakes it has ended, and the duty ends too. Cancel safe.
     async fn woken(&mut self) -> Option<()>;
 
-    /// Does what is to be done now. After an error it is woken no further time, and tried again.
+    /// Does what has to be done now. After an error it is tried again without being woken.
     async fn pass(&mut self) -> Result<Done, StoreError>;
 }
 

@@ -1,18 +1,17 @@
-//! The guard: a small process beside a worker that kills what the worker started when the worker cannot any more.
+//! The guard: a small process beside a worker that kills what the worker started when the worker no longer can.
 //!
 //! The worker tells it through a pipe which process groups start and end and until when the worker may be trusted.
-//! - **The pipe ends**, as the worker ended, however it did: the guard kills all groups and every process of the
-//!   worker's session, and ends.
-//! - **The trust runs out**, as when the worker is stopped or its host was suspended: the guard kills them too, but
-//!   for runs that are to be kept on lease loss, and stays.
+//! - **The pipe ends**, because the worker ended, however that happened: the guard kills all groups and every process
+//!   of the worker's session, and ends.
+//! - **The trust runs out**, as when the worker is stopped or its host was suspended: the guard kills them too,
+//!   except for runs that are to be kept on lease loss, and stays.
 //!
 //! It kills the groups first, which is quick and leaves no gap for a fork, then looks through `/proc` for what left
-//! its group or was started in the worker's last moment, again and again until nothing is found. What it cannot
-//! find is said in [`scan`](self#what-escapes).
+//! its group or was started in the worker's last moment, again and again until nothing is found. What it cannot find
+//! is listed in [`scan`](self#what-escapes).
 //!
-//! # What escapes
-//! A process that cleared its environment, made a session of its own and whose parents have all ended; and what the
-//! worker's user may not signal, as what `sudo` starts for a worker that is not root.
+//! # What escapes A process that cleared its environment, made a session of its own and has lost all its parents; and
+//! whatever the worker's user is not allowed to signal, such as what `sudo` starts for a worker that is not root.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -89,7 +88,7 @@ pub fn main(session: Option<String>, input: impl Read + Send + 'static) -> ExitC
                         return;
                     }
                 }
-                Err(error) => tracing::error!(%error, "the guard was told something it does not know"),
+                Err(error) => tracing::error!(%error, "the guard does not understand a message"),
             }
         }
     });
@@ -128,7 +127,7 @@ impl Guarded {
             if let Some(trust) = self.trust.filter(|_| self.armed) {
                 let left = trust.saturating_sub(since_boot());
                 if left.is_zero() && !self.groups.is_empty() {
-                    tracing::error!("the worker's trust in its lease ran out: the guard kills its runs");
+                    tracing::error!("the worker can no longer trust its lease; the guard kills its runs");
                 }
                 if left.is_zero() {
                     // What the worker has said since comes first: a sweep may take seconds.
@@ -232,7 +231,7 @@ fn sweep(token: &str, kept: &HashMap<Pid, RunId>) -> io::Result<usize> {
         tracing::error!(
             session = token,
             %error,
-            "/proc cannot be read: what a worker started and left its group may live on"
+            "/proc cannot be read: processes that left their group may live on"
         );
         return Err(error);
     }

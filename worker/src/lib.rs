@@ -1,5 +1,5 @@
-//! A worker: watches the jobs, decides by itself which ticks it runs, takes a lock per job, runs, and keeps the run
-//! logs. It names no adapter: the store and the run log are ports.
+//! A worker: watches the jobs, decides for itself which ticks it runs, takes a lock per job, runs them, and keeps the
+//! run logs. It names no adapter: the store and the run log are ports.
 //!
 //! The way of a tick: `tick/scheduler.rs` (due) → `tick/decide.rs` (claim, skip, catch up, as `tick/verdict.rs` says) →
 //! `run/carry_out.rs` (run, spool, finish) → `shipper.rs` (run log).
@@ -106,7 +106,7 @@ pub enum WorkerError {
     Guard(#[source] io::Error),
     /// A part of it that it cannot do without has ended by itself: a mistake in Quorate, which a new start gets over.
     #[error(
-        "{0} has ended by itself, and without it this worker must not go on: what was logged before says why"
+        "{0} has ended unexpectedly, and this worker must not go on without it: the log before this says why"
     )]
     Died(&'static str),
 }
@@ -311,7 +311,7 @@ impl Worker {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => {}
-            part = self.vital.died() => tracing::error!("{part} has ended by itself: ending this worker"),
+            part = self.vital.died() => tracing::error!("{part} has ended unexpectedly; ending this worker"),
         }
         // From here on this worker claims nothing.
         self.load.drain();

@@ -1,9 +1,9 @@
 //! What a run prints: kept up to a limit with stream and order, readable while it runs, and copied to disk once
 //! the run has lasted a while, so that it outlives a `kill -9` of the worker.
 //!
-//! Text is made of the bytes as they come: what is no UTF-8 becomes U+FFFD, a character that arrives in two reads
-//! stays whole. So offsets mean the same in a live view, in the record and on disk. Memory is bounded by the limit
-//! whatever a run prints: of a longer output the first part, the last one or both are kept, as its job says.
+//! Bytes become text as they come: what is not UTF-8 becomes U+FFFD, and a character that arrives in two reads stays
+//! whole. So offsets mean the same in a live view, in the record and on disk. Memory is bounded by the limit whatever
+//! a run prints: of a longer output the first part, the last part or both are kept, as its job says.
 
 use std::{
     path::{Path, PathBuf},

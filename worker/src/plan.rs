@@ -1,4 +1,4 @@
-//! Jobs and ticks as a worker goes by them.
+//! Jobs and ticks as a worker knows them.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub enum Changed {
 }
 
 impl Plan {
-    /// No job is known yet. What changes is told to who has the receiver.
+    /// A plan without jobs. Whoever has the receiver hears of changes.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Changed>) {
         let (changed, changes) = mpsc::unbounded_channel();
         let plan = Self { agenda: Mutex::default(), listed: watch::Sender::new(false), changed };
@@ -76,7 +76,7 @@ pub struct Planned {
     pub job: Arc<Job>,
     /// The revision of its definition: claims compare it.
     pub revision: Revision,
-    /// The revision that created it: what was wanted of a job of this name before is not wanted of this one.
+    /// The revision that created it: runs queued before belong to an earlier job of this name.
     pub created: Revision,
     /// None: only people start it.
     pub schedule: Option<Schedule>,
@@ -114,19 +114,21 @@ pub struct Next {
 }
 
 impl Next {
-    /// True: it may be claimed in the transaction that ends the run of `ended`. It is the next tick, by the same
-    /// definition, and such runs take the lock.
+    /// True if it may be claimed in the transaction that ends the run of `ended`: it is the next tick, by the same
+    /// definition, and the job's runs take the lock.
     pub fn may_follow(&self, ended: &HeldLock, planned: &Planned) -> bool {
         planned.revision == self.definition
             && !planned.paused
             // Edited since: what may run beside others takes no lock over.
+            // Once: a job edited from `skip` to `allow` in the moment of its run's end never ran again; that end
+            // took the lock for the next tick, and nobody held it.
             && planned.job.overlap != Overlap::Allow
             && self.previous <= ended.fence
             && ended.fence < self.tick
     }
 }
 
-/// Until when a run that is due at `from` may start; none: at any time.
+/// Until when a run that is due at `from` may start; none: for ever.
 pub fn start_deadline(job: &Job, from: DateTime<Utc>) -> Option<DateTime<Utc>> {
     from.checked_add_signed(chrono::Duration::from_std(job.misfire.deadline.0).ok()?)
 }

@@ -45,7 +45,7 @@ struct Trusted {
 }
 
 impl Standing {
-    /// The standing of a worker whose lease is told of by `trust`.
+    /// The standing of a worker; `trust` tells of its lease.
     pub fn new(
         config: Arc<WorkerConfig>,
         clock: Arc<dyn Clock>,
@@ -98,7 +98,8 @@ impl Standing {
         Holder { worker: session.worker.clone(), session: session.revision, epoch: self.load.epoch() }
     }
 
-    /// True when this worker may run the job, by the definition that would run: it may have been ranked by an older one.
+    /// True if this worker may run the job, by the definition that would run: the worker may have been ranked by an
+    /// older one.
     pub fn has_labels_of(&self, job: &Job) -> bool {
         job.placement.allows(&self.config.labels)
     }
@@ -108,7 +109,7 @@ impl Standing {
         self.load.may_claim() && !self.closing.is_cancelled()
     }
 
-    /// Waits for a slot; `None` when this worker may not claim any more, whatever it might when the wait began.
+    /// Waits for a slot; `None` if this worker must not claim any more by then.
     pub async fn slot(&self) -> Option<Slot> {
         let slot = tokio::select! {
             biased;

@@ -1,5 +1,6 @@
-//! Batches from the spool to the run log, until it has them. While the run log is away, or denies us, the spool grows.
-//! A record that it refuses for what is in it, and takes others beside it, is set aside: see [`Spool::set_aside`].
+//! Ships batches from the spool until the run log has them. While the run log is away, or refuses everything, the
+//! spool grows. A record that it refuses for its content, while it takes others, is set aside: see
+//! [`Spool::set_aside`].
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -147,7 +148,7 @@ async fn set_aside(spool: &Spool, refused: &[Refused<'_>]) -> io::Result<()> {
                 tracing::error!(
                     error,
                     ?entry,
-                    "the run log refuses a record, and the file for such is full; here it is"
+                    "the run log refuses a record, and the file for refused records is full; here it is"
                 );
             }
         }

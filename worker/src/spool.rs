@@ -2,7 +2,7 @@
 //! entry is on the disk, and only then is a lock freed. The shipper removes what the run log has.
 //!
 //! Where entries are kept is a small port: files in the data directory (`disk`), or, in a simulation, memory that
-//! outlives the worker (`memory`), since virtual time waits for no disk. Both pass the same tests.
+//! outlives the worker (`memory`), because virtual time does not wait for disks. Both pass the same tests.
 
 use std::{
     io,

@@ -92,6 +92,7 @@ async fn a_replaced_run_gives_its_lock_to_the_next_without_freeing_it() {
     assert_eq!(bench.until_ended("a").await.state, RunState::Killed);
 }
 
+// Once: the first tick after a save was missed; a worker counted a job's ticks from when it heard of the job.
 #[tokio::test]
 async fn a_tick_between_a_save_and_its_arrival_is_not_lost() {
     let mut bench = Bench::start().await;
@@ -114,6 +115,8 @@ async fn missed_ticks_are_on_record_and_the_newest_runs_by_the_misfire_policy() 
     assert_eq!(Some(missed.to), run.spec.tick.map(|tick| bench.before(tick)));
 }
 
+// Once: the fence passed such ticks before they were recorded, and a crash in between left them without a
+// record.
 #[tokio::test]
 async fn ticks_that_are_to_be_skipped_when_missed_are_on_record_and_the_lock_is_free() {
     let mut bench = Bench::start().await;
@@ -133,6 +136,7 @@ async fn ticks_that_are_to_be_skipped_when_missed_are_on_record_and_the_lock_is_
     assert_eq!(bench.started().await.spec.tick, Some(bench.tick(103)));
 }
 
+// Once: it was not, because its finish freed the lock without a next attempt.
 #[tokio::test]
 async fn an_at_least_once_run_that_its_own_worker_killed_for_lost_trust_is_repeated() {
     let mut bench = Bench::start().await;
@@ -150,6 +154,7 @@ async fn an_at_least_once_run_that_its_own_worker_killed_for_lost_trust_is_repea
     assert!(second.spec.fence > first.spec.fence);
 }
 
+// Once: it was not repeated; it counted as killed, as if somebody had asked for that.
 #[tokio::test]
 async fn a_run_that_does_not_end_before_its_worker_does_is_lost_and_queued_again_if_it_is_at_least_once() {
     let mut bench = Bench::start().await;
@@ -171,6 +176,8 @@ async fn a_run_that_does_not_end_before_its_worker_does_is_lost_and_queued_again
     assert_eq!(bench.queued().await, [("again".to_owned(), 2)]);
 }
 
+// Once: ticks that ran by misfire policy `all` were on record as missed as well; the record's stretch reached
+// over them.
 #[tokio::test]
 async fn of_ticks_that_were_missed_those_that_still_run_are_not_on_record_as_missed() {
     let mut bench = Bench::start().await;
@@ -187,6 +194,7 @@ async fn of_ticks_that_were_missed_those_that_still_run_are_not_on_record_as_mis
     assert_eq!((missed.from, missed.to, missed.count), (bench.tick(3), bench.tick(63), 7));
 }
 
+// Once: after a take-over they had no outcome; the waiting tick moved the fence over them.
 #[tokio::test]
 async fn with_queue_one_the_ticks_before_the_one_that_waits_are_on_record() {
     let mut bench = Bench::start().await;
@@ -205,6 +213,7 @@ async fn with_queue_one_the_ticks_before_the_one_that_waits_are_on_record() {
     assert_eq!(bench.started().await.spec.tick, Some(waits));
 }
 
+// Once: the caretaker passed over jobs it did not know, so that the run had no record and the lock stayed.
 #[tokio::test]
 async fn the_lost_run_of_a_deleted_job_is_on_record_and_its_lock_goes() {
     let bench = Bench::start().await;
@@ -215,6 +224,7 @@ async fn the_lost_run_of_a_deleted_job_is_on_record_and_its_lock_goes() {
     bench.until_no_lock("gone").await;
 }
 
+// Once: it stood as running as long as its worker's session, because no caretaker looked at its own session.
 #[tokio::test]
 async fn a_run_beside_the_lock_that_its_worker_knows_nothing_of_goes_on_record_and_one_that_executes_stays() {
     let mut bench = Bench::start().await;
@@ -252,6 +262,7 @@ async fn a_job_deleted_between_claim_and_instant_does_not_start() {
     assert!(bench.none_started(), "the deleted job started");
 }
 
+// Once: such a kill was lost, because it acted only on what executed when it was heard of.
 #[tokio::test]
 async fn a_run_that_is_killed_as_soon_as_it_is_wanted_does_not_execute_to_its_end() {
     let bench = Bench::start().await;
@@ -266,6 +277,7 @@ async fn a_run_that_is_killed_as_soon_as_it_is_wanted_does_not_execute_to_its_en
     bench.until_nothing_queued().await;
 }
 
+// Once: it ran later; the kill's lease had ended, and nothing else said that it had been killed.
 #[tokio::test]
 async fn a_run_that_was_killed_while_there_was_no_worker_does_not_start() {
     let mut bench = Bench::start().await;
@@ -295,6 +307,8 @@ async fn a_queued_run_that_no_worker_may_start_can_be_killed() {
     bench.until_nothing_queued().await;
 }
 
+// Once: they were silent until the clock caught up, even with their fences reset; what the wrong clock had
+// passed on, announced and marked stood.
 #[tokio::test]
 async fn jobs_run_again_when_a_clock_that_was_an_hour_ahead_is_set_back() {
     let mut bench = Bench::start().await;
@@ -362,6 +376,8 @@ async fn a_next_attempt_waits_for_its_time_also_where_the_one_before_it_is_still
     assert_eq!((run_of(&second), second.spec.attempt), (run, 2));
 }
 
+// Once: it started on a worker without the labels that its job had been given meanwhile; it was judged when it
+// was found, by the definition of then.
 #[tokio::test]
 async fn a_waiting_run_is_placed_by_the_definition_that_would_run() {
     let mut bench = Bench::start().await;
@@ -381,6 +397,7 @@ async fn a_waiting_run_is_placed_by_the_definition_that_would_run() {
     assert_eq!(run_of(&bench.started().await), run, "allowed here again, it starts");
 }
 
+// Once: it started on a worker without the labels that its job had been given meanwhile.
 #[tokio::test]
 async fn a_tick_that_waits_for_a_run_is_placed_by_the_definition_that_would_run() {
     let mut bench = Bench::start().await;
@@ -420,6 +437,8 @@ async fn a_run_keeps_its_token_and_its_command_while_its_job_is_edited_and_ticks
     assert_eq!((held.token(seen), held.command("second").as_str()), (run.spec.fence, "first"));
 }
 
+// Once: it was repeated if a tick had been skipped after the kill, which was compared with the revision of the
+// lock as found.
 #[tokio::test]
 async fn a_lost_run_that_was_killed_before_its_lock_was_written_anew_is_not_repeated() {
     let mut bench = Bench::start().await;
@@ -447,6 +466,7 @@ fn stubborn(name: &str) -> Job {
 
 const REPLACING: &str = "the run before it had been told to end, and did not end in time (overlap: replace)";
 
+// Once: they were told that no worker could claim them.
 #[tokio::test]
 async fn ticks_that_pass_while_one_waits_to_replace_a_run_say_so() {
     let mut bench = Bench::start().await;
@@ -518,6 +538,7 @@ async fn ticks_that_a_lost_run_stood_in_the_way_of_say_so() {
     assert_eq!(missed.reason, "the run before it was lost, and nobody could take its lock over in time");
 }
 
+// Once: it waited until then; the time of a wish counted as its start.
 #[tokio::test]
 async fn a_run_that_was_wanted_by_a_clock_that_was_ahead_waits_only_as_long_as_it_was_to_wait() {
     let mut bench = Bench::start().await;

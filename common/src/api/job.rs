@@ -55,7 +55,7 @@ pub struct JobPage {
     pub broken: Vec<BrokenJob>,
 }
 
-/// A stored value that is no job.
+/// A stored value that is not a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BrokenJob {
     /// The name that it stands under.
@@ -63,7 +63,7 @@ pub struct BrokenJob {
     /// The store's revision of it.
     #[serde(default)]
     pub revision: Revision,
-    /// Why it is none.
+    /// Why it is not one.
     pub problem: String,
 }
 

@@ -85,7 +85,7 @@ kinds! {
     MethodNotAllowed = "method-not-allowed", 405, "The path has no such method";
     /// There is a job of this name.
     JobExists = "job-exists", 409, "The job exists";
-    /// What is stored under the job's name is no job.
+    /// What is stored under the job's name is not a job.
     BrokenJob = "broken-job", 409, "The stored job does not decode";
     /// The run has ended already.
     RunEnded = "run-ended", 409, "The run has ended";
@@ -93,7 +93,7 @@ kinds! {
     UnknownLock = "unknown-lock", 409, "The job's lock is not understood";
     /// A run holds the job's lock.
     LockHeld = "lock-held", 409, "The job's lock is held";
-    /// What is stored as the job's lock is none.
+    /// What is stored as the job's lock is not one.
     BrokenLock = "broken-lock", 409, "The stored lock does not decode";
     /// The job is at another revision than the client takes.
     Changed = "changed", 412, "The job has changed";
@@ -102,7 +102,7 @@ kinds! {
     /// The body is too large.
     TooLarge = "too-large", 413, "The body is too large";
     /// The body is not said to be JSON.
-    ContentType = "content-type", 415, "The body is no JSON";
+    ContentType = "content-type", 415, "The body is not JSON";
     /// The server does not answer for this host.
     WrongHost = "wrong-host", 421, "Not a host of this server";
     /// The job is not valid, field by field.

@@ -1,4 +1,4 @@
-//! A clock that stands until a test moves it, and says who waits for which instant.
+//! A clock that stands still until a test moves it, and that tells who waits for which instant.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

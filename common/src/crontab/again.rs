@@ -1,9 +1,9 @@
-//! A table that is imported again: which of its lines are which of the jobs that it made before, what a person has
-//! changed of them since, and what is gone from the table. Pure.
+//! A table that is imported again: which line belongs to which job of the earlier import, what a person has changed
+//! since, and what is gone from the table. Pure.
 //!
 //! An import owns a job's trigger, driver and required labels, and leaves a hash of them in the label
-//! [`IMPRINT_LABEL`]: a job that has others by now was edited by a person. Everything else of a job (its timeout, its
-//! retries, …) is that person's, and stays at every import.
+//! [`IMPRINT_LABEL`]: if a job has different ones by now, a person has edited it. Everything else about a job (its
+//! timeout, its retries, …) belongs to people, and survives every import.
 
 use crate::{
     id::{JobName, MAX_NAME_BYTES},

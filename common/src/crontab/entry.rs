@@ -12,7 +12,7 @@ pub(super) struct Entry {
     pub(super) stdin: Option<String>,
 }
 
-/// `NAME = value`, either of them in quotes or not. Anything else is none.
+/// `NAME = value`, either of them in quotes or not. Anything else is not a setting.
 pub(super) fn setting(line: &str) -> Option<(String, String)> {
     let (name, rest) = match line.chars().next()? {
         quote @ ('"' | '\'') => line[1..].split_once(quote)?,
@@ -63,7 +63,7 @@ impl Entry {
             }
             if !is_user(name) {
                 return Err(format!(
-                    "{name:?} stands where a user's name has to; in a table without that column, say --user"
+                    "{name:?} stands where a user name should be; for a table without that column, say --user"
                 ));
             }
             user = Some(name.to_owned());
@@ -72,7 +72,7 @@ impl Entry {
         let rest = options(rest, notes);
         let (command, stdin) = input(rest);
         if command.trim().is_empty() {
-            return Err("has no command behind its times".to_owned() + hint(format));
+            return Err("has no command after its times".to_owned() + hint(format));
         }
         if format == Format::User && command.starts_with("root ") {
             notes.push("the command begins with \"root\": if that is a user column, say --system".to_owned());
@@ -84,7 +84,7 @@ impl Entry {
 /// Lines of files that look like crontabs and mean something else.
 pub(super) fn refuse_other_formats(line: &str, file: &str) -> Result<(), String> {
     if line.starts_with('[') {
-        return Err("begins a section, as in a unit of systemd, and not a line of a crontab".to_owned());
+        return Err("begins a section, as in a systemd unit, and is not a line of a crontab".to_owned());
     }
     let (period, rest) = word(line);
     let (delay, rest) = word(rest);

@@ -1,5 +1,5 @@
-//! Names for jobs that had none: the file's, then the words of the command. The same line of the same file gets the
-//! same name at every import; lines with equal commands are told apart by their order.
+//! Names for jobs that had none: the file's name, then words of the command. The same line of the same file gets the
+//! same name at every import; lines with equal commands are numbered in their order.
 
 use std::{collections::HashMap, path::Path};
 
@@ -71,7 +71,7 @@ fn slug(text: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-/// The longest start of at most so many bytes that ends neither within a letter nor with a dash.
+/// The longest start of at most this many bytes that ends neither within a letter nor with a dash.
 fn cut(text: &str, bytes: usize) -> &str {
     let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].trim_end_matches('-')

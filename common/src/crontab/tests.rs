@@ -37,7 +37,7 @@ fn shell(job: &Job) -> &Shell {
     }
 }
 
-/// Why the last line is no job.
+/// Why the last line is not a job.
 fn refusal(text: &str) -> String {
     match &user(text).lines.last().unwrap().outcome {
         Outcome::Problem { reason } => reason.clone(),

@@ -1,8 +1,9 @@
 //! An entry's times as cron reads them, and the expression that means the same here.
 //!
-//! The dialects differ in three places. cron takes steps that are larger than the field. It combines the day fields
-//! with AND when one of them *begins* with `*` (`*/2` does), where ours does when one of them *is* `*`. And
-//! the crons do not agree on `5/10`. Sets are compared, so that what is the same stays as it was written.
+//! The dialects differ in three places. cron accepts steps that are larger than the field. It combines the day fields
+//! with AND when one of them *begins* with `*` (`*/2` does), where ours does when one of them *is* `*`. And the crons
+//! do not agree on `5/10`. The sets of instants are compared, and where they are equal the expression stays as
+//! written.
 
 use chrono::DateTime;
 use chrono_tz::Tz;
@@ -52,7 +53,7 @@ pub(super) fn expression(times: &[String], notes: &mut Vec<String>) -> Result<St
     let text = times.join(" ");
     if text.contains('~') {
         return Err(format!(
-            "{text:?} leaves a time to chance ('~'), which cronie settles anew at each start: write the time that you want"
+            "{text:?} leaves a time to chance ('~'), which cronie draws again at each start: write the time that you want"
         ));
     }
     if times.len() == 1 {

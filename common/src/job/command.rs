@@ -154,7 +154,7 @@ impl Command {
                     errors.push(FieldError::new(
                         "driver.shell.shell",
                         path,
-                        "is no absolute path",
+                        "is not an absolute path",
                         "\"/bin/bash\"",
                     ));
                 }
@@ -192,7 +192,7 @@ impl Environment {
                 errors.push(FieldError::new(
                     format!("{path}.env.{}", name.replace('\0', "\\0")),
                     name.replace('\0', "\\0"),
-                    "is no name of a variable",
+                    "is not the name of a variable",
                     "{\"LEVEL\": \"9\"}",
                 ));
             }
@@ -207,13 +207,13 @@ impl Environment {
             ));
         }
         if let Some(user) = self.user.as_ref().filter(|user| user.is_empty() || user.contains(['\0', '/'])) {
-            errors.push(FieldError::new(format!("{path}.user"), user, "is no user's name", "\"backup\""));
+            errors.push(FieldError::new(format!("{path}.user"), user, "is not a user name", "\"backup\""));
         }
         if let Some(umask) = self.umask.as_ref().filter(|umask| read_umask(umask).is_none()) {
             errors.push(FieldError::new(
                 format!("{path}.umask"),
                 umask,
-                "is no umask: one to four octal digits, at most 0777",
+                "is not a umask: one to four octal digits, at most 0777",
                 "\"022\"",
             ));
         }

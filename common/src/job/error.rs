@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Stands between what is wrong and what would be right, here and in the errors of names, durations and sizes.
-pub(super) const RIGHT_IS: &str = "; right is, for example, ";
+pub(super) const FOR_EXAMPLE: &str = "; use, for example, ";
 
 /// So many characters of a field's path, and of what was given, are told.
 const SHOWN: usize = 200;
@@ -57,7 +57,7 @@ impl fmt::Display for FieldError {
         }
         f.write_str(&self.problem)?;
         if !self.example.is_empty() {
-            write!(f, "{RIGHT_IS}{}", self.example)?;
+            write!(f, "{FOR_EXAMPLE}{}", self.example)?;
         }
         Ok(())
     }

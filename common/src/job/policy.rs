@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FieldError, MAX_OUTPUT, error::RIGHT_IS};
+use super::{FieldError, MAX_OUTPUT, error::FOR_EXAMPLE};
 use crate::span::{ByteSize, Span, names_calendar_unit};
 
 /// What to do at a tick that finds the job running.
@@ -40,7 +40,7 @@ pub enum MisfirePolicy {
 pub struct Misfire {
     /// Which of the missed ticks run.
     pub policy: MisfirePolicy,
-    /// With `all`: at most so many.
+    /// With `all`: at most this many.
     #[serde(skip_serializing_if = "is_default_limit")]
     pub limit: u32,
     /// No missed tick runs that is older than this.
@@ -80,7 +80,9 @@ impl<'de> Deserialize<'de> for Misfire {
                 if (1..=MAX_MISFIRE_LIMIT).contains(&limit) {
                     return Ok(Self(limit));
                 }
-                Err(serde::de::Error::custom(format!("{limit} is not 1 to {MAX_MISFIRE_LIMIT}{RIGHT_IS}10")))
+                Err(serde::de::Error::custom(format!(
+                    "{limit} is not 1 to {MAX_MISFIRE_LIMIT}{FOR_EXAMPLE}10"
+                )))
             }
         }
         let fields = Fields::deserialize(deserializer)?;
@@ -133,7 +135,7 @@ impl Retry {
             errors.push(FieldError::new(
                 format!("retry.on[{n}]"),
                 code,
-                "is no exit code of a run that failed: these are 1 to 255",
+                "is not the exit code of a failed run: those are 1 to 255",
                 "[1, 75]",
             ));
         }
@@ -163,9 +165,9 @@ impl FromStr for Backoff {
             let why = if names_calendar_unit(text) {
                 "names months or years, which have no fixed length (\"m\" is minutes)"
             } else {
-                "is no backoff"
+                "is not a backoff"
             };
-            format!("{text:?} {why}{RIGHT_IS}\"10s..5m\" or \"30s\"")
+            format!("{text:?} {why}{FOR_EXAMPLE}\"10s..5m\" or \"30s\"")
         };
         let (first, most) = text.split_once("..").unwrap_or((text, text));
         let first = first.parse::<Span>().map_err(|_| refused())?.0;
@@ -266,7 +268,7 @@ pub enum PlacementPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "an object")]
 pub struct OutputLimit {
-    /// So much of it is kept; the rest is read, counted and thrown away.
+    /// How much of it is kept; the rest is read, counted and thrown away.
     pub limit: ByteSize,
     /// Which part of a longer one.
     pub keep: Keep,

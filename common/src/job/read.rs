@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use serde_path_to_error::{Path, Segment};
 
-use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob, error::RIGHT_IS};
+use super::{FieldError, Job, JobError, MAX_JOB_BYTES, StoredJob, error::FOR_EXAMPLE};
 use crate::span::{Span, names_calendar_unit};
 
 const EXAMPLE: &str =
@@ -19,14 +19,14 @@ impl Job {
             );
         }
         let value: Value = serde_json::from_slice(text)
-            .map_err(|error| FieldError::new("", "", format!("is no JSON: {error}"), EXAMPLE))?;
+            .map_err(|error| FieldError::new("", "", format!("is not JSON: {error}"), EXAMPLE))?;
         Self::from_value(value)
     }
 
     /// As [`Job::from_json`], from a value that is parsed already.
     pub fn from_value(value: Value) -> Result<Self, JobError> {
         let Value::Object(mut fields) = value else {
-            return Err(FieldError::new("", value, "is no JSON object", EXAMPLE).into());
+            return Err(FieldError::new("", value, "is not a JSON object", EXAMPLE).into());
         };
         fields.remove("status");
         translate_gdts(&mut fields)?;
@@ -39,7 +39,7 @@ impl Job {
 /// Our own types say in their text what they were given, and what would be right: each is told once.
 fn refused(path: &Path, job: &Value, text: &str) -> FieldError {
     let field = Some(path.to_string()).filter(|path| path != ".").unwrap_or_default();
-    let (problem, example) = text.rsplit_once(RIGHT_IS).unwrap_or((text, example(&field)));
+    let (problem, example) = text.rsplit_once(FOR_EXAMPLE).unwrap_or((text, example(&field)));
     let given = path.iter().try_fold(job, |value, segment| match segment {
         Segment::Map { key } => value.get(key),
         Segment::Seq { index } => value.get(index),
@@ -109,7 +109,7 @@ fn translate_gdts(fields: &mut Map<String, Value>) -> Result<(), JobError> {
             .into());
         }
         if !value.is_string() {
-            return Err(FieldError::new(theirs, value, "is no text", "\"echo hello\"").into());
+            return Err(FieldError::new(theirs, value, "is not text", "\"echo hello\"").into());
         }
         let native = match theirs {
             "command" => json!({"shell": {"command": value}}),
@@ -148,7 +148,7 @@ fn fix_spans(job: &mut Value) {
 
 pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
-        FieldError::new("", String::from_utf8_lossy(bytes), format!("is no JSON: {error}"), EXAMPLE)
+        FieldError::new("", String::from_utf8_lossy(bytes), format!("is not JSON: {error}"), EXAMPLE)
     })?;
     let stored = match value {
         Value::Object(mut fields) if fields.contains_key("v") => {

@@ -1,4 +1,4 @@
-//! A job that was saved by a clock that was ahead, and that has been set right since: what it counts from lies in the
+//! A job that was saved by a clock that was ahead and has been set right since: what it counts from lies in the
 //! future, and so would its ticks.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -9,7 +9,7 @@ use crate::{
     tick::{Fence, Tick},
 };
 
-/// A job whose instants are none that are yet to come.
+/// A job none of whose instants is yet to come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Righted {
     /// The job, which counts from now where it counted from an instant that has not come.
@@ -20,7 +20,7 @@ pub struct Righted {
 
 impl StoredJob {
     /// The job as it would be, had it been saved by a clock that says `now`. None: nothing that a clock said of it is
-    /// further ahead than clocks may differ. An anchor that somebody gave is no clock's word, and stays.
+    /// further ahead than clocks may differ. An anchor that somebody gave is not a clock's word, and stays.
     pub fn righted(&self, now: DateTime<Utc>) -> Option<Righted> {
         let pauses = self.pauses.iter().flat_map(|pause| [Some(pause.from), pause.to]);
         let said = [self.created, self.saved, self.since].into_iter().chain(pauses).flatten();
@@ -73,6 +73,7 @@ mod tests {
         StoredJob::new(job, at(saved))
     }
 
+    // Once: a job saved by a clock that was ahead was silent until then, because its anchor stood.
     #[test]
     fn what_a_clock_said_that_was_ahead_becomes_now_and_what_somebody_gave_stays() {
         let now = at("2026-11-22T10:00:00.250Z");

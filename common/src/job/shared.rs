@@ -1,5 +1,5 @@
-//! Schedules that jobs share: of a hundred thousand jobs many have the same expressions, and each is parsed, and kept,
-//! once.
+//! Schedules that jobs share: among a hundred thousand jobs many have the same expressions, and each of those is
+//! parsed and kept once.
 
 use std::collections::HashMap;
 

@@ -24,7 +24,7 @@ pub struct StoredJob {
     /// When it was last saved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saved: Option<DateTime<Utc>>,
-    /// Since when the trigger is as it is and all pauses are known: which ticks were expected before, nobody knows.
+    /// Since when the trigger is unchanged and all pauses are known: nobody knows which ticks were expected before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<DateTime<Utc>>,
     /// When it was paused since then, the last time at the end.

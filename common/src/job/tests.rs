@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The job of DESIGN section 2, with the drivers and policies of this release.
+/// A job with every field given, with the drivers and policies of this release.
 fn full() -> serde_json::Value {
     json!({
         "name": "nightly-backup", "labels": {"team": "ops"}, "description": "full backup of db3",
@@ -68,7 +68,7 @@ fn an_error_names_its_field_and_shows_what_is_right() {
         assert!(error.errors[0].field.starts_with(field), "{error}");
         assert!(error.to_string().contains(word), "{error}");
         assert!(!error.errors[0].example.is_empty(), "{error}");
-        assert!(error.to_string().matches("right is").count() == 1, "{error}");
+        assert!(error.to_string().matches("use, for example,").count() == 1, "{error}");
     }
 }
 
@@ -76,20 +76,20 @@ fn an_error_names_its_field_and_shows_what_is_right() {
 fn what_was_given_and_what_is_right_are_told_once() {
     let long = "x".repeat(201);
     for (change, told) in [
-        (json!({"name": ""}), r#"name: is empty; right is, for example, "nightly-backup""#),
-        (json!({"name": "a/b"}), r#"name: "a/b" contains '/'; right is, for example, "nightly-backup""#),
-        (json!({"name": long}), r#"xxxx" is longer than 200 bytes; right is, for example, "nightly-backup""#),
+        (json!({"name": ""}), r#"name: is empty; use, for example, "nightly-backup""#),
+        (json!({"name": "a/b"}), r#"name: "a/b" contains '/'; use, for example, "nightly-backup""#),
+        (json!({"name": long}), r#"xxxx" is longer than 200 bytes; use, for example, "nightly-backup""#),
         (
             json!({"grace": "\" 5"}),
-            r#"grace: "\" 5" is no duration; right is, for example, "90s", "1h30m", "30d" or "250ms""#,
+            r#"grace: "\" 5" is not a duration; use, for example, "90s", "1h30m", "30d" or "250ms""#,
         ),
         (
             json!({"retry": {"backoff": "5"}}),
-            r#"retry.backoff: "5" is no backoff; right is, for example, "10s..5m" or "30s""#,
+            r#"retry.backoff: "5" is not a backoff; use, for example, "10s..5m" or "30s""#,
         ),
         (
             json!({"output": {"limit": "1XB"}}),
-            r#"output.limit: "1XB" is no size; right is, for example, "1MiB" or "64KiB""#,
+            r#"output.limit: "1XB" is not a size; use, for example, "1MiB" or "64KiB""#,
         ),
     ] {
         let mut value = full();

@@ -19,7 +19,7 @@ use crate::{
 pub enum Trigger {
     /// At the instants of any of these expressions, in a time zone.
     Cron {
-        /// As CONTRACTS has them: five, six or seven fields, or a macro.
+        /// Five, six or seven fields, or a macro.
         expressions: Vec<String>,
         /// None only before the job is saved.
         zone: Option<Tz>,

@@ -1,4 +1,4 @@
-//! A job's command as it was claimed, in few bytes: a lock is small, and a command may be a long script.
+//! A job's command at the time of the claim, in few bytes: a lock is small, and a command may be a long script.
 
 use serde::{Deserialize, Serialize};
 

@@ -69,7 +69,7 @@ impl Why {
 const MOST_COUNTED: u64 = 10_000_000;
 
 impl Stretch {
-    /// The ticks after `after`, up to and with `until`; `None`: there are none.
+    /// The ticks after `after`, up to and including `until`; `None`: there are none.
     pub fn of(schedule: &Schedule, after: Tick, until: Tick) -> Option<Self> {
         let (after, until) = (after.instant(), until.instant());
         let to = Tick::from_instant(schedule.latest_in(after, until)?);

@@ -1,8 +1,8 @@
 //! The run log in MongoDB: collection `log` for runs, one document an attempt, and `ticks` for ticks without a run.
 //!
 //! It promises that what was appended is on disk (majority and journal, unless the URI says otherwise), that no call
-//! outlasts its limit, also when the server is frozen, and that one document which does not read hides no other.
-//! Nothing is connected before it is needed and every call tries anew, so the server may come late, go and return.
+//! outlasts its limit, even when the server is frozen, and that one unreadable document hides no other. Nothing
+//! connects before it has to, and every call tries again, so the server may come late, go and return.
 //!
 //! GDTS wrote its records into `log` too, with ids and only eight fields of its own: they are read like ours.
 //!
@@ -212,7 +212,7 @@ fn readable<T>(
     for document in documents {
         match read(document) {
             Ok(record) => records.push(record),
-            Err(error) => tracing::warn!(%error, "skipping a record in MongoDB that does not read"),
+            Err(error) => tracing::warn!(%error, "skipping a record in MongoDB that cannot be read"),
         }
     }
     records

@@ -67,7 +67,7 @@ pub struct RunRecord {
     pub command: String,
     /// "" on success, else `exit status 1`, `signal: killed` or a reason.
     pub err: String,
-    /// Standard output and standard error as they came; bytes that are no UTF-8 are replaced.
+    /// Standard output and standard error as they came; bytes that are not UTF-8 are replaced.
     pub output: String,
     /// The tick, or when the run was wanted.
     pub plan_time: i64,

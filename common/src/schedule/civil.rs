@@ -2,7 +2,7 @@
 //!
 //! Where the clock is put forward, civil times are skipped; where it is put back, they repeat. An expression
 //! whose minute or hour is a rhythm (`*`, `*/n`, `a/n`, all values) follows the clock through a repeated
-//! period; any other fires in the first pass only. An expression whose hour is no rhythm makes up for
+//! period; any other fires in the first pass only. An expression whose hour is not a rhythm makes up for
 //! skipped times: once for all of them, at the first instant after the gap. So `30 2 * * *` fires once every
 //! day, `*/30 * * * *` every 30 minutes all through, and `*/15 2 * * *` is neither silent on the day that
 //! lacks 02:00 nor for an hour on the day that has it twice.

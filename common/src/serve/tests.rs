@@ -111,6 +111,8 @@ impl Client {
     }
 }
 
+// Once: a few hundred idle connections stopped all runs of a process; they took its file handles without a
+// bound.
 #[tokio::test]
 async fn the_one_that_has_been_idle_the_longest_gives_way() {
     let mut served = Served::start(Limits { connections: 3, ..LAX }).await;

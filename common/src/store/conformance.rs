@@ -139,7 +139,7 @@ async fn grant(store: &Arc<dyn Store>, seconds: u64) -> LeaseId {
     lease
 }
 
-/// The next changes that are no mere sign of life.
+/// The next changes that are more than a sign of life.
 async fn next_events(watch: &mut Watch) -> Events {
     let next = async {
         loop {

@@ -1,14 +1,14 @@
 //! The store inside one process, for `quorate dev` and the simulation: etcd's semantics on one SQLite file.
 //!
-//! The whole key space is in memory (`view`); reads and watches are served from there and wait for nobody. One
-//! writer task (`writer`) takes what has come meanwhile, decides it against the newest state (`pending`),
-//! commits it to disk as one SQLite transaction (`disk`), and only then shows it and answers: what a reader has
-//! seen and what a caller was promised survives a power loss. A commit that fails changes nothing in memory; from then
-//! on the status says why, until a commit succeeds: one is tried every second.
+//! The whole key space is in memory (`view`); reads and watches are served from there and wait for nobody. One writer
+//! task (`writer`) takes what has come meanwhile, decides it against the newest state (`pending`), commits it to disk
+//! as one SQLite transaction (`disk`), and only then shows it and answers: what a reader has seen and what a caller
+//! was promised survives a power loss. A commit that fails changes nothing in memory; from then on the status says
+//! why, until a commit succeeds; one is tried every second.
 //!
-//! Leases run by [`tokio::time::Instant`], so virtual time drives them. As with etcd, a renewal is not written
-//! down: when the store is opened again, each lease begins its whole time anew. The leases of an earlier process
-//! stay so long unless somebody revokes them.
+//! Leases run by [`tokio::time::Instant`], so virtual time drives them. As with etcd, a renewal is not written down:
+//! when the store is opened again, each lease starts over with its whole time. Leases of an earlier process last that
+//! long unless somebody revokes them.
 //!
 //! The history for watches and listings at a revision is in memory only and bounded; whoever asks for more gets
 //! [`StoreError::Compacted`].
@@ -159,7 +159,7 @@ impl Store for EmbeddedStore {
     async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), StoreError> {
         if ttl > MAX_TTL {
             return Err(StoreError::Refused(
-                format!("a lease of {} s is too long; right is, for example, 15 s", ttl.as_secs()).into(),
+                format!("a lease of {} s is too long; use, for example, 15 s", ttl.as_secs()).into(),
             ));
         }
         // Whole seconds, at least the time asked for.

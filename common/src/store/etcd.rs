@@ -1,6 +1,6 @@
 //! The store on etcd, 3.4 or newer.
 //!
-//! - Nothing here waits for etcd to be there: connections are made when they are needed, and made anew. A request
+//! - Nothing here waits for etcd to be there: connections are made when they are needed, and made again. A request
 //!   ends within its timeout, with an answer, with a certain no ([`StoreError::Unavailable`],
 //!   [`StoreError::Refused`], …) or with [`StoreError::Ambiguous`]; `failure` draws the line.
 //! - A transaction is sent once. Only if it certainly did not arrive, or certainly was not done, it goes to another
@@ -167,7 +167,7 @@ impl Store for EtcdStore {
                 if let Some(last) = kvs.last() {
                     start = just_behind(last.key());
                 }
-                // A key that is no text could not be asked for to read on.
+                // A key that is not text could not be asked for to read on.
                 entries.extend(kvs.into_iter().filter(is_text).map(entry));
             }
         }

@@ -1,4 +1,4 @@
-//! A prefix followed for ever: listed, then watched, listed again when the watch cannot go on.
+//! Follows a prefix for ever: lists it, watches it, and lists it again when the watch cannot go on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -90,7 +90,7 @@ async fn run<T>(
     }
 }
 
-/// Passes a watch on until it has to be started anew (`Ok`) or nobody listens (`Err`).
+/// Passes a watch on until it has to be started again (`Ok`) or nobody listens (`Err`).
 async fn pass_on<T>(
     mut watch: BoxStream<'static, Result<Events, StoreError>>,
     read: &(impl Fn(Entry) -> Option<T> + Sync),

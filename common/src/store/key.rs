@@ -12,7 +12,7 @@ use crate::{
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// A key as it came from the store. Bytes that are no UTF-8 are replaced: such a key was not written by us.
+    /// A key as it came from the store. Bytes that are not UTF-8 are replaced: such a key was not written by us.
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self(String::from_utf8_lossy(bytes).into())
     }
@@ -111,10 +111,10 @@ pub struct Keys {
     pub passed: Prefix,
 }
 
-/// Why a text is no root for keys.
+/// Why a text is not a root for keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no key prefix: it begins and ends with '/' and has no control characters; right is \"/quorate/\""
+    "{0:?} is not a key prefix: one begins and ends with '/' and has no control characters; use, for example, \"/quorate/\""
 )]
 pub struct PrefixError(String);
 
@@ -172,7 +172,7 @@ impl Keys {
         self.epoch.key("current")
     }
 
-    /// A wanted run.
+    /// A queued run.
     pub fn wanted(&self, run: &RunId) -> Key {
         self.queue.key(run)
     }

@@ -1,10 +1,10 @@
-//! Keeps web pages from running commands through somebody's browser: the server listens on loopback, and a
-//! browser on the same machine reaches it for any page.
+//! Keeps web pages from running commands through somebody's browser: the server listens on loopback, and a browser on
+//! the same machine can reach it on behalf of any page.
 //!
-//! Two checks on every surface. `Host` has to be one of this server's: a page that made its own name point here
-//! (DNS rebinding) still says its own name. And a request must not come from another site's page: browsers say so
-//! in `Sec-Fetch-Site` (to loopback and over HTTPS) and, when it changes something, in `Origin`, which pages cannot
-//! forge. A read is refused, too: that page could not see the answer, but have a large one made again and again.
+//! Two checks on every surface. `Host` has to be one of this server's: a page that made its own name point here (DNS
+//! rebinding) still says its own name. And a request must not come from another site's page: browsers say so in
+//! `Sec-Fetch-Site` (to loopback and over HTTPS) and, when it changes something, in `Origin`, which pages cannot
+//! forge. Reads are refused too: the page could not see the answer, but could have a large one made again and again.
 //! Clients such as curl send neither and pass.
 
 use std::{
@@ -123,13 +123,13 @@ fn check_site(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),
         Some(_) => Err(ApiError::CrossSite(
-            "a page of another site sent this request; it may link to this server's page, at /, and no more"
+            "a page of another site sent this request; it may link to this server's page, at /, and nothing else"
                 .to_owned(),
         )),
     }
 }
 
-/// A host in lower case and without a final dot, and its port. `None` for what is no authority.
+/// A host in lower case and without a final dot, and its port. `None` for what is not an authority.
 fn split(authority: &str) -> Option<(String, Option<u16>)> {
     let parsed: Authority = authority.parse().ok()?;
     if authority.contains('@') {

@@ -139,6 +139,7 @@ async fn a_share_grows_up_to_all_there_is_and_gives_back_what_it_held() {
     assert_eq!(budget.units.available_permits(), 4);
 }
 
+// Once: clients that did not read their answers held all of them in memory; nobody counted what was under way.
 #[tokio::test]
 async fn an_answer_holds_its_share_until_the_last_of_its_bytes_is_gone() {
     let bench = Bench::start().await;

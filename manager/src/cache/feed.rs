@@ -1,4 +1,4 @@
-//! Feeds the cache: one follower a place, until the manager ends.
+//! Feeds the cache: one follower per place, until the manager ends.
 
 use std::sync::Arc;
 

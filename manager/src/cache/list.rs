@@ -1,7 +1,7 @@
 //! Pages of jobs: searched, filtered and sorted.
 //!
-//! A page may have to pass a hundred thousand jobs to find its own, so what it goes by stands beside the names, in the
-//! order of the walk: no job and no lock is looked at that is not on the page.
+//! A page may have to pass a hundred thousand jobs to find its own, so what it filters and sorts by is kept beside
+//! the names, in the order of the walk: no job and no lock is looked at unless it is on the page.
 
 use std::{
     cmp::Ordering,
@@ -40,7 +40,7 @@ enum Kind {
 /// Not computed yet.
 const UNKNOWN: i64 = i64::MIN;
 
-/// No instant is to come.
+/// There is no further instant.
 const NEVER: i64 = i64::MAX;
 
 impl JobRow {
@@ -94,7 +94,7 @@ impl LockRow {
     }
 }
 
-/// By what jobs are sorted; by name within the same.
+/// What jobs are sorted by; equal ones by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum SortBy {
     #[default]
@@ -111,7 +111,7 @@ pub(crate) enum SortBy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sort {
     by: SortBy,
-    /// All of it the other way round.
+    /// Reversed.
     reversed: bool,
 }
 
@@ -156,7 +156,7 @@ impl Position {
 /// Which jobs, for a page of them.
 #[derive(Debug, Default)]
 pub(crate) struct JobFilter {
-    /// Only names that contain this, whatever the case of ASCII letters.
+    /// Only names that contain this, ignoring ASCII case.
     pub(crate) contains: Option<String>,
     /// Only those in this state.
     pub(crate) state: Option<JobState>,
@@ -166,7 +166,7 @@ pub(crate) struct JobFilter {
     pub(crate) limit: usize,
 }
 
-/// True when `part` is in `name`, whatever the case of ASCII letters.
+/// True if `part` is in `name`, ignoring ASCII case.
 pub(super) fn contains(name: &str, part: &str) -> bool {
     let (name, part) = (name.as_bytes(), part.as_bytes());
     let Some(first) = part.first() else { return true };

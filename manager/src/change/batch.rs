@@ -1,9 +1,9 @@
-//! Sends the transactions of requests that come at the same time nested in one, each with its own outcome: a nested
-//! one costs the store and this process a tenth of one by itself.
+//! Nests the transactions of requests that come at the same time in one, each with its own outcome: nested, one costs
+//! the store and this process a tenth of what it costs alone.
 //!
-//! A lone transaction is sent at once and as it is. While some are in flight the next batch fills. A batch that is
-//! refused is halved, so that one bad transaction does not fail its neighbours; one whose answer is lost, or for which
-//! the store says that it is full, is so to all of them, and each reads back what became of it.
+//! A lone transaction is sent at once, unnested. While some are in flight the next batch fills. A batch that is
+//! refused is halved, so that one bad transaction does not fail its neighbours; if its answer is lost, or the store
+//! says that it is full, that goes for all of them, and each reads back what became of it.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -61,7 +61,8 @@ impl Batch {
         Self { store, queue, room, tasks: TaskTracker::new() }
     }
 
-    /// Does a transaction that writes nothing but `key` and what belongs to it. Who stops waiting does not stop it.
+    /// Does a transaction that writes nothing but `key` and what belongs to it. A caller that stops waiting does not
+    /// stop it.
     pub(crate) async fn txn(&self, key: Key, txn: Txn) -> Result<TxnOutcome, StoreError> {
         let lost = |what: &str| StoreError::Ambiguous(what.to_owned().into());
         let _room = self.room.acquire().await.map_err(|_| lost("the manager is ending"))?;
@@ -87,7 +88,7 @@ impl Batch {
     }
 }
 
-/// Sends batches until none waits.
+/// Sends batches until nothing waits.
 async fn send_all(store: Arc<dyn Store>, queue: Arc<Mutex<Queue>>) {
     loop {
         let batch = {
@@ -99,8 +100,8 @@ async fn send_all(store: Arc<dyn Store>, queue: Arc<Mutex<Queue>>) {
             }
             batch
         };
-        // A panic was reported by itself, and who waits is told that the answer is lost. This sender goes on: else its
-        // place would be taken for ever.
+        // The panic was reported already, and the waiters hear that the answer is lost. This sender goes on:
+        // otherwise its place would be taken for ever.
         let _ = AssertUnwindSafe(send(&*store, batch)).catch_unwind().await;
     }
 }
@@ -166,7 +167,7 @@ fn answer(batch: Vec<Request>, outcome: TxnOutcome) {
     }
 }
 
-/// One error for each who waits.
+/// One error for each waiter.
 fn same(error: &StoreError) -> StoreError {
     use StoreError as E;
     match error {

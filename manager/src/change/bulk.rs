@@ -1,5 +1,5 @@
-//! Saving many jobs at once: each goes its own way, as if it came alone, and they share the transactions that their
-//! writes are nested in.
+//! Saving many jobs at once: each goes its own way, as if it had come alone; they share only the transactions that
+//! their writes are nested in.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::save::{Expect, Saved, save_by};
 use crate::{access::Caller, input::many::Given, problem::ApiError, state::App};
 
-/// So many are under way at a time: enough to fill the transactions in flight.
+/// How many are under way at a time: enough to fill the transactions in flight.
 const AT_A_TIME: usize = 512;
 
-/// Saves each job, and says of each what became of it, with its name where it has one. Of several of one name only the
-/// first is saved. What is not under way at the request's deadline is refused, so that the request has an answer.
+/// Saves each job, and says what became of each, with its name if it has one. Of several with one name only the first
+/// is saved. Whatever is not under way at the request's deadline is refused, so that the request gets an answer.
 pub(crate) async fn save_all(
     app: &App,
     caller: &Caller,

@@ -1,10 +1,10 @@
-//! What a change of a job does to its lock, and to the ticks that nobody had decided: by values alone. The managers go by
-//! this, and the model of the claim protocol does too.
+//! What a change of a job does to its lock, and to the ticks that nobody had decided. Pure: managers call it, and so
+//! does the model of the claim protocol.
 //!
-//! Saving creates the job's lock, at the instant of saving, and a changed trigger, a pause or a resume moves its fence to
-//! now. Ticks that nobody had decided by then are buried by that, and so the same transaction names them. No change but
-//! the reset of a fence moves it back, unless it was put there by a clock that was ahead and nobody has decided a tick
-//! since.
+//! Saving creates the job's lock, at the instant of saving, and a changed trigger, a pause or a resume moves its
+//! fence to now. That buries ticks that nobody had decided by then, so the same transaction names them. No change but
+//! the reset of a fence moves it back, unless it was put there by a clock that was ahead and nobody has decided a
+//! tick since.
 
 use common::{
     job::StoredJob,
@@ -23,14 +23,14 @@ pub enum StandingLock {
     Free(FreeLock),
     /// A worker does; found at this revision.
     Held(HeldLock, Revision),
-    /// It says that it is held, in a form that is not understood.
+    /// It says that it is held, in a form that this release does not understand.
     Opaque,
-    /// It is no lock: it keeps the job from running, and holds no fence that could be lost.
+    /// It is not a lock: it keeps the job from running, and holds no fence that could be lost.
     Rubbish(LockError),
 }
 
 impl StandingLock {
-    /// Reads what stands there.
+    /// Reads a stored lock.
     pub fn of(entry: Option<&Entry>) -> Self {
         let Some(entry) = entry else { return Self::Absent };
         match Lock::decode(&entry.value) {
@@ -62,7 +62,7 @@ pub enum LockAfter {
     Goes,
 }
 
-/// From when the ticks of a job that is saved count.
+/// From when the ticks of a saved job count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counts {
     /// As before; from now if there is no lock.
@@ -117,8 +117,8 @@ fn moved(held: &HeldLock, seen: Revision, now: Fence) -> Lock {
     Lock::Held(held.clone().at_fence(held.fence.max(now), seen))
 }
 
-/// Names the ticks of the job as it was that nobody has decided and that a fence at `now` buries; to be put in the
-/// transaction that moves it, under the compare of the lock.
+/// Names the ticks of the earlier definition that nobody has decided and that a fence at `now` buries; for the
+/// transaction that moves the fence, under the compare of the lock.
 pub fn passed(before: &StoredJob, lock: &StandingLock, now: Fence, reason: &str) -> Option<Passed> {
     if before.paused {
         return None;

@@ -52,7 +52,8 @@ impl Change for Delete<'_> {
         Ok(Decision::Write(Write { txn, places: &[Place::Jobs], done: Some(Deleted { previous }) }))
     }
 
-    /// What is gone was deleted, by this or as good as. A job that was made since is not the one that was to go, and stays.
+    /// What is gone was deleted, by this or as good as by this. A job that was made since is not the one that was to
+    /// go, and stays.
     fn fate(&self, tried: &Tried<Self::Done>, seen: &Seen) -> Fate {
         match seen.entry(0) {
             None => Fate::Done(None),

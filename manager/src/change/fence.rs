@@ -1,6 +1,6 @@
-//! Resetting a fence that is ahead of now, as a clock in the future leaves it, and with it all else that the job counts
-//! from and that such a clock said: the one way in which a fence goes back that may have been moved by a run. Ticks that
-//! have run by that clock may run again, so it is a person's decision, and on record.
+//! Resets a fence that lies ahead of now, as a clock in the future leaves it, and everything else that the job counts
+//! from and that such a clock said. This is the only way to move a fence back that a run may have moved. Ticks that
+//! ran by that clock may run again, so it is a person's decision, and on record.
 
 use common::{
     id::JobName,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{access::Caller, cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
-/// A fence so far ahead of now is no claim made a little early.
+/// A fence this far ahead of now is not a claim made a little early.
 const AHEAD_SECONDS: i64 = 5;
 
 /// True for a fence that silences its job.
@@ -83,7 +83,7 @@ impl Change for Reset<'_> {
     }
 }
 
-/// Moves a job's fence to now if it is ahead of that, or what it counts from; a lock that is held is left to its holder.
+/// Moves a job's fence, and what the job counts from, to now if they lie ahead; a held lock is left to its holder.
 pub(crate) async fn reset(
     app: &App,
     caller: &Caller,
@@ -99,7 +99,7 @@ pub(crate) async fn reset(
             Ok(())
         }
         Err(error) => {
-            // That it was asked for is to be found, whatever became of it.
+            // The request has to be found in the log, whatever became of it.
             if error.is_in_doubt() {
                 tracing::warn!(job = %name, by = %caller, "a job's fence may have been reset");
             }

@@ -1,4 +1,5 @@
-//! What all changes of a job go by: what stands under its name, and which job a clock that is right would have saved.
+//! What every change of a job is based on: what is stored under its name, and which job a clock that is right would
+//! have saved.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use common::{
@@ -30,12 +31,12 @@ impl Standing<'_> {
         self.0.revision(0)
     }
 
-    /// The job, or why what is stored is none.
+    /// The job, or why what is stored is not one.
     pub(super) fn stored(&self, name: &JobName) -> Option<Result<StoredJob, JobError>> {
         self.0.entry(0).map(|entry| StoredJob::decode(name.as_str(), &entry.value))
     }
 
-    /// The same of a job that has to be there.
+    /// The same for a job that has to exist.
     pub(super) fn job(&self, name: &JobName) -> Result<StoredJob, ApiError> {
         let stored = self.stored(name).ok_or_else(|| ApiError::NoSuchJob(name.to_string()))?;
         stored.map_err(|error| ApiError::BrokenJob { name: name.to_string(), error })
@@ -57,18 +58,18 @@ pub(super) struct NewJob {
     /// The fence moves to now, since ticks of the trigger count from now, or pass; and why those before it get no run
     /// that nobody has decided. `None`: it stays.
     pub(super) from_now: Option<&'static str>,
-    /// It counts from now since the clock was ahead that it counted from.
+    /// It counts from now, because the clock that it counted from was ahead.
     pub(super) righted: Option<Back>,
 }
 
-/// What is taken back of a clock that was ahead.
+/// What is taken back from a clock that was ahead.
 pub(super) struct Back {
     pub(super) by: TimeDelta,
     /// The fence that goes back to now: nobody has decided a tick since it was put there.
     from: Option<Fence>,
 }
 
-/// What a change begins with: what is stored, but for what a clock said that was ahead.
+/// What a change begins with: what is stored, except for what a clock that was ahead said.
 pub(super) fn righted(app: &App, stored: StoredJob, now: DateTime<Utc>) -> (StoredJob, Option<Back>) {
     match app.righted(&stored, now) {
         Some(righted) => (righted.stored, Some(Back { by: righted.by, from: stored.fence_as_made() })),

@@ -1,5 +1,5 @@
-//! Kills: a wish under `kills/`, with a lease that outlives every worker's, so that whoever runs it sees it. What is queued
-//! has no lease, so it is marked too.
+//! Kills: a wish under `kills/`, with a lease that outlives every worker's, so that whoever runs it sees it. Queued
+//! runs have no lease, so they are marked as well.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::{Change, Decision, Seen, Write, make, txn};
 use crate::{access::Caller, cache::Active, precondition::Precondition, problem::ApiError, state::App};
 
-/// A kill stands at least so much longer than a worker's lease.
+/// A kill stands at least this much longer than a worker's lease.
 const BEYOND_LEASE: Duration = Duration::from_secs(5);
 
-/// Of the time for an answer so much is left to the kill itself, however long a queue there is to mark.
+/// Of the time for an answer, this much is left to the kill itself, however long the queue to be marked.
 const FOR_THE_KILL: Duration = Duration::from_secs(2);
 
 /// And never shorter than this.
@@ -51,7 +51,7 @@ const RECENT: TimeDelta = TimeDelta::seconds(60);
 /// Recent keys read at a time: few, as those behind the last are others'.
 const AT_A_TIME: usize = 50;
 
-/// The job's wanted runs, as the store has them. Of the queue, which others may have made long, only those are read that
+/// The job's queued runs, as the store has them. Of the queue, which others may have made long, only those are read that
 /// the lists have of this job, its tick that waits, and what was put just now, as by another manager.
 async fn queued_of(app: &App, name: &JobName) -> Result<Vec<Queued>, StoreError> {
     let (store, keys) = (&*app.store, &app.config.keys);
@@ -147,7 +147,7 @@ async fn is_active(app: &App, run: RunId) -> Result<bool, ApiError> {
     Ok(wanted || held)
 }
 
-/// A wanted run as it stands in the queue.
+/// A queued run as it stands in the queue.
 struct Queued {
     entry: Entry,
     wanted: QueuedRun,

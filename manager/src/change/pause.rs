@@ -54,7 +54,7 @@ impl Change for SetPaused<'_> {
     }
 }
 
-/// Lets a job's ticks pass, or counts them again from now on.
+/// Lets a job's ticks pass, or counts them again from now.
 pub(crate) async fn set_paused(
     app: &App,
     caller: &Caller,

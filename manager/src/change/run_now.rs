@@ -1,4 +1,4 @@
-//! Run now: a wanted run, put into the queue for whichever worker takes it.
+//! Run now: a run put into the queue for whichever worker takes it.
 
 use chrono::TimeDelta;
 use common::{

@@ -31,9 +31,9 @@ pub(crate) struct Saved {
     pub(crate) revision: Revision,
     /// What was there before, if it was a job.
     pub(crate) previous: Option<StoredJob>,
-    /// True: there was nothing before.
+    /// True if there was nothing before.
     pub(crate) created: bool,
-    /// By how much the clock was ahead that it counted from until now, if it was.
+    /// By how much the clock that it counted from so far was ahead, if it was.
     pub(crate) righted: Option<TimeDelta>,
 }
 
@@ -55,7 +55,7 @@ impl<F: Fn(Option<&Job>) -> Result<Job, ApiError> + Sync> Change for Save<'_, F>
         job::keys(self.app, self.name)
     }
 
-    /// Where the lists know of nothing there most likely is nothing.
+    /// If the lists know of nothing, most likely there is nothing.
     fn presumed(&self) -> Option<Seen> {
         self.app.cache.knows_nothing_of(self.name.as_str()).then(|| Seen::nothing(2))
     }
@@ -116,7 +116,7 @@ pub(super) async fn save_by(
     make(app, caller, deadline, &save).await
 }
 
-/// Makes a change that leaves a saved job, and gives that at its revision.
+/// Makes a change that results in a saved job, and gives that job at its revision.
 pub(super) async fn make(
     app: &App,
     caller: &Caller,
@@ -132,7 +132,7 @@ pub(super) async fn make(
     Ok(Saved { revision: made.revision.unwrap_or(saved.revision), ..saved })
 }
 
-/// A trigger whose last instant has passed is no mistake of who edits something else.
+/// A trigger whose last instant has passed is not the fault of whoever edits something else.
 pub(crate) fn check(
     job: &Job,
     now: chrono::DateTime<chrono::Utc>,

@@ -10,7 +10,7 @@ use common::{
 
 use super::decision::LockAfter;
 
-/// At which revisions a job and its lock were read.
+/// The revisions at which a job and its lock were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SeenJob {
     /// The job's.
@@ -21,7 +21,7 @@ pub struct SeenJob {
     pub lease: Option<LeaseId>,
 }
 
-/// Writes a job; with its lock, where that changes, and the ticks that this passes over.
+/// Writes a job, its lock if that changes, and the ticks that this buries.
 pub fn save(
     keys: &Keys,
     name: &JobName,
@@ -40,8 +40,8 @@ pub fn save(
     txn
 }
 
-/// Removes a job; with its lock, or what becomes of that, and the ticks that this passes over. The lock is compared also
-/// where it stays: its holder may be skipping a tick that is named here.
+/// Removes a job, its lock or what becomes of it, and names the ticks that this buries. The lock is compared even if
+/// it stays: its holder may be skipping a tick that is named here.
 pub fn delete(keys: &Keys, name: &JobName, seen: SeenJob, lock: &LockAfter, passed: Option<&Passed>) -> Txn {
     let compares = vec![
         Compare::ModRevision(keys.job(name), seen.job),
@@ -64,7 +64,7 @@ pub fn reset_fence(keys: &Keys, name: &JobName, seen: SeenJob, lock: &Lock, job:
     Txn::when(compares, then)
 }
 
-/// Puts a wanted run of a job that is as it was read into the queue.
+/// Queues a run of a job that is still as it was read.
 pub fn run_now(keys: &Keys, job: Revision, wanted: &QueuedRun) -> Txn {
     Txn::when(
         vec![Compare::ModRevision(keys.job(&wanted.job), job)],

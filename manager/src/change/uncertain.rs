@@ -1,20 +1,20 @@
-//! Tries whose answers were lost. Such a try may have been done, or may be yet, so that "no" is no answer any more. What
+//! Tries whose answers were lost. Such a try may have been done, or may yet be, so "no" is no longer an answer. What
 //! is read back says what comes next ([`Fate`]).
 //!
-//! [`StoreError::Full`] is such an answer, too, as etcd does the transaction that fills it. But it comes when all is
-//! decided: what is not there then was not done.
+//! [`StoreError::Full`] counts as a lost answer too, because etcd does the transaction that fills it. But it comes
+//! after everything is decided: what is not there by then was not done.
 
 use common::store::{Revision, StoreError};
 
 use super::Tried;
 use crate::problem::ApiError;
 
-/// What became of a try, by what is there.
+/// What became of a try, judged by what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It was done, at this revision if that is known.
     Done(Option<Revision>),
-    /// What it compares is there: try again. Of all that compare one revision the store does one.
+    /// What it compares is still there: try again. Of all tries that compare one revision, the store does one.
     Open,
     /// Nothing is there, as before. It was not done so far, or it was done, and another client has undone it since. A
     /// further try would bring back what that client was told is gone, so it is only looked for.
@@ -61,7 +61,7 @@ impl<T> Uncertain<T> {
         self.0.push(Lost { tried, error });
     }
 
-    /// What comes next, with these fates. An error: nothing does.
+    /// What comes next, given these fates. An error: nothing does.
     pub(super) fn judge(&mut self, fate: impl Fn(&Tried<T>) -> Fate) -> Result<Next<T>, ApiError> {
         let mut fates: Vec<Fate> = self.0.iter().map(|lost| fate(&lost.tried)).collect();
         for (n, fate) in fates.iter().enumerate() {
@@ -81,10 +81,10 @@ impl<T> Uncertain<T> {
         Ok(if fates.contains(&Fate::Hidden) { Next::LookAgain } else { Next::Try })
     }
 
-    /// The answer of a change that failed by `error`: where an answer was lost, it may have been made.
+    /// The answer of a change that failed with `error`: if an answer was lost, it may have been made.
     pub(super) fn instead_of(mut self, what: &str, error: ApiError) -> ApiError {
         let Some(Lost { error: lost, .. }) = self.0.pop() else { return error };
-        tracing::debug!(what, %error, "it is not known what became of a change");
+        tracing::debug!(what, %error, "the outcome of a change is not known");
         ApiError::may_have_happened(lost)
     }
 }

@@ -1,5 +1,5 @@
-//! JSON whose objects give each member once: which of two a client means, nobody can tell. Its values are counted as they
-//! are read: one of two bytes takes sixty, so that a body says little of what it becomes.
+//! JSON whose objects give each member once, because nobody can tell which of two a client means. Values are counted
+//! as they are read: one of two bytes takes sixty in memory, so a body's size says little about what it becomes.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 /// More values in one document are refused as soon as they have come: a job has at most 128 KiB.
 pub(super) const MOST_VALUES: usize = 128 << 10;
 
-/// Reads a value without a member that is given twice, as long as so many values are left.
+/// Reads a value without a member that is given twice, as long as this many values are left.
 pub(super) struct Once<'a>(pub(super) &'a mut usize);
 
 impl<'de> DeserializeSeed<'de> for Once<'_> {

@@ -44,7 +44,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Res
     let sort = params
         .parsed(
             "sort",
-            "order of jobs; there are name, next, ended and result, and each with a minus before it",
+            "an order of jobs; the orders are name, next, ended and result, each also with a minus before it",
             "-ended",
         )
         .unwrap_or_default();
@@ -53,7 +53,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Res
         contains: params.text("q"),
         state: params.parsed(
             "state",
-            "state of a job; there are active, paused, running and the last run's succeeded, failed, \
+            "a state of a job; the states are active, paused, running and the last run's succeeded, failed, \
              timed_out, killed, lost and expired",
             "paused",
         ),
@@ -63,7 +63,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Res
     };
     params.done()?;
     if let Some(text) = after.filter(|_| filter.after.is_none()) {
-        let problem = "is no position in a list of this order";
+        let problem = "is not a position in a list of this order";
         return Err(ApiError::bad_field(FieldError::new(
             "after",
             text,
@@ -137,11 +137,14 @@ pub(crate) async fn save_all(
     _: NoPrecondition,
     BulkBody(given, _share): BulkBody,
 ) -> Result<Json<SaveReport>, ApiError> {
-    let expect =
-        match params.parsed("existing", "way with jobs that exist; there are replace and refuse", "refuse") {
-            Some(Existing::Refuse) => Expect::Absent,
-            Some(Existing::Replace) | None => Expect::Any,
-        };
+    let expect = match params.parsed(
+        "existing",
+        "a way to treat jobs that exist; the ways are replace and refuse",
+        "refuse",
+    ) {
+        Some(Existing::Refuse) => Expect::Absent,
+        Some(Existing::Replace) | None => Expect::Any,
+    };
     params.done()?;
     let saved = bulk::save_all(&app, &caller, given, &expect).await;
     let mut report = SaveReport { results: Vec::with_capacity(saved.len()), ..SaveReport::default() };

@@ -1,7 +1,7 @@
 //! `/api/v1/validate` and `/api/v1/preview`: what a job or an expression means, without saving anything.
 //!
-//! Both say what a save would make of it, and so look at the job that it would replace: its zone and its anchor stay
-//! where the request gives none.
+//! Both say what a save would make of it, so they look at the job that it would replace: that one's zone and anchor
+//! stay where the request gives none.
 
 use std::sync::Arc;
 
@@ -109,6 +109,7 @@ fn zone(given: Option<&str>) -> Result<Option<Tz>, ApiError> {
     let Some(name) = given.filter(|name| !name.is_empty()) else { return Ok(None) };
     parse_zone(name).map(Some).map_err(|error| {
         let example = format!("{:?}", error.suggestions().first().unwrap_or(&"Europe/Berlin"));
-        JobError::from(FieldError::new("zone", name, "is no time zone of the IANA database", example)).into()
+        JobError::from(FieldError::new("zone", name, "is not a time zone of the IANA database", example))
+            .into()
     })
 }

@@ -35,7 +35,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Res
         job: params.text("job"),
         state: params.parsed(
             "state",
-            "state of a run; there are queued, claimed, running, succeeded, failed, timed_out, killed, lost \
+            "a state of a run; the states are queued, claimed, running, succeeded, failed, timed_out, killed, lost \
              and expired",
             "failed",
         ),
@@ -66,14 +66,14 @@ pub(crate) async fn show(
     runs::get(&app, run).await.map(Json)
 }
 
-/// The output behind `from`. With `wait`, an answer without news is held back so long, for news.
+/// The output behind `from`. With `wait`, an answer without news is held back this long for news.
 pub(crate) async fn output(
     State(app): State<Arc<App>>,
     Named(run): Named<RunId>,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let from = params.parsed("from", "number of bytes", "4096").unwrap_or(0);
-    let attempt = params.parsed("attempt", "number of an attempt", "1");
+    let from = params.parsed("from", "a number of bytes", "4096").unwrap_or(0);
+    let attempt = params.parsed("attempt", "the number of an attempt", "1");
     let wait = params.span("wait").unwrap_or_default().min(LONGEST_WAIT);
     params.done()?;
     let until = Instant::now() + wait;

@@ -20,7 +20,7 @@ use crate::{
     view::instant,
 };
 
-/// Without `from`: so long before `to`.
+/// Without `from`: this long before `to`.
 const SPAN: TimeDelta = TimeDelta::hours(1);
 
 /// Headers that say that ticks may be missing, as the answers have that are old.
@@ -104,12 +104,12 @@ impl Question {
             to,
             after: params.parsed(
                 "after",
-                "position in this list; use the page's \"next\"",
+                "a position in this list; use the page's \"next\"",
                 "2026-11-22T01:02:03Z",
             ),
             wanted: params.parsed(
                 "outcome",
-                "outcome of a tick; there are unsuccessful (all that is over but succeeded), succeeded, failed, \
+                "an outcome of a tick; the outcomes are unsuccessful (all that is over but succeeded), succeeded, failed, \
                  timed_out, killed, lost, expired, skipped, missed, no_record, waiting, queued, claimed, \
                  running and upcoming",
                 "missed",

@@ -1,4 +1,4 @@
-//! `/api/v1/workers`: the live ones.
+//! `/api/v1/workers`: the live workers.
 
 use std::sync::Arc;
 

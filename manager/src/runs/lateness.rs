@@ -1,4 +1,4 @@
-//! How late runs started after their ticks, of the newest ones that the run log has.
+//! How late the newest runs in the run log started after their ticks.
 
 use common::{
     api::{LateRuns, LatenessView, run::instant_text},

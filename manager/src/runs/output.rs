@@ -20,7 +20,7 @@ use crate::{
 /// A worker that takes longer counts as not to be reached.
 const WORKER_WITHIN: Duration = Duration::from_secs(4);
 
-/// A record has at most so many bytes where it is stored.
+/// A stored record has at most this many bytes.
 const LARGEST_RECORD: usize = 16 << 20;
 
 /// The output of one attempt (the newest without) behind byte `from`, and the share that a finished one was read with.

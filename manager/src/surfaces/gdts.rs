@@ -1,8 +1,8 @@
-//! GDTS's routes: every answer is HTTP 200 with `{"errno","msg","data"}` in this order, also for errors; what is
+//! GDTS's routes: every answer is HTTP 200 with `{"errno","msg","data"}` in this order, even for errors; what is
 //! posted is a form; a job has exactly three keys and a run exactly eight.
 //!
-//! What its form of a job cannot express is kept: saving over an existing job changes its command and schedule,
-//! and a command or an expression that comes back as it was shown changes nothing.
+//! What its form of a job cannot express is kept: saving over an existing job changes its command and schedule, and a
+//! command or an expression that comes back unchanged changes nothing.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ const LOG_LIMIT: (usize, usize) = (20, 1000);
 /// What a job of ordinary size takes that is shown, as such and as text.
 const JOB_TAKES: usize = 512;
 
-/// JSON takes at most so many times its size when it is read.
+/// JSON takes at most this many times its size when it is read.
 const JSON_TAKES: usize = 32;
 
 /// Every answer.
@@ -179,7 +179,7 @@ impl Fields {
         given.ok_or_else(|| ApiError::bad_request(format!("the parameter {name:?} is missing")))
     }
 
-    /// What is no number counts as the default, as it always did.
+    /// What is not a number counts as the default, as it always did.
     fn number(&self, name: &str) -> Option<u64> {
         self.get(name).and_then(|text| text.trim().parse().ok())
     }
@@ -195,7 +195,7 @@ async fn posted_job(app: &App, request: Request) -> Result<(JobName, Map<String,
     let text = fields.required("job")?;
     let _share = app.budget.hold(text.len() * JSON_TAKES).await?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        ApiError::bad_request(format!("job is no JSON: {error}; right is {}", translate::EXAMPLE))
+        ApiError::bad_request(format!("job is not JSON: {error}; use, for example, {}", translate::EXAMPLE))
     })?;
     let given = translate::given(value)?;
     Ok((translate::name(&given)?, given))

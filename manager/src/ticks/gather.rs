@@ -1,4 +1,4 @@
-//! Asks the cache, the store and the run log for what is known of a job's ticks, newest first, as far as one answer
+//! Collects what the cache, the store and the run log know about a job's ticks, newest first, as far as one answer
 //! goes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ pub(crate) async fn gather(
     // Looked up before the run log: what ends in between is in the log by then, or on its way.
     let snapshot = app.cache.job(job.as_str());
     let passed = passed(app, job).await.inspect_err(|error| {
-        tracing::debug!(%job, %error, "its ticks are told without those that changes of it passed over");
+        tracing::debug!(%job, %error, "listing a job's ticks without those that its changes buried");
     });
     let now = app.now();
     let (records, runs_floor) = runs(app, job, range, enough).await?;

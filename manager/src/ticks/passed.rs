@@ -1,4 +1,4 @@
-//! Ticks that changes of a job passed over, as the store names them until a worker has put them on record.
+//! Ticks that changes of a job buried, as the store names them until a worker has put them on record.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::state::App;
 
-/// A store that does not answer for so long keeps nobody from what the run log knows.
+/// A store that does not answer for this long keeps nobody from what the run log knows.
 const STORE_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Keys read at a time: few, as a job hardly ever has one, and those behind its own are other jobs'.

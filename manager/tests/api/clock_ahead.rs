@@ -38,6 +38,8 @@ async fn fence(bench: &Bench) -> String {
     bench.lock("a").await.expect("the job has a lock").0.fence().to_string()
 }
 
+// Once: it was silent until then, also after a reset, a save, a pause and a resume; its anchor stood, and
+// nothing but a reset took back a fence that nobody had used.
 #[tokio::test]
 async fn a_job_that_was_saved_by_a_clock_that_was_ahead_counts_from_now_once_it_is_changed() {
     for change in ["save", "read and save", "pause", "reset-fence"] {

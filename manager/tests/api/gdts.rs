@@ -115,7 +115,7 @@ async fn what_is_wrong_is_said_in_the_same_form() {
     refuses(&bench.form("/job/delete", "nome=a").await, "name\\\" is missing");
     refuses(&bench.get("/job/log").await, "name\\\" is missing");
     refuses(&bench.send_json("POST", "/job/save", "{}").await, "x-www-form-urlencoded");
-    refuses(&save(&bench, "{").await, "is no JSON");
+    refuses(&save(&bench, "{").await, "is not JSON");
     refuses(&save(&bench, r#"{"name":"a/b","command":"date","cronExpr":"@daily"}"#).await, "contains '/'");
     refuses(&save(&bench, r#"{"name":"a","command":"","cronExpr":"@daily"}"#).await, "driver.shell.command");
     refuses(

@@ -158,6 +158,8 @@ async fn passed(bench: &Bench) -> Vec<(String, Passed)> {
     entries.iter().map(|entry| (name(entry), Passed::decode(&entry.value).expect("it decodes"))).collect()
 }
 
+// Once: it left them without a record (1 play in 4 on a busy machine): no worker had decided them yet, and
+// nobody named them.
 #[tokio::test]
 async fn a_change_that_passes_over_ticks_which_nobody_decided_names_them() {
     let bench = Bench::start().await;
@@ -262,7 +264,7 @@ async fn a_stored_value_that_is_no_job_is_shown_and_harms_only_itself() {
     assert!(json["items"][1]["status"]["warning"].as_str().unwrap().contains("never runs by itself"));
     let broken: Vec<_> = json["broken"].as_array().unwrap().iter().map(|job| &job["name"]).collect();
     assert_eq!(broken, ["bad", "odd/name"]);
-    assert!(json["broken"][0]["problem"].as_str().unwrap().contains("is no JSON"), "{json}");
+    assert!(json["broken"][0]["problem"].as_str().unwrap().contains("is not JSON"), "{json}");
 
     let shown = bench.get("/api/v1/jobs/bad").await;
     assert_eq!((shown.status, &shown.json()["type"]), (409, &json!("broken-job")));
@@ -415,6 +417,7 @@ async fn jobs_are_listed_in_the_order_that_is_asked_for() {
     }
 }
 
+// Once: an edit by such a manager silenced its job until then; only workers compared their clocks.
 #[tokio::test]
 async fn a_manager_whose_clock_is_ahead_of_the_workers_moves_no_fence() {
     let bench = Bench::start().await;

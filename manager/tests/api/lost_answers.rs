@@ -103,6 +103,8 @@ async fn a_delete_that_cannot_be_read_back_may_have_happened() {
     says_uncertain(&bench.delete("/api/v1/jobs/a").await);
 }
 
+// Once: after a lost answer a delete was done again over another client's save, because what was read back was
+// judged as if nothing had been sent.
 #[tokio::test]
 async fn a_job_that_was_made_again_behind_a_lost_delete_stays() {
     let bench = Bench::start().await;
@@ -124,6 +126,8 @@ async fn a_lost_delete_that_was_not_done_is_tried_again() {
     }
 }
 
+// Once: a save whose answer was lost was told as refused: what was read back was judged as if nothing had been
+// sent.
 #[tokio::test]
 async fn a_save_that_arrives_late_is_no_conflict_with_itself() {
     let bench = empty().await;

@@ -80,6 +80,8 @@ fn bench_now() -> chrono::DateTime<chrono::Utc> {
     NOW.parse().expect("an instant")
 }
 
+// Once: it was shown with the command that its job had been given since, and with another fence after each save,
+// pause and resume; its lock said neither what was claimed nor when.
 #[tokio::test]
 async fn a_run_that_executes_is_shown_as_it_was_claimed_whatever_becomes_of_its_job() {
     let bench = Bench::start().await;
@@ -150,6 +152,8 @@ async fn a_kill_is_put_under_a_lease_and_only_for_what_has_not_ended() {
     assert_eq!(bench.post("/api/v1/jobs/b/kill").await.status, 404);
 }
 
+// Once: a queued run that was killed while no worker lived ran later; the kill had a lease, and nothing else
+// said so.
 #[tokio::test]
 async fn a_kill_of_a_job_marks_all_that_is_queued_of_it_and_nothing_of_others() {
     let bench = Bench::start().await;

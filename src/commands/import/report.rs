@@ -84,10 +84,7 @@ impl Report<'_> {
         if !self.dry_run {
             line(text, format_args!("  {}", import.saved()));
         } else if import.plans.is_empty() && import.crontab.count().jobs > 0 {
-            line(
-                text,
-                format_args!("  no manager answered, so that this does not say which of them are there"),
-            );
+            line(text, format_args!("  no manager answered, so this does not say which of them exist"));
         }
         text.push('\n');
     }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What is said of a job that changes under the import's hands.
-const MEANWHILE: &str = "somebody else changes it at this moment, so it was left alone: import it again";
+const MEANWHILE: &str = "somebody else is changing it right now, so it was left alone: import it again";
 
 /// What is known of a line's job before anything is saved.
 pub(super) struct Plan {
@@ -206,7 +206,7 @@ impl Import {
         if self.crontab.lines.is_empty() {
             Some("the table is empty, which may be a mistake: delete its jobs with `quorate job delete`")
         } else if self.crontab.count().problems > 0 {
-            Some("a line of the table was not carried over, and it may be that one's")
+            Some("a line of the table was not carried over, and the job may belong to it")
         } else if !self.savings.values().all(|saving| matches!(saving, Saving::Saved(_))) {
             Some("not all jobs of the table are saved")
         } else {

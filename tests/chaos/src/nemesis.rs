@@ -30,8 +30,10 @@ pub enum Nemesis {
     /// kept of it is lost.
     KillBeforeSpool,
     /// A worker's machine dies, and another worker is stopped just as it takes over, for longer than its lease.
+    // Once: a worker that was stopped between its last look and a start started that run behind its successor.
     CaretakerStop,
     /// A second worker is started on a copy of a worker's data directory.
+    // Once: it killed the other worker's runs and revoked its lease, taking the copied life for its own.
     DataDirClone,
     /// There is no room in a worker's data directory.
     DataDirFull,
@@ -52,6 +54,7 @@ pub enum Nemesis {
     /// etcd forgets its past while a worker does not hear it.
     Compaction,
     /// Jobs are edited, paused, deleted, made again and killed close to their ticks.
+    // Once: such a change left ticks without a record (1 play in 4 on a busy machine).
     Edit,
     /// All workers, managers and members of etcd are restarted, one after the other; the workers in good order.
     RollingRestart,

@@ -35,7 +35,7 @@ pub enum Action {
     Release(usize),
     /// The same, and it starts the run.
     TakeUp(usize),
-    /// It takes a wanted run.
+    /// It takes a queued run.
     Take(usize, KeyRef, RunId),
     /// It frees the record of a lost run that held no lock.
     FreeBeside(usize, KeyRef),
@@ -67,7 +67,7 @@ pub enum Action {
     Tell(usize, KeyRef),
     /// A manager sends a delete at this instant.
     Delete(N),
-    /// A manager sends a wanted run.
+    /// A manager sends a queued run.
     RunNow,
 }
 

@@ -184,7 +184,7 @@ pub fn last_run() -> LastRun {
     }
 }
 
-/// A wanted run.
+/// A queued run.
 pub fn wanted(run: RunId, tick: Option<Tick>, cause: Cause) -> QueuedRun {
     QueuedRun {
         job: job().clone(),

@@ -3,9 +3,9 @@
 //! A state ([`world::World`]) is a store of a few keys, the workers, what is on its way between them, and what has
 //! come to pass. What is sent are the real transactions: [`request`] has them built by `worker::claim` and
 //! `manager::change::txn`, and outcomes judged by `worker::claim::outcome`; [`store`] does them on really encoded values,
-//! comparing real bytes. What managers decide is `manager::change::decision`. The deciding of workers (decide.rs,
-//! misfire.rs, carry_out.rs, caretaker.rs, wanted.rs) is written again in [`step`], in the same words: a change there has
-//! to be made here too, as in the transactions that are not in claim.rs (catch-up, take, the ends beside the lock).
+//! comparing real bytes. What becomes of a tick is the worker's own verdict ([`look`]), and what managers decide is
+//! `manager::change::decision`. Only what each worker remembers and when it sends is written again here ([`step`],
+//! [`action`]): whoever changes that in `decide.rs`, `carry_out.rs`, `orphan.rs` or `take.rs` changes it here too.
 //!
 //! # What holds
 //!

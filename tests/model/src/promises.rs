@@ -45,7 +45,7 @@ fn alone(model: &Model, world: &World) -> bool {
 }
 
 /// When nothing is left to happen by itself, though a worker lives that would do it, then every decided tick is on
-/// record, no lock is held, and neither a claimed nor a wanted run is left.
+/// record, no lock is held, and neither a claimed nor a queued run is left.
 fn on_record(model: &Model, world: &World) -> bool {
     let past = &world.past;
     let recorded = past.decided.within(past.recorded.or(past.skipped).or(past.missed));

@@ -1,6 +1,5 @@
-//! What workers and managers send, as the real transactions: those of `worker::claim` and of `manager::change` are built
-//! by their own functions, those that are written where they are sent (decide.rs, wanted.rs, carry_out.rs)
-//! are written here in the same words. Rules that are switched off change them here.
+//! What workers and managers send: the real transactions, built by the functions of `worker::claim` and
+//! `manager::change::txn`. Rules that are switched off change them here.
 
 use common::{
     id::RunId,

@@ -20,6 +20,8 @@ pub enum Rule {
     /// A finish writes the lock's fence, not its own run's tick.
     FinishKeepsTheFence,
     /// A claim whose answer was lost is held as the lock is found, not as it was sent.
+    // Once: a fence went back, and ticks that an edit had passed over ran after all; a claim was held as it had
+    // been sent, and its end wrote the earlier fence.
     HeldAsFound,
     /// A lock is one's own by worker and session, not by the worker's name alone.
     SessionNotName,
@@ -30,26 +32,41 @@ pub enum Rule {
     /// A manager saves a job at an instant that is not before a tick of it that was decided.
     ManagerClock,
     /// A skip that was done, though its answer was lost, is put on record.
+    // Once: a skipped tick had no record; the answer was lost, and the repeated transaction found the fence
+    // moved.
     LostSkipIsRecorded,
     /// Who takes a lock over puts every skipped tick on record, not the newest alone.
+    // Once: of several ticks skipped at once, only one was on record after a take-over; the lock counted them
+    // without naming them.
     AllSkipsAreTakenOver,
     /// Who takes a lock over puts the missed ticks that it names on record.
     MissedIsTakenOver,
     /// Missed ticks that get no run are on record before the fence passes them.
+    // Once: missed ticks without a run had no record; a crash or a lost answer after the fence had passed them
+    // was enough.
     MissedBeforeTheFence,
     /// A lost run of a deleted job has a caretaker.
+    // Once: a lost run of a deleted job had no record and its lock stayed; the caretaker passed over jobs it did
+    // not know.
     DeletedJobHasACaretaker,
     /// A catch-up compares the job's definition.
+    // Once: a catch-up compared the lock alone and ran a definition that no longer stood.
     CatchUpComparesTheJob,
     /// A record under `runs/` of this session that this process does not execute is removed.
+    // Once: a run beside the lock stood as running as long as its worker's session; its claim was done after it
+    // had been given up, and no caretaker looked at its own session.
     PhantomBeside,
     /// The end of a run beside the lock compares its record, so that its retry is queued once.
+    // Once: with overlap `allow` a retry was queued twice, because the end of the run compared nothing.
     EndBesideOnce,
     /// A held lock names the ticks that it skipped last, and does not only count them back from a fence that a save
     /// may have moved.
+    // Once: a save in between moved the skipped ticks, which were counted back from the fence.
     SkipsAreNamed,
     /// A manager that moves a fence over ticks which nobody has decided, or deletes it, names them in the same
     /// transaction.
+    // Once: an edit, a pause or a delete moved the fence over ticks that no worker had decided yet, and they had
+    // no record.
     PassedIsNamed,
     /// A delete compares a held lock as well, and moves its fence.
     DeleteMovesAHeldFence,

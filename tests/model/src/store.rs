@@ -20,7 +20,7 @@ pub struct Value {
     pub lock: Option<LockView>,
     /// As the record of a run that holds no lock.
     pub held: Option<HeldRef>,
-    /// As a wanted run.
+    /// As a queued run.
     pub wanted: Option<QueuedRun>,
     /// As what names passed ticks.
     pub passed: Option<Passed>,

@@ -2,17 +2,17 @@
 //! that a lapsed lease decides nothing, the others beside them.
 //!
 //! A lone transaction is sent at once. While one batch is in flight the next one fills, as with Nagle's algorithm: a
-//! transaction costs the store more by itself than nested. It follows when the one before it is back, when it is full,
-//! or when its first transaction has waited for `PATIENCE`. Ends of runs, for which hardly anybody waits, also keep
-//! a distance of `PACE` from the batch before. Each transaction has its own outcome. A batch whose answer was lost is
+//! transaction costs the store more alone than nested. It follows when the one before it is back, when it is full, or
+//! when its first transaction has waited for `PATIENCE`. Ends of runs, which hardly anybody waits for, also keep a
+//! distance of `PACE` from the batch before. Each transaction has its own outcome. A batch whose answer was lost is
 //! sent again until the answer is definite: every transaction here recognises its own earlier success (see
 //! [`super::outcome`]). Where it is certain that nothing was done, as with a store that is full, claims are not sent
-//! again: when the store takes writes again, it is another time, and whoever asked looks what is due then. Only ends of
+//! again: by the time the store takes writes, something else may be due, and whoever asked looks again. Only ends of
 //! runs wait for that. A batch that is refused is halved, so that one bad transaction does not fail its neighbours.
 //!
 //! Nothing that was asked for before a store was restored counts in the restored one: what is compared there may be
-//! equal by chance, since its revisions were given before, and its claims would be given fences that are older than
-//! what has run. Whoever meets the restored store first is told by it; the others find that the answer's revision is
+//! equal by chance, because it gives out the same revisions again, and claims would get fences older than what has
+//! run. Whoever meets the restored store first gets an error from it; the others find that the answer's revision is
 //! below one that they have seen, or that [`Load::restores`] has grown since they asked.
 
 use std::{sync::Arc, time::Duration};
@@ -42,7 +42,7 @@ const BATCH: usize = MAX_TXN_OPS - 1;
 /// Callers wait beyond this: the store is the bottleneck then, and a longer queue would not help.
 const QUEUED: usize = 16 * BATCH;
 
-/// What waits for a batch in flight, waits no longer: an answer may be lost, or the store be slow.
+/// How long anything waits for a batch in flight: its answer may be lost, or the store slow.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Between the beginnings of two batches, the second with nothing but ends of runs.
@@ -67,7 +67,7 @@ pub(crate) enum BatchError {
     /// may have been done which fills the store: a claim is looked for.
     #[error("the store takes no writes: {0}")]
     NotTaken(String),
-    /// It never will be done as it is.
+    /// It will never be done as it is.
     #[error("the store refused the transaction: {0}")]
     Refused(String),
     /// The worker is ending.

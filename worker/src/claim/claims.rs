@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{plan::Planned, session::Standing};
 
-/// Between two looks at a claim of which the store said that it takes no writes.
+/// Between two looks at a claim for which the store said that it takes no writes.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What this process claims, and has claimed.
@@ -109,8 +109,8 @@ impl Claims {
         outcome
     }
 
-    /// The claim as it stands, although the store said that it takes no writes: etcd does the very transaction that fills
-    /// it. All is decided when it says so, so that what is read then is the truth.
+    /// The claim, if it was won although the store said that it takes no writes: etcd does the very transaction that
+    /// fills it. By the time it says so everything is decided, so what is read then is the truth.
     async fn found_won(&self, held: &HeldLock, session: &Session) -> Option<Outcome> {
         let keys = self.keys();
         let read = [keys.lock(&held.job), keys.run(&held.run)].map(Op::Get).to_vec();
@@ -139,8 +139,9 @@ impl Claims {
         }
     }
 
-    /// True for the record of a run beside a lock that says it is this process's, and is not: its claim was done after
-    /// it had been given up. What is said here is younger than the record, which was entered before it was sent.
+    /// True for the record of a run beside a lock that claims to be this process's and is not: its claim was done
+    /// after it had been given up. What is known here is newer than the record, because a run is entered before its
+    /// claim is sent.
     pub(crate) fn is_phantom_beside(&self, held: &HeldLock) -> bool {
         let mine = |session: &Session| session.worker == held.worker && session.revision == held.session;
         self.standing.session().as_ref().is_some_and(mine) && !self.beside.has(held.run)

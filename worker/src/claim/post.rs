@@ -1,4 +1,4 @@
-//! A post for each job whose lock this process deals with: it makes sure that one transaction on the lock is in flight, and
+//! A post for each job whose lock this process deals with: it lets only one transaction on the lock be in flight, and
 //! knows what this process holds.
 
 use std::{
@@ -21,7 +21,7 @@ use tokio::sync::{MutexGuard, Notify, futures::Notified};
 use super::OwnLock;
 use crate::plan::Next;
 
-/// One job, as far as this process deals with its lock.
+/// One job's lock, as far as this process deals with it.
 #[derive(Default)]
 pub(crate) struct Post {
     /// Held while a transaction on the lock is in flight.
@@ -30,7 +30,7 @@ pub(crate) struct Post {
     newest: AtomicI64,
     announced: Notify,
     next: Mutex<Option<Next>>,
-    /// When the claim was answered of the run that holds the lock.
+    /// When the claim of the run that holds the lock was answered.
     answered: Mutex<Option<(RunId, DateTime<Utc>)>>,
     /// The run that has ended and whose lock is not free yet: its record is on its way to the disk.
     ended: Mutex<Option<RunId>>,
@@ -45,7 +45,7 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Post {
-    /// Waits for one's turn. Cancel safe.
+    /// Waits for a turn. Cancel safe.
     pub(crate) async fn turn(self: &Arc<Self>) -> Turn<'_> {
         Turn { post: self, holding: self.holding.lock().await }
     }
@@ -67,7 +67,7 @@ impl Post {
         }
     }
 
-    /// The clock was ahead, and says `now`: no newer tick is being decided.
+    /// The clock was ahead and now says `now`: no newer tick is being decided.
     pub(crate) fn set_back(&self, now: Tick) {
         self.newest.fetch_min(now.seconds(), Ordering::SeqCst);
         self.next.lock().take_if(|next| next.tick > now);
@@ -78,7 +78,7 @@ impl Post {
         *self.answered.lock() = Some((run, at));
     }
 
-    /// Since when the run of a lock may stand in the way of ticks: since its claim was answered, which may have been sent
+    /// Since when a lock's run may stand in the way of ticks: since its claim was answered, which may have been sent
     /// long before.
     pub(crate) fn since(&self, held: &HeldLock) -> DateTime<Utc> {
         let answered = *self.answered.lock();

@@ -1,8 +1,8 @@
 //! A process group that executes a run, until nothing is left of it.
 //!
-//! One future does all: it waits for the leader, reads the output, listens for the stop and keeps the times. The
-//! number of a group means this group only while a process of it lives, or its leader was not waited for. So once
-//! the group was seen empty it is never signalled again.
+//! One future does everything: it waits for the leader, reads the output, listens for the stop and keeps the times. A
+//! group's number means this group only while one of its processes lives, or its leader has not been waited for. So
+//! once the group was seen empty, it is never signalled again.
 
 use std::{ops::ControlFlow, process::ExitStatus, sync::Arc, time::Duration};
 

@@ -1,9 +1,9 @@
-//! `@reboot`: once for each worker and boot of its machine, each job that the worker has the labels for, on itself.
+//! `@reboot`: once per worker and boot of its machine, every job that the worker has the labels for, on that worker.
 //!
 //! The store remembers, under `boots/<worker>`, the boot that this worker has dealt with. It is written in one
-//! transaction with the wanted runs, so that a worker that is killed at any point queues each job once: before it,
-//! nothing has happened; after it, nothing is left to do. A job that is saved later waits for the next boot. Every
-//! worker queues for itself, so that a job that is meant for some machines has to require a label of theirs.
+//! transaction with the queued runs, so that a worker queues each job once, whenever it is killed: before it, nothing
+//! has happened; after it, nothing is left to do. A job that is saved later waits for the next boot. Every worker
+//! queues for itself, so a job that is meant for some machines has to require a label of theirs.
 
 use std::{sync::Arc, time::Duration};
 

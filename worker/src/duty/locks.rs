@@ -1,8 +1,8 @@
 //! The full pass: what needs a caretaker (a lock whose holder is gone, a missed tick, a lock that was never made, a
-//! lost run without a lock) is the duty of the job's first choice. It runs at the start, when the workers change,
-//! and now and then, and takes the same path as a tick does, so that a lost event and a second worker are one case.
+//! lost run without a lock) is the duty of the job's first choice. It runs at the start, when the workers change, and
+//! every now and then, and takes the same path as a tick, so that a lost event and a second worker are one case.
 //!
-//! When the workers change, all locks are listed: some may be of jobs that are gone. Now and then a worker reads those
+//! When the workers change, all locks are listed: some may be of jobs that are gone. In between, a worker reads those
 //! of its own jobs, so that all workers together read each lock once, however many they are.
 
 use std::{sync::Arc, time::Duration};
@@ -33,7 +33,7 @@ use crate::{
 /// Without any change, so often.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// And each so-manyth time all locks are looked at, as after a change.
+/// Every so many passes look at all locks, as after a change.
 const WHOLE: u32 = 20;
 
 /// After a change, once things have been quiet for so long.

@@ -1,5 +1,5 @@
-//! Ticks that a change of their job passed over: the manager named them in the transaction that moved the fence, and the
-//! job's first choice puts them on record. Done twice it is done once: the record has the same id.
+//! Ticks that a change of their job buried: the manager named them in the transaction that moved the fence, and the
+//! job's first choice puts them on record. Doing it twice does no harm: the record has the same id.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -89,7 +89,7 @@ impl Duty for PassedTicks {
                 *on_record = true;
             }
             if let Err(error) = self.batcher.plain(claim::clear(key.clone(), *revision)).await {
-                tracing::debug!(%key, %error, "what names passed ticks stays in the store until the next look");
+                tracing::debug!(%key, %error, "a record of passed ticks stays in the store until the next pass");
             }
         }
         Ok(Done::ForNow)

@@ -1,4 +1,4 @@
-//! The worker's side of its guard: it starts it, tells it everything, and starts it again should it die.
+//! The worker's side of its guard: starts it, tells it everything, and starts it again if it dies.
 
 use std::{
     collections::HashMap,
@@ -190,7 +190,7 @@ impl Shared {
             let mut state = shared.lock();
             state.dead = true;
             if !state.closed {
-                tracing::error!(?ended, "the guard has ended: it is started again");
+                tracing::error!(?ended, "the guard has ended; starting it again");
             }
             shared.changed.notify_all();
         })?;
@@ -251,7 +251,7 @@ impl Shared {
                 Ok(input) => return Some(input),
                 Err(error) => {
                     let program = self.program.display();
-                    tracing::error!(%program, %error, "the guard cannot be started: should this worker be killed now, its runs would go on");
+                    tracing::error!(%program, %error, "the guard cannot be started: if this worker is killed now, its runs go on");
                     self.lock().dead = true;
                 }
             }

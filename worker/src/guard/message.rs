@@ -1,4 +1,4 @@
-//! What a worker tells its guard, a line each.
+//! What a worker tells its guard, one line each.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -24,7 +24,7 @@ pub(super) enum Message {
 
 /// A line that says nothing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no message to the guard; right is, for example, \"started 4711\"")]
+#[error("{0:?} is not a message to the guard; use, for example, \"started 4711\"")]
 pub(super) struct MessageError(String);
 
 impl fmt::Display for Message {

@@ -1,9 +1,9 @@
 //! Looks at every process of the machine and says which belong to a worker's session, to a run, to a tree.
 //!
-//! A process belongs by what its environment carries since its exec (`QUORATE_SESSION`, `QUORATE_RUN`), by its
-//! group, or by being a child of one that belongs, which finds what `sudo` and the like start with a cleared
-//! environment while they live. A process that cleared its environment, made a session of its own *and* lost its
-//! parents is not found. Zombies count as gone. Only what this user may look at is seen, which is what it may
+//! A process belongs by what its environment carries since its exec (`QUORATE_SESSION`, `QUORATE_RUN`), by its group,
+//! or by being a child of one that belongs, which finds what `sudo` and the like start with a cleared environment
+//! while they live. A process that cleared its environment, made a session of its own *and* lost its parents is not
+//! found. Zombies count as gone. Only processes that this user may look at are seen; those are the ones it may
 //! signal.
 
 use std::{

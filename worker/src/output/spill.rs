@@ -1,10 +1,11 @@
-//! The copy of a run's output on disk: frames behind a first line.
+//! The copy of a run's output on disk: a first line, and then frames.
 //!
-//! A frame is a kind (`k`: what is kept of the output, see [`keep_of`]; `h`: the head, what is to know of the run beside
+//! A frame is a kind (`k`: what is kept of the output, see [`keep_of`]; `h`: the head, everything about the run but
 //! its output; `o`, `e`: text of that stream; `g`: so many bytes are missing here; `t`: bytes thrown away so far),
-//! milliseconds after the start and a length, both as four bytes, low one first, then so many bytes; of the last one, which a crash may tear, as
-//! many as are there. Where the last part of an output is kept, the file grows with the output; once more than half of it
-//! lies before what is kept, another one takes its place. Nothing is synced: the copy is for a dead worker, not for a dead machine.
+//! milliseconds after the start and a length, both as four bytes, low byte first, and then that many bytes; of the
+//! last frame, which a crash may tear, as many as are there. Where the last part of an output is kept, the file grows
+//! with the output; once more than half of it lies before what is kept, another one takes its place. Nothing is
+//! synced: the copy is for a dead worker, not for a dead machine.
 
 use std::{
     fmt,
@@ -332,7 +333,7 @@ pub(super) fn read(path: &Path) -> io::Result<Recovered> {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
-                "{} is no copy of a run's output: it does not begin with \"quorate output 1\"",
+                "{} is not a copy of a run's output: it does not begin with \"quorate output 1\"",
                 path.display()
             ),
         ));

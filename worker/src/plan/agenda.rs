@@ -1,5 +1,5 @@
-//! Pure: which jobs are due when. Schedules have whole seconds, so due jobs stand in one list a second; an entry
-//! whose job has changed meanwhile is recognised by its generation and passed over when its second comes.
+//! Which jobs are due when. Pure. Schedules have whole seconds, so there is one list of due jobs per second; an entry
+//! whose job has changed meanwhile is recognised by its generation and ignored when its second comes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,8 +36,8 @@ pub struct Agenda {
     schedules: SharedSchedules,
 }
 
-/// A tick that comes so much too late is missed, and the newest of its job stands for all of them: after a machine has
-/// slept for hours they are many.
+/// A tick that comes this late is missed, and the newest one of its job stands for all of them: after a machine has
+/// slept for hours there are many.
 const PASSED: chrono::Duration = chrono::Duration::seconds(10);
 
 #[derive(Debug)]
@@ -243,6 +243,7 @@ mod tests {
         assert_eq!(seconds(&pop(&mut agenda, at(46))), [("a".into(), 46, 44)]);
     }
 
+    // Once: jobs were silent until the clock caught up; what the wrong clock had passed on stood.
     #[test]
     fn when_the_clock_is_set_back_ticks_come_again() {
         let mut agenda = Agenda::default();

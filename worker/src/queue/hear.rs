@@ -1,4 +1,4 @@
-//! Hears of kills, also of the runs that end together with this worker.
+//! Hears of kills and acts on them, also while this worker is ending.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -47,12 +47,12 @@ impl KillWatch {
         keep(changes, self).await;
     }
 
-    /// On what executes, at once; what is about to start asks for it, and so does who looks after the queue.
+    /// Acts at once on what executes; whatever is about to start asks for it, and so does the queue.
     fn act_on(&self, entry: &Entry) {
         let Some(name) = self.keys.kills.name(&entry.key) else { return };
         match Kill::decode(&entry.value) {
             Ok(kill) => {
-                // First known, then acted on: a run that begins in between is met by one of both.
+                // First it is known, then acted on: a run that begins in between meets one of the two.
                 self.kills.put(name, kill.clone(), entry.mod_revision);
                 self.runner.kill(name, &kill, entry.mod_revision);
             }

@@ -1,5 +1,5 @@
-//! The kills that stand in the store. One acts on what was claimed or wanted before it, also where this worker hears of
-//! the kill first: so each is known here until it goes, and whoever starts something asks.
+//! The kills that stand in the store. A kill acts on what was claimed or wanted before it, even if this worker hears
+//! of the kill first: so each is kept here until it goes, and whoever starts something asks.
 
 use std::collections::HashMap;
 
@@ -29,7 +29,7 @@ impl Kills {
         self.heard.notify_one();
     }
 
-    /// What those name that have come since it last resolved; for one who waits. Cancel safe.
+    /// The names in the kills that have come since it last resolved; for one waiter. Cancel safe.
     pub async fn heard(&self) -> Vec<String> {
         loop {
             let fresh = std::mem::take(&mut *self.fresh.lock());
@@ -60,8 +60,8 @@ impl Kills {
         named.into_iter().flatten().find(|(_, at)| *at > since).map(|(kill, _)| kill.clone())
     }
 
-    /// At which revisions the kills of this job and of this run stand; 0: there is none. Who claims a wanted run compares
-    /// them, so that a kill that is on its way here is not passed by.
+    /// The revisions of the kills of this job and of this run; 0: there is none. Whoever claims a queued run compares
+    /// them, so that a kill that is still on its way here is not overlooked.
     pub fn revisions(&self, job: &JobName, run: &RunId) -> (Revision, Revision) {
         let all = self.all();
         let of = |name: &str| all.get(name).map_or(Revision::NONE, |(_, at)| *at);
@@ -81,6 +81,8 @@ mod tests {
         format!("01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5{last}").parse().unwrap()
     }
 
+    // Once: a kill was lost that came between a claim and its answer, or between a wish and its claim; it acted
+    // once, on what executed when it was heard of.
     #[test]
     fn a_kill_acts_on_what_was_there_before_it() {
         let (job, other): (JobName, JobName) = ("a".parse().unwrap(), "b".parse().unwrap());

@@ -1,8 +1,8 @@
 //! The runs that wait, and which of them to look at when. Pure: changes in, names of runs out.
 //!
-//! A run is looked at when its time has come, and not before: when it may start, when its deadline passes, when what it is
-//! judged by changes, or a while after a look that did not start it. Of the runs of one owner that have to wait for each
-//! other the oldest goes first, and the others are not looked at until it is gone.
+//! A run is looked at when its time has come, and not before: when it may start, when its deadline passes, when what
+//! it depends on changes, or a while after a look that did not start it. If runs of one owner have to wait for each
+//! other, the oldest goes first, and the others are not looked at until it is gone.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -250,7 +250,8 @@ pub(crate) fn is_ahead(wanted: &QueuedRun, now: DateTime<Utc>) -> bool {
     wanted.since - now > AHEAD
 }
 
-/// When a wanted run is to start that waits since `from`. Of a clock that was ahead only the wait counts.
+/// When a queued run is to start that has waited since `from`. If a clock was ahead, only the length of the wait
+/// counts.
 fn starts(wanted: &QueuedRun, from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     match wanted.not_before {
         Some(not_before) if is_ahead(wanted, now) => from + (not_before - wanted.since),

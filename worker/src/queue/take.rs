@@ -1,6 +1,6 @@
-//! Takes wanted runs from the queue when their time has come and their job's lock is free. Those of a job that was
-//! deleted, or deleted and made again since, go on record as killed: who deletes a job leaves its queue to the workers, so
-//! that nothing is out of the queue before it is on record.
+//! Takes queued runs when their time has come and their job's lock is free. Those of a job that was deleted, or
+//! deleted and made again since, go on record as killed: deleting a job leaves its queue to the workers, so that
+//! nothing leaves the queue before it is on record.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -32,10 +32,10 @@ use crate::{
 /// Why a run of a job that was deleted does not start.
 const DELETED: &str = "its job was deleted while it was queued";
 
-/// A clock that goes back by less is as good as one that did not.
+/// A clock that goes back by less does not count as set back.
 const SET_BACK: chrono::Duration = chrono::Duration::seconds(1);
 
-/// How often it is looked whether the clock was set back.
+/// How often to check whether the clock was set back.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// The wait of a loop without a run to look at; a change ends it early.
@@ -202,8 +202,8 @@ impl Queue {
         });
     }
 
-    /// What is known of a run. One that is one worker's is set about by that one, and by the job's first choice, which
-    /// does not start it but puts on record that its deadline has passed.
+    /// What is known of a run. A run that belongs to one worker is set about by that worker, and by the job's first
+    /// choice, which does not start it but records that its deadline has passed.
     fn facts(&self, Entry { wanted, written }: &Entry) -> Facts {
         let planned = self.carrier.plan.job(&wanted.job);
         let placement =
@@ -217,7 +217,7 @@ impl Queue {
         };
         let kills = &self.carrier.retries.kills;
         let is_killed = wanted.killed.is_some() || kills.of(&wanted.job, &wanted.run, *written).is_some();
-        // What is not to start any more does not wait for its time.
+        // What will not start any more does not wait for its time.
         let is_over = is_killed
             || planned.as_ref().is_none_or(|planned| planned.created > *written)
             || wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now());
@@ -288,7 +288,7 @@ impl Queue {
             && self.standing.has_labels_of(job)
     }
 
-    /// Why a wanted run was not claimed before its deadline, as far as can be told now.
+    /// Why a queued run was not claimed before its deadline, as far as can be told now.
     fn why_expired(&self, wanted: &QueuedRun, job: &Job) -> String {
         let mut reason = "it could not start before its deadline".to_owned();
         let labels = job.placement.require.join(", ");
@@ -351,18 +351,18 @@ impl Queue {
         let txn = claim::take(keys, &held, &seen, planned.revision, place, &taking);
         let claim = Claim { planned: planned.clone(), held, txn };
         if let Err(error) = self.carrier.claim(claim, &mut turn, &session, slot).await {
-            tracing::debug!(%error, "a wanted run cannot be claimed yet");
+            tracing::debug!(%error, "a queued run cannot be claimed yet");
         }
     }
 
-    /// Takes a wanted run out of the queue without running it; on record first.
+    /// Takes a queued run out of the queue without running it; on record first.
     async fn withdraw(&self, name: &str, entry: &Entry, event: RunEvent, words: (&str, String)) {
         let (now, journal) = (self.standing.clock.now(), &self.carrier.journal);
         let (me, expires) = (self.standing.id(), journal.expires(now));
         journal.keep(RunRecord::withdrawn(&entry.wanted, event, words, me, now, expires)).await;
         let txn = claim::clear(self.standing.config.keys.queue.key(name), entry.written);
         if let Err(error) = self.carrier.claims.batcher.end(txn).await {
-            tracing::debug!(%error, "a wanted run stays in the queue until the next look");
+            tracing::debug!(%error, "a queued run stays in the queue until the next look");
         }
     }
 }

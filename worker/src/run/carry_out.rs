@@ -1,5 +1,5 @@
-//! Carries out a won claim: runs it, keeps its record on disk, and only then frees its lock, or holds it for the tick that
-//! waits for that end, and goes on with that one. "Finished" means spooled.
+//! Carries out a won claim: runs it, keeps its record on disk, and only then frees its lock, or holds it for the tick
+//! that waits for that end and goes on with it. "Finished" means spooled.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::{
     session::load::Slot,
 };
 
-/// What the disk took so long for may have cost a tick.
+/// If the disk took this long, that may have cost a tick.
 const SLOW_DISK: chrono::Duration = chrono::Duration::seconds(1);
 
 /// Claims runs and carries them out.
@@ -90,7 +90,7 @@ impl Carrier {
         Ok(Answer::Won)
     }
 
-    /// Carries out what was won, and what its end is followed by.
+    /// Carries out what was won, and then what follows its end.
     async fn carry_on(self: Arc<Self>, post: Arc<Post>, won: Won) {
         let mut won = Some(won);
         while let Some(next) = won {
@@ -177,7 +177,8 @@ impl Carrier {
             let txn = claim::finish(self.claims.keys(), &here.held, here.revision, last, again.to_vec());
             match self.claims.batcher.end(txn).await {
                 Ok(outcome) if outcome.succeeded => *turn.holding = None,
-                // A manager may have moved the fence meanwhile; else an earlier try was done, or it was taken over.
+                // A manager may have moved the fence meanwhile; otherwise an earlier try was done, or somebody took
+                // the lock over.
                 Ok(outcome) => {
                     let found = outcome.got(0).and_then(claim::seen);
                     *turn.holding = found.and_then(|found| OwnLock::still(run, found));
@@ -242,7 +243,7 @@ impl Carrier {
 
 fn say_not_freed(run: &HeldLock, error: &BatchError) {
     if matches!(error, BatchError::Refused(_)) {
-        tracing::error!(job = %run.job, %error, "a run's lock cannot be freed; it is when this worker's lease ends");
+        tracing::error!(job = %run.job, %error, "a run's lock cannot be freed now; it will be when this worker's lease ends");
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a worker serves by HTTP: the output of what executes here, while someone watches it (the one thing that goes
-//! from a worker to a manager directly), and its measurements.
+//! What a worker serves by HTTP: the output of what executes here while someone watches it (the one thing that goes
+//! straight from a worker to a manager), and its measurements.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! What the runs had printed that an earlier life of this worker lost, as after `kill -9`.
+//! What runs had printed that an earlier life of this worker lost, as after `kill -9`.
 //!
-//! While a run executes, the copy of its output on disk begins with the record that the run gets if its worker dies. A
-//! worker that comes back keeps that record, with the output, in its spool and only then removes the copy: killed in
-//! between, it does so again, and the run log takes it once. A run that had ended has a better record there, or before
-//! it in the spool: that one stays. A run that printed nothing, or not for long, has no copy; of it the caretaker's
-//! record tells.
+//! While a run executes, the copy of its output on disk begins with the record that the run gets if its worker dies.
+//! A worker that comes back keeps that record, with the output, in its spool and only then removes the copy: if it is
+//! killed in between, it does so again, and the run log takes the record once. A run that had ended has a better
+//! record there, or earlier in the spool, and that one stays. A run that printed nothing, or did not last long, has
+//! no copy; the caretaker's record tells of it.
 
 use std::{
     io,
@@ -56,7 +56,7 @@ pub(crate) async fn keep(copies: Vec<PathBuf>, spool: Spool, retention: Duration
                 continue;
             }
             Ok(Err(error)) => {
-                tracing::error!(file = %path.display(), %error, "the output of a lost run cannot be read; it is kept aside");
+                tracing::error!(file = %path.display(), %error, "the output of a lost run cannot be read; it is set aside");
                 blocking(move || std::fs::rename(&path, path.with_extension("unreadable"))).await;
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Frees the locks, and removes the records of runs beside them, that are nobody's: their holder's session is gone, or it
-//! is this session, which never started the run. What they name is on record first.
+//! Frees locks that are nobody's, and removes run records beside locks that are: the holder's session is gone, or it
+//! is this session, which never started the run. What they name goes on record first.
 
 use std::sync::Arc;
 
@@ -34,8 +34,9 @@ pub(crate) struct Orphans {
 }
 
 impl Orphans {
-    /// Frees a lock that another process or this one has lost, as `session` sees it while this process holds none. True
-    /// when the tick that found it may be looked at again at once. `job` is none when the job is gone, or cannot be read.
+    /// Frees a lock that another process, or this one, has lost; `session` looks at it while this process does not
+    /// hold it. True if the tick that found it may be looked at again at once. `job` is none if the job is gone or
+    /// cannot be read.
     pub(crate) async fn free_lock(
         &self,
         job: Option<&Job>,

@@ -61,7 +61,7 @@ impl Journal {
         at.timestamp_millis().saturating_add(retention)
     }
 
-    /// Keeps on record the ticks that a lock names as skipped or missed. Done twice it is done once.
+    /// Puts on record the ticks that a lock names as skipped or missed. Doing it twice does no harm.
     pub(crate) async fn keep_ticks_of(&self, held: &HeldLock) {
         for (ticks, outcome, reason) in held.without_run() {
             let reason = match (outcome, ticks.why) {

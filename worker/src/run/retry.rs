@@ -91,16 +91,16 @@ impl Retries {
         })
     }
 
-    /// Between this attempt and the next. Between half of the backoff and all: jobs that failed together do not all come
-    /// back together.
+    /// The pause before the next attempt: between half of the backoff and all of it, so that jobs that failed
+    /// together do not all come back together.
     fn pause(&self, job: &Job, attempt: u32) -> Duration {
         let doubled = job.retry.backoff.first.saturating_mul(1 << attempt.saturating_sub(1).min(20));
         doubled.min(job.retry.backoff.most).mul_f64(0.5 + self.chance.fraction() / 2.0)
     }
 }
 
-/// Where the next attempt of a run belongs, and by when it has to start: a boot is one worker's, which may be gone for
-/// good. `None`: any worker's, at any time.
+/// Where the next attempt of a run belongs, and by when it has to start: a boot belongs to one worker, which may be
+/// gone for good. `None`: any worker, at any time.
 fn bound(
     job: &Job,
     cause: Cause,

@@ -1,5 +1,5 @@
-//! Runs what was claimed: waits for its instant, takes a last look, starts it, ends it when told, and makes its
-//! record. What executes can be looked up here, to be killed or watched.
+//! Runs what was claimed: waits for its instant, takes a last look, starts it, ends it when told to, and makes its
+//! record. Here one can look up what executes, to kill or watch it.
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -380,6 +380,8 @@ fn judge(end: &End, why: Option<Stop>) -> Ending {
 mod tests {
     use super::*;
 
+    // Once: a run that the guard had killed while its worker was stopped was on record as failed and got no next
+    // attempt; the worker saw a signal, and not whose it was.
     #[test]
     fn a_run_that_was_killed_when_the_guards_time_had_come_is_the_guards() {
         let seconds = Duration::from_secs;

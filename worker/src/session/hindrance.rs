@@ -1,4 +1,4 @@
-//! When this worker could claim nothing, and why: what the records of ticks say that were missed meanwhile.
+//! When this worker could claim nothing, and why: the records of ticks that were missed meanwhile say so.
 
 use std::collections::VecDeque;
 

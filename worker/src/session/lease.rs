@@ -45,8 +45,8 @@ pub struct Trust {
 /// Between two tries to get a lease.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// A store that renews the lease and fails so many writes in a row takes none, whatever it says: a broken disk does not
-/// say that it is full.
+/// A store that renews the lease but fails this many writes in a row takes none, whatever it says: a broken disk does
+/// not say that it is full.
 const UNWRITABLE: u32 = 2;
 
 /// How often somebody is told that the store cannot be reached.
@@ -66,8 +66,8 @@ pub(crate) struct Keeper {
     pub file: LifeFile,
     /// This life.
     pub life: Life,
-    /// A lease of this worker's that may still live, of this life or an earlier one. Nothing of it executes any
-    /// more; it is revoked before another is had.
+    /// A lease of this worker that may still live, from this life or an earlier one. Nothing under it executes any
+    /// more; it is revoked before the worker gets another.
     pub stale: Option<LeaseId>,
     /// The revision at which the worker's own key was last seen removed.
     pub removed: watch::Receiver<Revision>,
@@ -104,10 +104,7 @@ impl Keeper {
             // Those that have ended and whose locks the store cannot free now are not waited for.
             if timeout(grace, self.load.nothing_executes()).await.is_err() {
                 let runs = self.load.executing();
-                tracing::warn!(
-                    runs,
-                    "some runs still execute; they were told to be kept, or cannot be killed"
-                );
+                tracing::warn!(runs, "some runs still execute: they are to be kept, or cannot be killed");
             }
             self.stale = Some(lease);
         }

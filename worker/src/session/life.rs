@@ -1,8 +1,8 @@
-//! What tells a worker's lives apart on its own disk: the token in its children's environment and its lease. A
-//! returning worker first kills what is left of its earlier life, then revokes its lease: in that order, or
-//! another worker could start a run beside one that still executes.
+//! Tells a worker's lives apart, on its own disk: by its lease, and by the token in its children's environment. A
+//! returning worker first kills what is left of its earlier life, and then revokes that life's lease: the other way
+//! round, another worker could start a run beside one that still executes.
 //!
-//! A data directory that was copied tells of a life that may go on elsewhere: of that nothing is killed and no lease is
+//! A copied data directory tells of a life that may go on elsewhere: nothing of that is killed, and its lease is not
 //! revoked. The copy waits for its id until that lease has ended.
 
 use std::{
@@ -70,6 +70,8 @@ impl Life {
 mod tests {
     use super::*;
 
+    // Once: a worker on a copy of another's data directory took the copied life for its own earlier one, killed
+    // that one's runs and revoked its lease.
     #[test]
     fn a_life_is_over_that_was_lived_in_the_same_directory_and_not_one_that_was_copied() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

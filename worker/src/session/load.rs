@@ -1,4 +1,4 @@
-//! What a worker executes now, and whether it may take more.
+//! How much a worker executes now, and whether it may take more.
 
 use std::{
     io,
@@ -294,7 +294,7 @@ impl Load {
         // Under the lock, so that it is either before the raised epoch is seen, or late news.
         let known = self.epoch.lock();
         if known.raised.is_some_and(|at| at.elapsed() < LATE_NEWS) {
-            tracing::debug!(%seen, %now, "the store went back, and has been seen to since");
+            tracing::debug!(%seen, %now, "the store went back, and somebody has dealt with that since");
             return;
         }
         if self.set(&self.store_restored, true) {
@@ -320,7 +320,7 @@ impl Load {
         }
         known.raised = Some(Instant::now());
         if self.set(&self.store_restored, false) {
-            tracing::warn!(%epoch, "the restored store was seen to; this worker claims again");
+            tracing::warn!(%epoch, "the restored store has been dealt with; this worker claims again");
         }
     }
 
@@ -349,6 +349,7 @@ impl Load {
 mod tests {
     use super::*;
 
+    // Once: any error of the spool counted as a full disk, also a lack of file handles.
     #[test]
     fn what_cannot_be_kept_is_told_for_its_own_reason() {
         let load = Load::new(1);

@@ -1,5 +1,5 @@
-//! Watches how much room the data directory has: a worker without claims nothing, before it has runs whose records it
-//! cannot keep.
+//! Watches how much room the data directory has: without any, a worker stops claiming before it has runs whose
+//! records it cannot keep.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

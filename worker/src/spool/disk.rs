@@ -1,9 +1,10 @@
 //! The spool's files: segments of lines, which are appended to one after the other.
 //!
-//! One thread writes: all entries that wait are appended together and synced once, and the next ones some milliseconds
-//! after these, so that many runs a second cost a few syncs. A segment that is full gets no more, nor does one of which the run log has everything: that one is removed.
-//! After a crash a segment is shipped once more from its beginning, which the run log takes once. A last line without its
-//! end was never kept: the worker died while it wrote it. Any other line that does not parse is kept aside, not dropped.
+//! One thread writes: all entries that wait are appended together and synced once, and the next ones some
+//! milliseconds after these, so that many runs a second cost a few syncs. A full segment gets no more; one that the
+//! run log has completely is removed. After a crash, a segment is shipped once more from its beginning, and the run
+//! log takes it once. A last line without an end was never kept: the worker died while writing it. Any other line
+//! that does not parse is set aside, not dropped.
 
 use std::{
     collections::VecDeque,
@@ -148,7 +149,7 @@ impl Shelf for Disk {
                 () = sleep(RETRY) => {
                     let shared = self.shared.clone();
                     if let Err(error) = blocking(move || shared.remove_done()).await {
-                        tracing::debug!(%error, "what the run log has still cannot be removed from the disk");
+                        tracing::debug!(%error, "records that the run log has taken cannot be removed from the disk yet");
                     }
                 }
             }
@@ -245,7 +246,7 @@ impl Shared {
         if let Some(segment) = segments.iter_mut().find(|segment| is_it(segment)) {
             segment.grows = false;
             segment.shipped = segment.synced;
-            tracing::error!(file = %self.path(gone.number).display(), "run logs that were to be shipped have been removed from the disk");
+            tracing::error!(file = %self.path(gone.number).display(), "run logs were removed from the disk before they were shipped");
         }
     }
 
@@ -441,9 +442,9 @@ fn parse(segment: Segment, path: &Path, text: &[u8], most: usize) -> Spooled {
             Err(error) => {
                 // By its place: it may be read again.
                 let aside = path.with_extension(format!("{end}.unreadable"));
-                tracing::error!(file = %aside.display(), %error, "a spooled line does not parse; it is kept aside");
+                tracing::error!(file = %aside.display(), %error, "a spooled line does not parse; it is set aside");
                 if let Err(error) = fs::write(&aside, line) {
-                    tracing::error!(%error, "cannot keep it aside");
+                    tracing::error!(%error, "it cannot be set aside");
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! A spool that a simulation's clock drives. What is in [`Memory`] outlives the worker that kept it, as a disk does;
-//! a worker that has died writes no more.
+//! A spool that a simulation's clock drives. What is in [`Memory`] outlives its worker, as a disk does; a worker that
+//! has died writes no more.
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 

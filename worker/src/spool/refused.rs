@@ -1,4 +1,4 @@
-//! What the run log will never take: a file beside the segments, one JSON a line, for a person to look at.
+//! What the run log will never take: a file beside the segments, one JSON object per line, for a person to look at.
 
 use std::{
     fs,

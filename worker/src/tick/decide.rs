@@ -1,8 +1,8 @@
 //! Decides one tick: claims it, skips it, or finds it decided, as [`verdict`] says.
 //!
-//! A tick that this worker looks after is not left until it is decided by somebody: whatever stands in its way (a
-//! run that executes, a holder that is gone, a definition that just changed, ticks missed before it) is dealt with
-//! on this one path, and looked at again.
+//! A tick that this worker looks after is not left alone until somebody has decided it: whatever stands in its way (a
+//! run that executes, a holder that is gone, a definition that just changed, ticks missed before it) is dealt with on
+//! this one path, and looked at again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,7 +78,8 @@ impl Decider {
             let session = tokio::select! {
                 biased;
                 session = self.standing.trusted() => session,
-                // Without the store ticks come all the same: of each job the newest waits for it.
+                // Ticks keep coming without the store: of each job only the newest waits for it. Once: without etcd
+                // each tick left a task that waited for it.
                 () = post.overtaken(due.tick) => return,
             };
             let Some(session) = session else { return };
@@ -131,7 +132,7 @@ impl Decider {
                 return self.meet_own_run(due, &planned, &mut turn, here).await;
             }
         }
-        // Edited since this worker was ranked: the tick is those workers' that may run it.
+        // Edited since this worker was ranked: the tick belongs to the workers that may run it.
         if !self.standing.has_labels_of(&planned.job) {
             return Step::Decided;
         }
@@ -224,8 +225,8 @@ impl Decider {
         Step::Decided
     }
 
-    /// Somebody wrote the lock that this process holds: a manager that moved its fence, or a skip of ours of which the
-    /// store said that it was not done. Its run is still ours.
+    /// Somebody wrote the lock that this process holds: a manager that moved its fence, or a skip of ours that the
+    /// store said was not done. Its run is still ours.
     async fn adopt(&self, turn: &mut Turn<'_>, here: &OwnLock, found: Option<StoredLock>) -> Step {
         let Some(found) = found.and_then(|found| OwnLock::still(&here.held, found)) else {
             return Step::Later;
@@ -353,7 +354,7 @@ impl Decider {
 
 fn give_up(error: &BatchError) -> Step {
     match error {
-        // Another session will be had, and the tick looked at again.
+        // There will be another session, and the tick is looked at again.
         BatchError::SessionGone | BatchError::StoreRestored | BatchError::NotTaken(_) => Step::Later,
         BatchError::Closed => Step::Decided,
         BatchError::Refused(_) => {

@@ -1,20 +1,20 @@
-//! How long claims take just now: they are sent so much ahead of their instant, so that runs start at it.
+//! How long claims take just now: they are sent that far ahead of their instant, so that runs start at it.
 //!
-//! Smoothed as TCP does its round trips (RFC 6298): mean plus four times the mean deviation. A lead too short makes
-//! a run start late; one too long only lets a definition change between claim and start, which the last look before
-//! the start meets.
+//! Smoothed as TCP does its round trips (RFC 6298): mean plus four times the mean deviation. Too short a lead makes a
+//! run start late; too long a one only gives a definition time to change between claim and start, which the last look
+//! before the start notices.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// To wake up takes some of it.
+/// Waking up takes some of it.
 const SHORTEST: Duration = Duration::from_micros(500);
 
 /// A slower store makes runs late rather than claimed long ahead.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// The first claims of a worker are sent so much ahead.
+/// A worker's first claims are sent this far ahead.
 const AT_FIRST: Duration = Duration::from_millis(5);
 
 /// Claim times, smoothed.
@@ -28,7 +28,7 @@ struct Smoothed {
 }
 
 impl Lead {
-    /// Takes a reading: a claim was answered after so long.
+    /// Takes a reading: how long a claim took to be answered.
     pub(crate) fn read(&self, took: Duration) {
         let mut smoothed = self.0.lock();
         *smoothed = Some(smoothed.map_or(Smoothed { mean: took, deviation: took / 2 }, |before| Smoothed {
@@ -37,7 +37,7 @@ impl Lead {
         }));
     }
 
-    /// How much ahead a claim is to be sent now.
+    /// How far ahead to send a claim now.
     pub(crate) fn now(&self) -> Duration {
         let smoothed = *self.0.lock();
         smoothed

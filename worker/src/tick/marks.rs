@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{claim::batch::Batcher, session::Standing, session::registry::Registry};
 
-/// Ticks under way, and the mark behind which none is.
+/// Ticks under way, and the mark, up to which none is.
 #[derive(Debug)]
 pub(crate) struct Marks {
     pending: Mutex<BTreeMap<Tick, usize>>,
@@ -61,7 +61,7 @@ impl Marks {
         });
     }
 
-    /// The clock was ahead, and says `now`: nothing behind that is decided.
+    /// The clock was ahead and now says `now`: nothing after that is decided.
     pub(crate) fn set_back(&self, now: Tick) {
         let mut pending = self.pending.lock();
         pending.retain(|tick, _| *tick <= now);

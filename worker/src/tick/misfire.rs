@@ -2,7 +2,7 @@
 //! go on record. Pure.
 //!
 //! A fence that passes them buries them, so the same transaction says which they are, in a held lock: whoever holds
-//! it keeps their record, and whoever takes it over does. Where nothing is to run, the lock is held for that alone.
+//! it records them, and so does whoever takes it over. Where nothing is to run, the lock is held for that alone.
 
 use chrono::{DateTime, Duration, Utc};
 use common::{
@@ -18,7 +18,7 @@ use crate::{
     tick::{verdict::MISSED_AFTER, why},
 };
 
-/// A run that was claimed so much after a tick was just faster than the tick's own claim.
+/// A run that was claimed this long after a tick was just faster than the tick's own claim.
 pub(super) const OVERTAKEN: Duration = Duration::seconds(1);
 
 /// What becomes of a tick and of those before it that nobody has decided.
@@ -33,7 +33,7 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    /// The lock that names what gets no run: where one stretch is all, as a worker of an earlier version does.
+    /// The lock that names what gets no run. A single stretch is named as earlier versions do.
     pub fn named_in(&self, held: HeldLock) -> HeldLock {
         let (newest, others) = match self.missed.split_last() {
             Some((newest, others)) => (Some(newest.clone()), others.to_vec()),
@@ -77,7 +77,7 @@ fn is_in_time(planned: &Planned, tick: DateTime<Utc>, now: DateTime<Utc>) -> boo
     start_deadline(&planned.job, tick).is_none_or(|deadline| now <= deadline)
 }
 
-/// The second before this one: no tick lies between them.
+/// The second before: no tick lies in between.
 pub(super) fn before(tick: Tick) -> Tick {
     Tick::from_instant(tick.instant() - Duration::seconds(1))
 }
@@ -87,12 +87,12 @@ pub(super) fn before(tick: Tick) -> Tick {
 pub(super) struct Undecided {
     /// Those that were due before the run's claim was answered: it did not stand in their way.
     missed: Option<Stretch>,
-    /// Those that it stands in the way of.
+    /// Those that the run stands in the way of.
     skipped: Option<Stretch>,
 }
 
 impl Undecided {
-    /// Those behind the lock's fence, up to and with `until`; its run is there since `since`.
+    /// Those behind the lock's fence, up to and including `until`; the run has been there since `since`.
     pub(super) fn by(planned: &Planned, here: &HeldLock, since: DateTime<Utc>, until: Tick) -> Self {
         let Some(schedule) = &planned.schedule else { return Self { missed: None, skipped: None } };
         let claimed = Tick::from_instant(since - OVERTAKEN).min(until);
@@ -102,7 +102,7 @@ impl Undecided {
         }
     }
 
-    /// The skipped ones were for this reason.
+    /// The skipped ones were skipped for this reason.
     #[must_use]
     pub(super) fn because(self, why: Why) -> Self {
         Self { skipped: self.skipped.map(|skipped| skipped.because(why)), ..self }
@@ -174,6 +174,8 @@ mod tests {
         stretch.map(|stretch| (stretch.from, stretch.to, stretch.count))
     }
 
+    // Once: ticks that nobody could claim, because a worker that was cut off held the lock, were on record as
+    // skipped; a retry that took the lock over was ahead of them, and the next tick found it running.
     #[test]
     fn ticks_that_were_due_before_the_run_was_claimed_are_missed_and_the_others_skipped() {
         let planned = every_second();

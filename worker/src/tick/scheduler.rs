@@ -26,13 +26,13 @@ use crate::{
 /// The wait of a loop that has no next tick; a change of the jobs ends it early.
 const IDLE: chrono::Duration = chrono::Duration::seconds(60);
 
-/// A job that was saved longer ago is no news: the ticks since then are the caretaker's.
+/// A job that was saved longer ago is not new: the ticks since then are up to the caretaker.
 const LOOK_BACK: chrono::Duration = chrono::Duration::seconds(5);
 
-/// A clock that goes back by less is as good as one that did not.
+/// A clock that goes back by less does not count as set back.
 const SET_BACK: chrono::Duration = chrono::Duration::seconds(1);
 
-/// How often it is looked whether the clock was set back.
+/// How often to check whether the clock was set back.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// A stored job as it was read.
@@ -139,7 +139,8 @@ impl Scheduler {
             let next = self.plan.agenda().next();
             let lead = self.decider.lead.now();
             let wake = next.map_or(now + IDLE, |tick| (tick.instant() - lead).min(now + IDLE));
-            // Changes before ticks: they are few, and a worker that can hardly keep up with its ticks must hear of them.
+            // Changes before ticks: there are few, and a worker that can hardly keep up with its ticks must hear of
+            // them.
             tokio::select! {
                 biased;
                 () = closing.cancelled() => return,
@@ -153,7 +154,7 @@ impl Scheduler {
         }
     }
 
-    /// What was passed on by a clock that was ahead comes again: ticks that were decided are found decided.
+    /// What a clock that was ahead passed on comes again; ticks that were decided are found decided.
     fn clock_was_set_back(&self, now: DateTime<Utc>) {
         tracing::warn!(%now, "the clock was set back; ticks are counted from now");
         self.plan.agenda().set_back(now);
@@ -162,7 +163,7 @@ impl Scheduler {
         self.decider.claims.posts.set_back(now);
     }
 
-    /// Passes on what is due, or will be by the time a claim is answered, and this worker has a rank for, or runs.
+    /// Passes on what is due, or will be by the time a claim is answered, if this worker ranks for it or runs it.
     fn pass_due(self: &Arc<Self>) {
         let due_by = self.standing.clock.now() + self.decider.lead.now();
         let view = self.registry.view();
@@ -175,7 +176,7 @@ impl Scheduler {
         for (due, rank) in due {
             match rank {
                 Some(0) => first.push(due),
-                // Its holder decides a tick at once, whatever its rank.
+                // The holder of the lock decides a tick at once, whatever its rank.
                 _ if self.decider.claims.posts.runs_here(&due.job.job.name) => first.push(due),
                 Some(rank) => hedged.entry((due.tick, rank)).or_default().push(due),
                 None => {}
@@ -194,8 +195,7 @@ impl Scheduler {
         }
     }
 
-    /// Waits its rank's hedge, then decides the ticks of which the better-ranked workers have not said that they
-    /// have decided them.
+    /// Waits for its rank's hedge, then decides the ticks that the better-ranked workers have not marked as decided.
     async fn hedge(self: Arc<Self>, tick: Tick, rank: usize, group: Vec<Due>) {
         let hedge = self.standing.config.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
         tokio::select! {
@@ -211,7 +211,7 @@ impl Scheduler {
         for due in group {
             let job = &due.job.job;
             let ranked = view.candidates.rank(&job.name, &job.placement);
-            // When the workers have changed since, this one may stand better now.
+            // If the workers have changed since, this one may rank better now.
             let mut before =
                 ranked.into_iter().take(rank).take_while(|worker| **worker != *self.standing.id());
             if before.all(|worker| behind.contains(worker)) {
@@ -236,12 +236,12 @@ impl Scheduler {
             Ok(ReadJob::Planned(Arc::new(planned), stored.saved))
         });
         Some(planned.unwrap_or_else(|error| {
-            tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved anew");
+            tracing::error!(job = name, %error, "a stored job cannot be read; it does not run until it is saved again");
             ReadJob::Unreadable(name.into())
         }))
     }
 
-    /// A job that cannot be read is out of the agenda; it never stops the others. Its ticks count from when it was
+    /// A job that cannot be read leaves the agenda, and never stops the others. Its ticks count from when it was
     /// saved, which was before this worker sees it.
     fn put_job(&self, agenda: &mut Agenda, job: ReadJob) {
         match job {

@@ -1,5 +1,5 @@
-//! What is to become of a tick, by what is seen of it. Pure: the worker asks here, and so does the model of the protocol
-//! (`tests/model`).
+//! What becomes of a tick, judged by what is known of it. Pure: the worker asks here, and so does the model of the
+//! protocol (`tests/model`).
 
 use chrono::{DateTime, Duration, Utc};
 use common::{
@@ -14,13 +14,13 @@ use crate::{
     tick::misfire::{self, CatchUp, Undecided},
 };
 
-/// No tick is passed on so long before its instant.
+/// No tick is passed on this long before its instant.
 const FAR_AHEAD: Duration = Duration::seconds(1);
 
-/// A tick older than this is missed: it is the misfire policy's. Hedges and a slow store stay below it.
+/// A tick older than this is missed, and the misfire policy decides. Hedges and a slow store stay below it.
 pub const MISSED_AFTER: Duration = Duration::seconds(5);
 
-/// What is seen of a tick.
+/// What is known of a tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
     /// The tick, and its job as it stood when its instant came.
@@ -29,7 +29,7 @@ pub struct Look<'a> {
     pub planned: Option<&'a Planned>,
     /// The time.
     pub now: DateTime<Utc>,
-    /// Claims are sent so long before their tick.
+    /// Claims are sent this long before their tick.
     pub lead: Duration,
     /// The job's lock, as far as it is known.
     pub lock: Sight<'a>,
@@ -46,7 +46,7 @@ pub enum Sight<'a> {
         lock: &'a OwnLock,
         /// Since when its run may stand in the way of ticks.
         since: DateTime<Utc>,
-        /// True: nothing executes any more of its run, whose record is on its way to the disk.
+        /// True if nothing of its run executes any more, and its record is on its way to the disk.
         ended: bool,
     },
     /// There is none.
@@ -57,21 +57,22 @@ pub enum Sight<'a> {
     Held(&'a HeldLock),
 }
 
-/// What is to become of a tick.
+/// What becomes of a tick.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Somebody has decided it, or nobody needs to any more.
     Decided,
-    /// Look again later: the watch has yet to tell of a change.
+    /// Look again later: the watch has yet to report a change.
     Later,
-    /// Claim it, if all up to `previous` is decided.
+    /// Claim it, if everything up to `previous` is decided.
     Claim {
         /// The tick before it.
         previous: Tick,
     },
     /// Decide it together with the ticks before it.
     CatchUp(CatchUp),
-    /// Whoever ends this process's run claims it with that. Until its instant that run may end by itself.
+    /// Whoever ends this process's run claims the tick along with it. Until the tick's instant that run may end by
+    /// itself.
     Follow {
         /// The tick that waits.
         next: Next,
@@ -87,7 +88,7 @@ pub enum Verdict {
     },
     /// It is skipped: the lock, its fence at this tick.
     Skip(Box<HeldLock>),
-    /// The job was written by hand: its lock is to be made.
+    /// The job was written by hand: its lock has to be created.
     Create,
     /// The holder may be gone.
     AskForHolder,
@@ -116,7 +117,7 @@ pub fn verdict(look: &Look<'_>) -> Verdict {
     if tick.instant() > look.now + look.lead + FAR_AHEAD {
         return Verdict::Decided;
     }
-    // One that is late is the misfire policy's: a claim of it cannot win.
+    // A late one is up to the misfire policy: its claim cannot win.
     let late = look.now - tick.instant() > MISSED_AFTER;
     let previous = if late { tick } else { look.due.previous };
     match look.lock {

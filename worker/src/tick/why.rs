@@ -1,6 +1,7 @@
 //! Why ticks were missed: nobody could claim, or the run before them still stood in their way. Pure.
 //!
-//! Who finds them may be another worker than the one that had that run, and later: it goes by what the lock says of it.
+//! Whoever finds them may be another worker than the one that had that run, and later: it goes by what the lock says
+//! about the run.
 
 use common::{
     job::Overlap,
@@ -12,7 +13,7 @@ use common::{
 use super::misfire::OVERTAKEN;
 use crate::plan::Planned;
 
-/// The ticks behind a free lock's fence up to and with `until`, the oldest first, each stretch for one reason.
+/// The ticks behind a free lock's fence, up to and including `until`, the oldest first, each stretch for one reason.
 pub(super) fn missed(planned: &Planned, free: &FreeLock, until: Tick) -> Vec<Stretch> {
     let Some(schedule) = &planned.schedule else { return Vec::new() };
     let usual = (free.fence, until, Why::Usual);
@@ -94,6 +95,8 @@ mod tests {
         all.iter().map(|one| (second(one.from), second(one.to), one.count, one.why)).collect()
     }
 
+    // Once: ticks that a run or its record stood in the way of were told that no worker could claim them;
+    // whoever finds ticks missed knew nothing of the run before.
     #[test]
     fn ticks_that_found_a_run_are_told_apart_from_those_before_and_behind_it() {
         use {Overlap as O, RunState as S};

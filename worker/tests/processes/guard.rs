@@ -155,6 +155,8 @@ async fn a_guard_that_dies_is_replaced() {
     until("the guard is gone", || name(second[0]), Option::is_none).await;
 }
 
+// Once: a worker that was stopped between its last look and a start started that run when it went on, behind its
+// successor; the last look came before the start waited for its turn.
 #[tokio::test]
 async fn nothing_is_started_when_the_guards_time_has_come_but_for_what_is_to_be_kept() {
     let dir = TempDir::new().expect("a temporary directory");
@@ -174,6 +176,8 @@ async fn nothing_is_started_when_the_guards_time_has_come_but_for_what_is_to_be_
     bench.start_spec(&spec(OnLeaseLoss::Kill)).await.expect("it starts").end().await;
 }
 
+// Once: a worker killed just after its guard had been replaced left its runs alive; the new guard did not know
+// the session yet.
 #[tokio::test]
 async fn a_guard_whose_worker_died_before_it_said_anything_kills_what_is_left() {
     let dir = TempDir::new().expect("a temporary directory");

@@ -20,6 +20,7 @@ use crate::{
     world::{Living, PATIENCE, TTL, World, manual, until},
 };
 
+// Once: it waited for its own old lease, which still held the key that it registers under.
 #[tokio::test]
 async fn a_worker_that_comes_back_within_its_lease_registers_at_once_and_tells_of_what_it_lost() {
     let world = World::new();

@@ -39,6 +39,7 @@ async fn is_queued(world: &World, run: RunId) -> bool {
     world.store.get(&world.keys.wanted(&run)).await.expect("an answer").0.is_some()
 }
 
+// Once: who may run it was judged when it was found, by the definition of then.
 #[tokio::test]
 async fn a_run_that_waits_for_its_jobs_run_or_its_backoff_is_placed_by_the_definition_that_runs() {
     let world = World::new();

@@ -53,6 +53,7 @@ async fn run_by_hand(world: &World) {
     until("it has run by hand", || world.record(run), Option::is_some).await;
 }
 
+// Once: queued runs, these among them, expired at a worker's start: the queue was listed before the jobs.
 #[tokio::test]
 async fn a_boot_starts_its_jobs_once_however_often_the_worker_does() {
     let world = World::new();

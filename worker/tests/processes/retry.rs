@@ -111,6 +111,8 @@ fn check(records: &[RunRecord], queue: &Queue) -> usize {
     records.len() - 1
 }
 
+// Once: attempts of a job that failed at once had no pause between them; whoever waited for one attempt found
+// the next one's entry under the same key, and looked at everything in it but its time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_attempt_keeps_its_pause_by_hand_by_schedule_and_when_caught_up() {
     let world = World { slots: 20, ..World::new() };

@@ -193,7 +193,7 @@ async fn what_cannot_be_started_is_refused_in_words() {
     let said = bench.refusal(shell_in("true", dir("/no/such/dir"))).await;
     assert!(said.contains("working directory /no/such/dir does not exist"), "{said}");
     let said = bench.refusal(shell_in("true", dir(&plain))).await;
-    assert!(said.contains("is no directory"), "{said}");
+    assert!(said.contains("is not a directory"), "{said}");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use common::runlog::TickOutcome;
 
 use crate::support::{Bench, job, run_of};
 
+// Once: they were on record as skipped, by a run that had not begun; a claim that a full store refused was sent
+// again until there was room, as of the time when it was first sent.
 #[tokio::test]
 async fn ticks_that_pass_while_the_store_takes_no_writes_are_missed_for_that_reason() {
     let mut bench = Bench::start().await;

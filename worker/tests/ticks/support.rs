@@ -235,7 +235,7 @@ impl Bench {
         self.enqueue(&again).await;
     }
 
-    /// A wanted run that was killed before anybody saw it; its kill is gone.
+    /// A queued run that was killed before anybody saw it; its kill is gone.
     pub(crate) async fn want_killed(&self, job: &str) -> RunId {
         let kill = Kill { by: "a test".into(), at: start(), worker: None };
         self.enqueue(&QueuedRun { killed: Some(kill), ..self.wanted(job, 0.0) }).await

@@ -145,7 +145,7 @@ async fn a_file_of_another_kind_is_refused_with_its_name() {
     let text = directory.path().join("notes.txt");
     std::fs::write(&text, "remember the milk ".repeat(1000)).unwrap();
     let error = EmbeddedRunLog::open(&text).err().unwrap().chain();
-    assert!(error.contains("notes.txt is no run log of Quorate"), "{error}");
+    assert!(error.contains("notes.txt is not a run log of Quorate"), "{error}");
     assert_eq!(std::fs::read_to_string(&text).unwrap(), "remember the milk ".repeat(1000));
 }
 

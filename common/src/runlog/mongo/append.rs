@@ -1,9 +1,9 @@
-//! Appending: unordered batches with our own ids, so that telling a thing twice does no harm.
+//! Appending: unordered batches with our own ids, so that appending something twice does no harm.
 //!
-//! A duplicate id means that a record of this attempt stands there. It is final unless a worker comes now and either
-//! a caretaker wrote it, or the same worker did, who thought the run lost and knows now how it ended: then it is
-//! replaced, under the condition that such a record still stands there. A caretaker's never replaces anything. Of
-//! ticks the later telling stands.
+//! A duplicate id means that a record of this attempt exists already. It is final unless the new one is a worker's,
+//! and the old one was written by a caretaker, or by the same worker when it thought the run lost: then it is
+//! replaced, provided that such a record is still there. A caretaker's never replaces anything. For ticks, the later
+//! record stands.
 
 use mongodb::{
     Collection,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::run::RunState;
 
-/// A batch is sent when it has so many documents or so many bytes. Larger ones gain nothing and hold more memory.
+/// A batch is sent when it has this many documents or bytes. Larger ones gain nothing and hold more memory.
 const BATCH_DOCUMENTS: usize = 1_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 

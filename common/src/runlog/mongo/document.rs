@@ -1,8 +1,8 @@
 //! Records as documents and back.
 //!
 //! Written, a document has `_id` first, then the record's fields under the names that `record.rs` gives them, and
-//! `expires` as a date. Read, what GDTS never wrote is filled in, text that is no UTF-8 is mended, and a document
-//! beyond that is an error of its own.
+//! `expires` as a date. When read, what GDTS never wrote is filled in, text that is not UTF-8 is mended, and a
+//! document beyond that is an error of its own.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -32,7 +32,7 @@ const PIECE_BYTES: usize = 48;
 /// Who ran what GDTS logged: it does not say.
 const GDTS_WORKER: &str = "gdts";
 
-/// A document that is no record.
+/// A document that is not a record.
 #[derive(Debug, thiserror::Error)]
 #[error("{id}: {problem}")]
 pub(super) struct Unreadable {
@@ -265,7 +265,7 @@ pub(super) const GDTS_KILLED: &str = "signal: killed";
 /// Milliseconds, in whatever kind of number or date they were written.
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let value = Bson::deserialize(deserializer)?;
-    number(&value).ok_or_else(|| serde::de::Error::custom(format!("{value} is no time in milliseconds")))
+    number(&value).ok_or_else(|| serde::de::Error::custom(format!("{value} is not a time in milliseconds")))
 }
 
 fn optional_millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {

@@ -33,7 +33,7 @@ pub(super) struct Failure {
 enum Outlook {
     /// It may succeed.
     Passing,
-    /// The same, whatever it carries, until a person has seen to it.
+    /// The same, whatever it carries, until a person has dealt with it.
     CallRefused,
     /// The same, with this document.
     DocumentRefused,

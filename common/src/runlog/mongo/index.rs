@@ -1,7 +1,7 @@
 //! The indexes, made by the first append that reaches the server.
 //!
 //! Each costs every insert some microseconds of the server's processor, so there is one for each question that a page
-//! asks, and no more. All runs newest first, asked for without a job, walk the one by state, state by state.
+//! asks, and no more. All runs, newest first and without a job, are read from the index by state, state by state.
 
 use std::time::Duration;
 

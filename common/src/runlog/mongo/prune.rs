@@ -1,5 +1,5 @@
-//! The rule that a job keeps its newest records only. Bounded: each call goes through the jobs for a while, in the
-//! order of their names, and the next one goes on from there.
+//! Keeps only the newest records of each job. Bounded: each call goes through the jobs for a while, in the order of
+//! their names, and the next one continues there.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{super::RunLogError, Find, MongoRunLog, failure::Failure};
 /// How long one call goes through the jobs: some thousand of them, at two look-ups each.
 const SPELL: Duration = Duration::from_secs(5);
 
-/// At most so many records at once: a limit that was lowered leaves many.
+/// At most this many records at once: a limit that was lowered leaves many.
 const MAX_REMOVED: usize = 5_000;
 
 impl MongoRunLog {

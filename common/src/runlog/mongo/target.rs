@@ -12,7 +12,7 @@ const MAX_DATABASE_BYTES: usize = 63;
 
 /// A URI that can never work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("MongoDB URI {uri:?}: {problem}; right is, for example, \"mongodb://127.0.0.1:27017/quorate\"")]
+#[error("MongoDB URI {uri:?}: {problem}; use, for example, \"mongodb://127.0.0.1:27017/quorate\"")]
 pub struct MongoUriError {
     /// The URI, its user and password left out.
     uri: String,
@@ -110,7 +110,7 @@ impl Shown {
     fn refuse(&self, problem: &str) -> MongoUriError {
         let problem = problem.trim_start_matches("An invalid argument was provided: ");
         let problem = if self.secrets.iter().any(|secret| problem.contains(secret.as_str())) {
-            "it does not read; write the characters : / ? # [ ] @ % of user and password as %3A, %2F and so on"
+            "it cannot be read; write the characters : / ? # [ ] @ % of user and password as %3A, %2F and so on"
         } else {
             problem
         };
@@ -152,7 +152,7 @@ mod tests {
             "mongodb://joe:s3cret@h:1/?connectTimeoutMS=soon",
         ] {
             let error = Target::parse(uri).unwrap_err().to_string();
-            assert!(error.contains("right is, for example"), "{error}");
+            assert!(error.contains("use, for example"), "{error}");
             for part in ["s3c", "ret"] {
                 assert!(!error.contains(part), "{uri}: {error}");
             }

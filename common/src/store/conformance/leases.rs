@@ -21,7 +21,7 @@ pub async fn a_lease_that_ends_removes_all_its_keys_in_one_revision(store: Arc<d
     assert!(read(&store, &other).await.is_some());
 }
 
-/// A second revoke is no error: its caller may not know whether the first one arrived.
+/// A second revoke is not an error: its caller may not know whether the first one arrived.
 pub async fn revoking_removes_all_keys_in_one_revision_and_can_be_repeated(
     store: Arc<dyn Store>,
     keys: Keys,

@@ -1,7 +1,7 @@
 //! What outlasts a restart of the server, or of the process that an embedded store lives in.
 //!
 //! `restart` is given the store and answers with the one to go on with: for a server that may be the same one,
-//! for an embedded store it is one opened anew, after the old one was dropped.
+//! for an embedded store it is one opened again, after the old one was dropped.
 
 use super::*;
 use crate::store::list_all;
@@ -27,7 +27,7 @@ pub async fn what_was_written_is_there_after_a_restart(
     assert!(write(&store, &keys.jobs.key("next"), "x").await > last);
 }
 
-/// A lease does not age while the store is away, and begins anew when it is back: a worker must not lose its
+/// A lease does not age while the store is away, and starts over when it is back: a worker must not lose its
 /// lease to an outage of the store that it could not have bridged.
 pub async fn leases_come_back_with_their_full_time(
     store: Arc<dyn Store>,

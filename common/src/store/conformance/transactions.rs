@@ -189,7 +189,7 @@ pub async fn a_large_value_comes_back_whole(store: Arc<dyn Store>, keys: Keys) {
     assert_eq!(read(&store, &key).await.map(|entry| entry.value.to_vec()), Some(value));
 }
 
-/// The batch of DESIGN's claims, at its largest: two compares and two puts each, under one guard.
+/// A batch of claims at its largest: two compares and two puts each, under one guard.
 pub async fn a_batch_of_120_claims_is_one_transaction(store: Arc<dyn Store>, keys: Keys) {
     let me = keys.workers.key("me");
     let created = write(&store, &me, "here").await;

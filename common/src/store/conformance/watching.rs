@@ -196,7 +196,7 @@ pub async fn following_yields_a_reset_and_then_events(store: Arc<dyn Store>, key
     assert!(next_change(&mut follow).await.is_none(), "it ends at shutdown");
 }
 
-/// The next change that is no mere sign of life.
+/// The next change that is more than a sign of life.
 async fn next_change(follow: &mut crate::store::Follow) -> Option<Change> {
     let next = async {
         loop {

@@ -15,13 +15,13 @@ const MAX_BYTES: usize = 1_572_864;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Problem {
     #[error(
-        "too many operations in one transaction: {0} in one list; there may be {MAX_OPS}, fewer by those of the \
+        "too many operations in one transaction: {0} in one list; at most {MAX_OPS} are allowed, less those of the \
          transactions around it"
     )]
     TooManyOps(usize),
     #[error("the transaction is too large: {0} bytes; the limit is {MAX_BYTES}")]
     TooLarge(usize),
-    #[error("a key is empty; right is, for example, \"/quorate/jobs/backup\"")]
+    #[error("a key is empty; use, for example, \"/quorate/jobs/backup\"")]
     EmptyKey,
     #[error("key {0} is written twice in one transaction; split the transaction")]
     EqualKeys(Key),

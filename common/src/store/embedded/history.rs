@@ -25,7 +25,7 @@ const MAX_CHANGES: usize = 50_000;
 /// So many bytes of values are kept, with those of the keys that were overwritten.
 const MAX_BYTES: usize = 64 << 20;
 
-/// A watch reads so many changes at most before it lets writers in.
+/// A watch reads at most this many changes before it lets writers in.
 const MAX_READ: usize = 4096;
 
 /// Whole revisions, in order, from `first` to the newest.

@@ -108,14 +108,14 @@ async fn a_file_of_another_kind_is_refused_with_its_name() {
     let path = directory.path().join("notes.txt");
     std::fs::write(&path, "remember the milk ".repeat(1000)).unwrap();
     let error = EmbeddedStore::open(&path).err().unwrap().chain();
-    assert!(error.contains("notes.txt is no store of Quorate"), "{error}");
+    assert!(error.contains("notes.txt is not a store of Quorate"), "{error}");
 
     let path = directory.path().join("other.db");
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("CREATE TABLE contacts (name TEXT)").unwrap();
     drop(other);
     let error = EmbeddedStore::open(&path).err().unwrap().chain();
-    assert!(error.contains("other.db is no store of Quorate"), "{error}");
+    assert!(error.contains("other.db is not a store of Quorate"), "{error}");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! A watch: reads the history from where it is, waits for a change of its prefix, reads on. Nothing waits for it: one
 //! that falls behind the history gets [`StoreError::Compacted`].
 //!
-//! A commit wakes only those whose prefix it has changed. The others have nothing to read, and are told so under the
-//! lock of the view, so that the history may go on without them.
+//! A commit wakes only those whose prefix it has changed. The others have nothing to read; they are told so under the
+//! view's lock, so that the history can go on without them.
 
 use std::{
     sync::{

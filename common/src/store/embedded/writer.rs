@@ -27,7 +27,7 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// At most so many requests share a commit: it bounds how long the first of them waits.
+/// At most this many requests share a commit: it bounds how long the first of them waits.
 const MAX_GROUP: usize = 128;
 
 /// After a failed commit, before another is tried without a request.
@@ -208,7 +208,7 @@ impl Writer {
         }
         match error {
             Some(error) => {
-                error!(%error, "the embedded store cannot be written; what was to be is not in force, and it is tried again");
+                error!(%error, "the embedded store cannot be written; the changes are not in force, and are tried again");
             }
             None => info!("the embedded store can be written again"),
         }

@@ -1,5 +1,5 @@
-//! How to reach etcd: typed, and checked before anything is sent. A server that is away is no error here; a
-//! setting that can never work is one, and its message says what is right.
+//! How to reach etcd: typed, and checked before anything is sent. A server that is away is not an error here; a
+//! setting that can never work is, and its message says what would.
 
 use std::{fmt, time::Duration};
 
@@ -61,12 +61,12 @@ impl fmt::Debug for EtcdConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EtcdConfigError {
     /// Nowhere to go.
-    #[error("no etcd endpoint is given; right is for example \"127.0.0.1:2379\"")]
+    #[error("no etcd endpoint is given; use, for example, \"127.0.0.1:2379\"")]
     NoEndpoint,
     /// Not an address.
     #[error(
-        "{0:?} is no etcd endpoint: it is a host and a port, with or without http:// or https:// before it; \
-         right is for example \"10.0.0.7:2379\" or \"https://etcd-1.example.org:2379\""
+        "{0:?} is not an etcd endpoint: that is a host and a port, with or without http:// or https:// before it; \
+         use, for example, \"10.0.0.7:2379\" or \"https://etcd-1.example.org:2379\""
     )]
     Endpoint(String),
     /// One of user and password.
@@ -76,18 +76,18 @@ pub enum EtcdConfigError {
     #[error("the etcd client certificate and its key belong together; give both or neither")]
     HalfIdentity,
     /// Certificates for a connection without TLS.
-    #[error("certificates are given but {0:?} is without TLS; right is \"https://…\"")]
+    #[error("certificates are given but {0:?} is without TLS; use \"https://…\"")]
     CertificatesWithoutTls(String),
     /// TLS without knowing whom to trust.
-    #[error("{0:?} uses TLS, and it is not said whom to trust: give the certificate authority of etcd (PEM)")]
+    #[error("{0:?} uses TLS, but there is nobody to trust: give etcd's certificate authority (PEM)")]
     NoAuthority(String),
-    /// A certificate or key that is none.
+    /// A certificate or key that is not one.
     #[error(
         "the certificates for etcd cannot be used ({0}); they are PEM files: -----BEGIN CERTIFICATE-----…"
     )]
     Certificates(String),
     /// No time at all.
-    #[error("a timeout of zero lets no request succeed; right is for example 5s")]
+    #[error("a timeout of zero lets no request succeed; use, for example, 5s")]
     ZeroTimeout,
 }
 

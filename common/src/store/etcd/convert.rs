@@ -81,17 +81,17 @@ pub(super) fn entry(kv: KeyValue) -> Entry {
     }
 }
 
-/// False, and said so, for a key that is no text: such a key is not ours, and has no name that could be asked for.
+/// False, and said so, for a key that is not text: such a key is not ours, and has no name that could be asked for.
 pub(super) fn is_text(kv: &KeyValue) -> bool {
     let text = kv.key_str().is_ok();
     if !text {
         let key = kv.key().escape_ascii();
-        tracing::warn!(%key, "a key that is not UTF-8 stands among ours; it is passed over: remove it");
+        tracing::warn!(%key, "ignored a key among ours that is not UTF-8; remove it");
     }
     text
 }
 
-/// `None` for a key that is no text.
+/// `None` for a key that is not text.
 pub(super) fn event(event: &EtcdEvent) -> Option<Event> {
     let kv = event.kv().filter(|kv| is_text(kv))?;
     Some(match event.event_type() {

@@ -2,7 +2,7 @@
 //!
 //! Reads and transactions are linearizable, so a reply never shows a revision below one that had been seen
 //! *before its request was sent*. Replies to requests in flight at the same time may overtake each other, hence the
-//! [`Mark`] taken at sending. Once noticed, counting starts anew, so that the caller can go on with what the store
+//! [`Mark`] taken at sending. Once noticed, counting starts over, so that the caller can go on with what the store
 //! is now; watches are told, since their next revision belongs to the old history.
 
 use parking_lot::{Mutex, MutexGuard};

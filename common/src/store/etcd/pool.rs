@@ -33,7 +33,7 @@ pub(super) struct Pool {
     pub(super) request_timeout: Duration,
 }
 
-/// One endpoint with its clients. They connect when they are first used, and anew when they have to.
+/// One endpoint with its clients. They connect when they are first used, and again when they have to.
 pub(super) struct Endpoint {
     pub(super) address: String,
     pub(super) kv: KvClient,
@@ -178,7 +178,7 @@ impl Pool {
         }
         let mut client = endpoint.client.clone();
         match timeout_at(deadline, client.update_user(self.credentials.clone())).await {
-            // As etcd's own clients do: a password for an etcd without authentication is no error.
+            // As etcd's own clients do: a password for an etcd without authentication is not an error.
             Ok(Err(Error::GRpcStatus(status)))
                 if status.message().contains("authentication is not enabled") => {}
             Ok(Err(error)) => return Err(Failed::new(&endpoint.address, &error).before_sending()),

@@ -1,5 +1,5 @@
-//! One watch: a task that reads etcd's stream, and opens it anew wherever it breaks, from the revision behind the
-//! last one it passed on. So the reader sees every change once, in order, whatever happens to connections.
+//! One watch: a task that reads etcd's stream and, where it breaks, opens it again from the revision after the last
+//! one it passed on. So the reader sees every change once, in order, whatever happens to connections.
 //!
 //! - Before a stream is opened, a linearizable read on the same endpoint shows that the store has come as far as
 //!   the watch: etcd would silently wait for a revision that a restored store reaches in a week.

@@ -15,7 +15,7 @@ pub(super) const BETWEEN_EXPRESSIONS: &str = "; ";
 /// The members of the posted object. The three old keys are read in any case, as its own reader did.
 pub(super) fn given(value: Value) -> Result<Map<String, Value>, JobError> {
     let Value::Object(fields) = value else {
-        return Err(FieldError::new("job", value, "is no JSON object", EXAMPLE).into());
+        return Err(FieldError::new("job", value, "is not a JSON object", EXAMPLE).into());
     };
     let key = |key: String| {
         let old = ["name", "command", "cronExpr"].into_iter().find(|old| key.eq_ignore_ascii_case(old));
@@ -32,7 +32,7 @@ pub(super) fn name(given: &Map<String, Value>) -> Result<JobName, JobError> {
     let Some(name) = given.get("name") else {
         return Err(FieldError::new("name", "", "is missing", EXAMPLE).into());
     };
-    let text = name.as_str().ok_or_else(|| FieldError::new("name", name, "is no text", "\"hello\""))?;
+    let text = name.as_str().ok_or_else(|| FieldError::new("name", name, "is not text", "\"hello\""))?;
     text.parse().map_err(|error: common::id::NameError| {
         FieldError::new("name", &error.got, error.problem, error.example).into()
     })
@@ -81,7 +81,7 @@ pub(super) fn job(given: &Map<String, Value>, previous: Option<&Job>) -> Result<
 }
 
 fn text<'a>(field: &str, value: &'a Value) -> Result<&'a str, JobError> {
-    value.as_str().ok_or_else(|| FieldError::new(field, value, "is no text", EXAMPLE).into())
+    value.as_str().ok_or_else(|| FieldError::new(field, value, "is not text", EXAMPLE).into())
 }
 
 /// A shell command with the environment of what it replaces.

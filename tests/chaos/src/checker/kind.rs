@@ -97,7 +97,11 @@ impl Kind {
             Self::Differs => "record differs",
             Self::NoReason => "without a reason",
             Self::Skipped => "skipped, job ran",
+            // Once: ticks were skipped as if a run still executed that had ended, while its record was on its
+            // way to a slow disk.
             Self::SkippedHeld => "skipped, lock held",
+            // Once: ticks that nobody could claim were on record as skipped, because a retry had taken the lock
+            // over before them.
             Self::SkippedIdle => "skipped, job idle",
             Self::Missed => "missed",
             Self::Lost => "lost",

@@ -193,6 +193,7 @@ impl fmt::Display for Lateness {
             ("tick to claim", &self.claim),
             ("claim to start", &self.start),
             ("tick to start", &self.whole),
+            // Once: a run's start was noted before the run waited for its turn to start; this row showed it.
             ("start to first line", &self.spawn),
             ("tick to first line", &self.truth),
         ] {

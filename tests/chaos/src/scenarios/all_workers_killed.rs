@@ -70,6 +70,7 @@ impl Policed {
     }
 }
 
+// Once: ticks that ran by misfire policy `all` were on record as missed as well.
 pub(super) async fn run(options: &Options) -> Result<Verdict> {
     let down = options.duration(600);
     let mut trial = Trial::start(&options.layout()).await?;

@@ -13,6 +13,7 @@ use crate::{
     trial::{Trial, Verdict},
 };
 
+// Once: a run that the guard had killed meanwhile was on record as failed, and got no next attempt.
 pub(super) async fn run(options: &Options) -> Result<Verdict> {
     let stopped = options.duration(60);
     let lasts = stopped * 2 + options.lease_ttl * 2 + Duration::from_secs(60);

@@ -125,7 +125,7 @@ fn a_catch_up_that_does_not_compare_the_job_runs_a_definition_that_no_longer_sta
     assert_breaks(STANDING, &model);
 }
 
-/// caretaker.rs, `is_phantom_beside`: a claim done after it was given up leaves a record of a session that lives.
+/// claim/claims.rs, `is_phantom_beside`: a claim done after it was given up leaves a record of a session that lives.
 #[test]
 fn a_phantom_beside_the_lock_that_nobody_removes_stays_as_long_as_its_session() {
     let model = without(Rule::PhantomBeside, Budget { copies: 1, ..Budget::default() });
@@ -139,7 +139,7 @@ fn an_end_beside_the_lock_that_compares_nothing_queues_its_retry_twice() {
     assert_breaks(ONCE, &Model { place: Place::Beside, retry: true, ..model });
 }
 
-/// jobs.rs of the manager: a changed trigger, a pause and a delete bury what nobody has decided.
+/// change/decision.rs of the manager: a changed trigger, a pause and a delete bury what nobody has decided.
 #[test]
 fn a_change_that_does_not_name_the_ticks_it_passes_leaves_them_without_a_record() {
     assert_breaks(ON_RECORD, &without(Rule::PassedIsNamed, Budget { saves: 1, ..Budget::default() }));

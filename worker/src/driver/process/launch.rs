@@ -2,10 +2,10 @@
 //!
 //! A start is cheap only as a `posix_spawn`, which the standard library uses for an absolute path, without a hook
 //! before exec and without a user switch; else it forks, at the price of the worker's whole page table. So none of
-//! those appear here, and users and umasks are switched by the [`shim`]. Limits are those of all threads of a process, and
-//! nothing of `posix_spawn` sets them: once this process has raised its own on handles, the shim also sets the job's. A
-//! start blocks its thread until the program runs: some start at the same time on threads of the runtime's blocking pool,
-//! the others wait.
+//! those appear here, and users and umasks are switched by the [`shim`]. Limits apply to all threads of a process,
+//! and `posix_spawn` cannot set them: once this process has raised its own on handles, the shim also sets the job's.
+//! A start blocks its thread until the program runs: a few start at the same time on threads of the runtime's
+//! blocking pool, and the others wait.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -26,11 +26,11 @@ impl StartError {
                 None => Self::new(format!("program {name} does not exist on this worker")),
             },
             Some(Errno::EACCES | Errno::EPERM) => Self::new(format!(
-                "program {name} must not be executed by this worker's user: check its permissions (chmod +x) and those of {}",
+                "program {name} cannot be executed by this worker's user: check its permissions (chmod +x) and those of {}",
                 dir.map_or_else(|| "its directories".to_owned(), |dir| dir.display().to_string())
             )),
             Some(Errno::ENOEXEC) => Self::new(format!(
-                "{name} is no program for this machine; a script needs a first line like \"#!/bin/sh\""
+                "{name} is not a program for this machine; a script needs a first line like \"#!/bin/sh\""
             )),
             Some(Errno::E2BIG) => Self::new(format!(
                 "the arguments and variables for {name} are too long for the system: give the text as stdin or in a file"
@@ -45,7 +45,7 @@ impl StartError {
                 Self::new(format!("{name} could not be started: this machine is out of memory"))
             }
             Some(Errno::ETXTBSY) => {
-                Self::new(format!("{name} could not be started: it is being written just now"))
+                Self::new(format!("{name} could not be started: it is being written to right now"))
             }
             _ => Self::new(format!("{name} could not be started: {error}")),
         }
@@ -57,7 +57,7 @@ pub(super) fn wrong_dir(dir: &Path) -> Option<StartError> {
     let name = dir.display();
     match std::fs::metadata(dir) {
         Ok(found) if !found.is_dir() => {
-            Some(StartError::new(format!("working directory {name} is no directory")))
+            Some(StartError::new(format!("working directory {name} is not a directory")))
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Some(StartError::new(format!("working directory {name} does not exist on this worker")))
@@ -76,7 +76,7 @@ fn interpreter(program: &Path) -> Option<String> {
     Some(line.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
-/// A word for a message, also if it is no text.
+/// A word for a message, also if it is not text.
 pub(in crate::driver) fn shown(word: &OsStr) -> String {
     word.to_string_lossy().into_owned()
 }

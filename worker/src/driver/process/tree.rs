@@ -3,8 +3,8 @@
 //! That means looking at every process of the machine, some milliseconds' work: done only on a kill, never for a
 //! run that ends by itself, and once for all runs that are killed at the same time.
 //!
-//! Reading a process that hangs in the kernel may hang too, and keeps its thread. So one look goes on at a time, and
-//! who asks meanwhile waits for its end, but not for ever: no answer is not the answer that nothing was found.
+//! Reading a process that hangs in the kernel may hang too, and keeps its thread. So only one look goes on at a time,
+//! and whoever asks meanwhile waits for its end, but not for ever: no answer does not mean that nothing was found.
 
 use std::{
     io,
@@ -74,7 +74,7 @@ impl Trees {
         let seen = timeout(longest, self.look_or_hang()).await.ok().flatten();
         // Said once: the next ones wait for the same look.
         if !self.late.swap(seen.is_none(), Ordering::Relaxed) && seen.is_none() {
-            tracing::error!("/proc gives no answer, or cannot be read: a kill reaches only process groups");
+            tracing::error!("/proc does not answer or cannot be read; a kill reaches process groups only");
         }
         seen
     }

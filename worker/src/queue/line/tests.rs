@@ -71,6 +71,8 @@ fn what_is_over_is_anybodys_after_those_who_rank() {
     assert_eq!(set_about(&mut line, last, over), ["r"]);
 }
 
+// Once: hundreds of queued runs of one job, or a kill of them, held up the ticks of all others; each took a slot
+// before it knew whether the lock was free, and the loop of ticks withdrew them one by one.
 #[test]
 fn of_runs_that_wait_for_each_other_the_oldest_goes_first() {
     let mut line = Line::default();

@@ -105,6 +105,8 @@ async fn what_executes_gets_its_grace_before_another_session_begins() {
     shutdown.cancel();
 }
 
+// Once: after an etcd outage no worker ever ran again; the old lease's revocation was taken for the loss of the
+// new session.
 #[tokio::test]
 async fn a_lost_lease_is_followed_by_one_session_that_stays() {
     let dir = tempfile::tempdir().unwrap();

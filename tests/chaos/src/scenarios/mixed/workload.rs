@@ -87,6 +87,7 @@ fn sorts(trial: &Trial) -> Vec<Sort> {
         own("long", 5, 10, truth.lasting(LONG)),
         Sort { on_lease_loss: OnLeaseLoss::Keep, ..own("kept", 5, 5, seconds(KEPT)) },
         Sort { overlap: Overlap::Allow, ..own("allow", 10, 1, seconds(1)) },
+        // Once: after a take-over the waiting tick moved the fence over ticks that then had no outcome.
         Sort { overlap: Overlap::QueueOne, ..own("queue-one", 5, 2, seconds(3)) },
         Sort { overlap: Overlap::Replace, ..own("replace", 5, 3, seconds(4)) },
     ]
@@ -143,6 +144,8 @@ pub(super) async fn save(trial: &mut Trial, options: &Options) -> Result<Duratio
 }
 
 /// A job of Chronos: its window is as long as a recovery takes, so that no fault may keep it from being met.
+// Once: a run lost by a worker that was back at once was found only 30 s later; the full pass noted who lived
+// after it had looked, and so missed what changed meanwhile.
 async fn save_chronos(trial: &mut Trial, n: usize, recovery: Duration) -> Result<()> {
     let name = format!("chronos-{n:03}");
     let epsilon = i64::try_from(recovery.as_secs()).unwrap_or(30) + 3;
