@@ -39,9 +39,13 @@ impl Meter {
 
     /// One part's, in microseconds for each of so many operations.
     pub(crate) fn micros(&self, part: &str, count: u64) -> anyhow::Result<f64> {
+        Ok(self.used_by(part)?.as_micros() as f64 / count.max(1) as f64)
+    }
+
+    /// One part's.
+    pub(crate) fn used_by(&self, part: &str) -> anyhow::Result<Duration> {
         let used = self.used()?.into_iter().find(|(name, _)| *name == part);
-        let (_, used) = used.with_context(|| format!("{part} is not measured"))?;
-        Ok(used.as_micros() as f64 / count.max(1) as f64)
+        Ok(used.with_context(|| format!("{part} is not measured"))?.1)
     }
 
     /// In words, for each of so many operations.

@@ -22,6 +22,7 @@ mod memory;
 mod peers;
 mod plot;
 mod processes;
+mod queue;
 mod report;
 mod save;
 mod shell;
@@ -104,6 +105,8 @@ enum Bench {
     Failover,
     /// Jobs of which none is due.
     Idle,
+    /// Runs put and claimed while 10,000 wait, against the same while none does.
+    Queue,
     /// What it costs when a worker goes or comes.
     Members,
     /// Run logs into MongoDB, against raw inserts.
@@ -134,6 +137,7 @@ impl Bench {
             Self::Save => save::measure(amount).await,
             Self::Failover => failover::measure(amount).await,
             Self::Idle => idle::measure(amount).await,
+            Self::Queue => queue::measure(amount).await,
             Self::Members => members::measure(amount).await,
             Self::Ship => ship::measure(amount).await,
         }

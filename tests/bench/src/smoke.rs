@@ -31,6 +31,7 @@ fn each_measurement_is_among_these() {
         Bench::Save,
         Bench::Failover,
         Bench::Idle,
+        Bench::Queue,
         Bench::Members,
         Bench::Ship,
     ];
@@ -83,6 +84,11 @@ async fn shipments_are_measured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_jobs_are_measured() {
     measure(Bench::Idle, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queued_runs_are_measured() {
+    measure(Bench::Queue, 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
