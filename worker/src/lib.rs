@@ -7,7 +7,7 @@
 // A process must not panic because nobody reads what it says.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use common::{
     chance::Chance,
@@ -15,7 +15,7 @@ use common::{
     id::JobName,
     runlog::RunLog,
     serve::{Limits, serve},
-    store::{LeaseId, Revision, Store},
+    store::{Revision, Store},
     vital::Vital,
 };
 use futures::future::BoxFuture;
@@ -36,21 +36,15 @@ use crate::{
     driver::{DriverConfig, Drivers},
     duty::{boot::Boots, locks::Locks, passed::PassedTicks},
     guard::GuardHandle,
+    machine::{Leftovers, Machine, open_spool, spill_dir},
+    parts::Parts,
     plan::Plan,
-    queue::{hear::KillWatch, take::Queue},
-    run::{carry_out::Carrier, live, lost, orphan::Orphans, record::Journal, retry::Retries, runner::Runner},
+    run::{live, lost, runner::Runner},
     session::Standing,
     session::lease::{Keeper, Trust},
     session::life::{Life, LifeFile},
     session::load::Load,
-    session::registry::Registry,
     spool::Spool,
-    tick::{
-        decide::Decider,
-        lead::Lead,
-        marks::{Marks, Publisher},
-        scheduler::Scheduler,
-    },
 };
 
 pub use config::WorkerConfig;
@@ -60,7 +54,9 @@ mod config;
 pub mod driver;
 mod duty;
 pub mod guard;
+mod machine;
 pub mod output;
+mod parts;
 pub mod plan;
 mod queue;
 pub mod run;
@@ -126,73 +122,6 @@ pub struct Worker {
     machine: Machine,
     measurements: Option<live::Measurements>,
     vital: Vital,
-}
-
-/// What a worker has of the machine that it is on.
-struct Machine {
-    spool: Spool,
-    guard: GuardHandle,
-    life: Life,
-    chance: Chance,
-    leftovers: Leftovers,
-    /// Whose room is watched.
-    dir: Option<PathBuf>,
-}
-
-/// What the worker's earlier life left behind.
-#[derive(Default)]
-struct Leftovers {
-    /// In the environment of processes that may still execute.
-    token: Option<String>,
-    /// It may still live.
-    lease: Option<LeaseId>,
-    /// Output of runs that were lost.
-    copies: Vec<PathBuf>,
-}
-
-/// The parts of a worker that decide and run.
-struct Parts {
-    standing: Arc<Standing>,
-    registry: Arc<Registry>,
-    claims: Arc<Claims>,
-    carrier: Arc<Carrier>,
-    decider: Arc<Decider>,
-    marks: Arc<Marks>,
-}
-
-impl Parts {
-    fn scheduler(&self) -> Scheduler {
-        Scheduler {
-            standing: self.standing.clone(),
-            plan: self.carrier.plan.clone(),
-            decider: self.decider.clone(),
-            registry: self.registry.clone(),
-            marks: self.marks.clone(),
-        }
-    }
-
-    fn queue(&self) -> Queue {
-        Queue {
-            standing: self.standing.clone(),
-            carrier: self.carrier.clone(),
-            orphans: self.decider.orphans.clone(),
-            line: parking_lot::Mutex::default(),
-        }
-    }
-
-    fn publisher(&self) -> Publisher {
-        Publisher {
-            standing: self.standing.clone(),
-            marks: self.marks.clone(),
-            registry: self.registry.clone(),
-            batcher: self.claims.batcher.clone(),
-        }
-    }
-
-    fn kill_watch(&self) -> KillWatch {
-        let (kills, runner) = (self.carrier.retries.kills.clone(), self.carrier.runner.clone());
-        KillWatch { kills, runner, keys: self.claims.keys().clone() }
-    }
 }
 
 impl Worker {
@@ -426,11 +355,10 @@ impl Worker {
         self.vital.spawn(background, "the shipper", ending, shipping);
         let (runner, guard) = (self.runner.clone(), self.machine.guard.clone());
         let grace = self.config.lease_grace();
-        let watching = end_runs_without_trust(runner, guard, trust, grace, ending.clone());
+        let watching = run::trust::end_runs_without_trust(runner, guard, trust, grace, ending.clone());
         self.vital.spawn(background, "what ends runs without a lease", ending, watching);
     }
 
-    /// Makes the parts that decide and run, each with what it needs of the others.
     fn parts(
         &mut self,
         background: &TaskTracker,
@@ -438,49 +366,14 @@ impl Worker {
         trust: watch::Receiver<Option<Trust>>,
         (plan, freed): (Arc<Plan>, mpsc::UnboundedSender<JobName>),
     ) -> Parts {
-        let (clock, load) = (self.ports.clock.clone(), self.load.clone());
-        let (store, keys) = (self.ports.store.clone(), self.config.keys.clone());
         let chance = Arc::new(std::mem::take(&mut self.machine.chance));
-        let standing = Standing::new(self.config.clone(), clock.clone(), load.clone(), trust);
-        let registry = Registry::new(self.config.id.clone(), clock, load.clone());
-        let claims = Arc::new(Claims {
-            standing: standing.clone(),
-            batcher: Batcher::start(store.clone(), keys, load, background, ending.clone()),
-            store,
-            posts: Posts::default(),
-            beside: Beside::default(),
-            chance: chance.clone(),
-        });
-        let journal = Arc::new(Journal {
-            standing: standing.clone(),
-            spool: self.machine.spool.clone(),
-            hindrances: parking_lot::Mutex::default(),
-        });
-        let retries = Arc::new(Retries { standing: standing.clone(), chance, kills: Arc::default() });
-        let orphans = Arc::new(Orphans {
-            claims: claims.clone(),
-            registry: registry.clone(),
-            plan: plan.clone(),
-            journal: journal.clone(),
-            retries: retries.clone(),
-        });
-        let carrier = Arc::new(Carrier {
-            standing: standing.clone(),
-            plan,
-            claims: claims.clone(),
-            runner: self.runner.clone(),
-            journal,
-            retries,
-            freed,
-        });
-        let decider = Arc::new(Decider {
-            standing: standing.clone(),
-            claims: claims.clone(),
-            carrier: carrier.clone(),
-            orphans,
-            lead: Lead::default(),
-        });
-        Parts { standing, registry, claims, carrier, decider, marks: Arc::default() }
+        let (clock, load) = (self.ports.clock.clone(), self.load.clone());
+        let standing = Standing::new(self.config.clone(), clock, load.clone(), trust);
+        let (store, keys) = (self.ports.store.clone(), self.config.keys.clone());
+        let batcher = Batcher::start(store.clone(), keys, load, background, ending.clone());
+        let claims =
+            Claims { standing, store, batcher, posts: Posts::default(), beside: Beside::default(), chance };
+        Parts::new(Arc::new(claims), self.runner.clone(), self.machine.spool.clone(), plan, freed)
     }
 
     fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: watch::Receiver<Revision>) -> Keeper {
@@ -495,63 +388,6 @@ impl Worker {
             removed,
             trust,
             started: self.ports.clock.now(),
-        }
-    }
-}
-
-fn spill_dir(config: &WorkerConfig) -> PathBuf {
-    config.data_dir.join("output")
-}
-
-/// Prepares the data directory with it.
-fn open_spool(config: &WorkerConfig, load: &Arc<Load>) -> Result<Spool, WorkerError> {
-    let bad_dir = |source| WorkerError::DataDir { dir: config.data_dir.display().to_string(), source };
-    std::fs::create_dir_all(spill_dir(config)).map_err(bad_dir)?;
-    Spool::open(&config.data_dir.join("spool"), load.clone()).map_err(bad_dir)
-}
-
-impl Leftovers {
-    #[cfg(feature = "test-support")]
-    fn lease(config: &WorkerConfig) -> Option<LeaseId> {
-        LifeFile::in_dir(&config.data_dir).read()?.lease.map(LeaseId)
-    }
-
-    fn of(config: &WorkerConfig, life: &Life) -> Self {
-        let earlier = LifeFile::in_dir(&config.data_dir).read().filter(|earlier| earlier.is_over(life));
-        let lease = earlier.as_ref().and_then(|earlier| earlier.lease).map(LeaseId);
-        Self { token: earlier.map(|earlier| earlier.token), lease, copies: lost::copies(&spill_dir(config)) }
-    }
-}
-
-/// Tells the guard how long it may trust this worker, and ends all runs when nobody may.
-async fn end_runs_without_trust(
-    runner: Arc<Runner>,
-    guard: GuardHandle,
-    mut trust: watch::Receiver<Option<Trust>>,
-    grace: Duration,
-    ending: CancellationToken,
-) {
-    let mut trusted = false;
-    loop {
-        let until = trust.borrow_and_update().as_ref().map(|trust| trust.until);
-        match until {
-            // The guard acts only when this worker did not: after the grace that it gives its runs.
-            Some(until) => {
-                guard.trust_until(until + grace);
-                runner.guarded_until(until + grace);
-            }
-            None if trusted => runner.lease_lost(grace),
-            None => {}
-        }
-        trusted = until.is_some();
-        tokio::select! {
-            biased;
-            () = ending.cancelled() => return,
-            changed = trust.changed() => if changed.is_err() {
-                // The keeper has died, and nobody renews the lease.
-                runner.lease_lost(grace);
-                return ending.cancelled().await;
-            },
         }
     }
 }

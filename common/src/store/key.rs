@@ -101,9 +101,9 @@ pub struct Keys {
     pub epoch: Prefix,
     /// `managers/<manager>`: under its lease.
     pub managers: Prefix,
-    /// `queue/<run>`: [`crate::queue::Wanted`].
+    /// `queue/<run>`: [`crate::queue::QueuedRun`].
     pub queue: Prefix,
-    /// `runs/<run>`: [`crate::lock::Held`] of a run that holds no lock.
+    /// `runs/<run>`: [`crate::lock::HeldLock`] of a run that holds no lock.
     pub runs: Prefix,
     /// `kills/<job>` and `kills/<run>`: [`crate::queue::Kill`], under a lease of their own.
     pub kills: Prefix,

@@ -129,11 +129,7 @@ impl Queue {
                 }
                 changed = heard.jobs.recv() => {
                     let Some(changed) = changed else { return };
-                    let mut line = self.line.lock();
-                    match changed {
-                        Changed::All => line.look_at_all(now),
-                        Changed::Job(job) => line.look_at_runs_of(&Owner::Job(job), now),
-                    }
+                    self.jobs_changed(changed);
                 }
                 freed = heard.freed.recv() => {
                     let Some(job) = freed else { return };
@@ -145,13 +141,7 @@ impl Queue {
                         again.insert((name, written), wait);
                     }
                 }
-                Some(looked) = again.next() => {
-                    let (name, written) = looked.into_inner();
-                    let mut line = self.line.lock();
-                    if line.get(&name).is_some_and(|entry| entry.written == written) {
-                        line.look_at(&name, now);
-                    }
-                }
+                Some(looked) = again.next() => self.look_again(&looked.into_inner()),
                 _ = look_at_clock.tick() => {}
                 changed = views.changed() => {
                     if changed.is_err() {
@@ -224,6 +214,22 @@ impl Queue {
         let in_turn =
             wanted.worker.is_none() && planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow);
         Facts { rank, is_over, in_turn, hedge: self.standing.config.hedge }
+    }
+
+    fn jobs_changed(&self, changed: Changed) {
+        let (now, mut line) = (self.standing.clock.now(), self.line.lock());
+        match changed {
+            Changed::All => line.look_at_all(now),
+            Changed::Job(job) => line.look_at_runs_of(&Owner::Job(job), now),
+        }
+    }
+
+    /// A run that was looked at and did not start is looked at again, unless it was written anew.
+    fn look_again(&self, (name, written): &Looked) {
+        let (now, mut line) = (self.standing.clock.now(), self.line.lock());
+        if line.get(name).is_some_and(|entry| entry.written == *written) {
+            line.look_at(name, now);
+        }
     }
 
     /// A kill names a job, or a run.

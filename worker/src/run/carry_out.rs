@@ -14,9 +14,10 @@ use common::{
 use tokio::sync::mpsc;
 
 use super::{
+    claimed::Claimed,
     record::Journal,
     retry::{How, Retries},
-    runner::{Claimed, Executed, Runner, Stop},
+    runner::{Executed, Runner, Stop},
 };
 use crate::{
     claim::{

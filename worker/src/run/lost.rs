@@ -15,7 +15,7 @@ use std::{
 use common::runlog::{Known, LogEntry, RunRecord};
 use tokio::task::spawn_blocking;
 
-use super::runner::Claimed;
+use super::claimed::Claimed;
 use crate::{
     output::{Output, Recovered, SpillTo},
     spool::Spool,

@@ -14,7 +14,7 @@ use common::{
     lock::HeldLock,
     queue::Kill,
     run::{RunEvent, RunState},
-    runlog::{Ending, Known, Printed, RunRecord, Times},
+    runlog::{Ending, Printed, RunRecord, Times},
     store::Revision,
 };
 use tokio::{
@@ -22,49 +22,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::lost;
+use super::{claimed::Claimed, lost};
 use crate::{
     driver::{Drivers, Exit, RunSpec, StartError, Status, StatusSignal},
     output::{Collected, Output},
-    plan::Planned,
-    session::load::Slot,
 };
-
-/// A claimed run.
-pub struct Claimed {
-    /// Its job, as claimed.
-    pub planned: Arc<Planned>,
-    /// The claim.
-    pub held: HeldLock,
-    /// The claim's revision.
-    pub revision: Revision,
-    /// When it should start.
-    pub due: DateTime<Utc>,
-    /// When this worker set about it.
-    pub scheduled: DateTime<Utc>,
-    /// When the claim was answered.
-    pub answered: DateTime<Utc>,
-    /// Kept until its record is spooled and its lock is free.
-    pub slot: Slot,
-}
-
-impl Claimed {
-    /// What is known of it; `expires` says when its record may be removed.
-    pub fn known(&self, expires: i64) -> Known<'_> {
-        Known {
-            held: &self.held,
-            token: self.held.token(self.revision),
-            command: self.planned.job.driver.text(),
-            expires,
-        }
-    }
-
-    /// When it was due and claimed, as if it had been started and had ended at once.
-    pub fn times(&self) -> Times {
-        let Self { due, scheduled, answered, .. } = *self;
-        Times { due, scheduled, claimed: answered, started: answered, ended: answered }
-    }
-}
 
 /// Why a run is to end.
 #[derive(Clone, Debug, PartialEq, Eq)]

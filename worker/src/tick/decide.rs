@@ -275,7 +275,7 @@ impl Decider {
         };
         match (self.verdict(due, Some(planned), sight), sight) {
             (Verdict::CatchUp(catch_up), Sight::Free(free)) => {
-                self.catch_up((due.tick, catch_up), planned, free, turn, session, slot).await
+                self.catch_up((due.tick, catch_up), planned, free, turn, (session, slot)).await
             }
             (Verdict::Create, _) => {
                 self.claims.create_lock(planned).await;
@@ -301,8 +301,7 @@ impl Decider {
         planned: &Arc<Planned>,
         free: &StoredFreeLock,
         turn: &mut Turn<'_>,
-        session: &Session,
-        slot: Slot,
+        (session, slot): (&Session, Slot),
     ) -> Step {
         let Some(cause) = catch_up.runs else {
             return self.pass_over(tick, &catch_up, planned, free, session).await;

@@ -15,11 +15,11 @@ use common::{
 use crate::{
     claim::OwnLock,
     plan::{Planned, start_deadline},
-    tick::{verdict::MISSED_AFTER, why},
+    tick::why::{self, OVERTAKEN},
 };
 
-/// A run that was claimed this long after a tick was just faster than the tick's own claim.
-pub(super) const OVERTAKEN: Duration = Duration::seconds(1);
+/// A tick older than this is missed, and the misfire policy decides. Hedges and a slow store stay below it.
+pub(super) const MISSED_AFTER: Duration = Duration::seconds(5);
 
 /// What becomes of a tick and of those before it that nobody has decided.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,9 +17,6 @@ use crate::{
 /// No tick is passed on this long before its instant.
 const FAR_AHEAD: Duration = Duration::seconds(1);
 
-/// A tick older than this is missed, and the misfire policy decides. Hedges and a slow store stay below it.
-pub const MISSED_AFTER: Duration = Duration::seconds(5);
-
 /// What is known of a tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Look<'a> {
@@ -118,7 +115,7 @@ pub fn verdict(look: &Look<'_>) -> Verdict {
         return Verdict::Decided;
     }
     // A late one is up to the misfire policy: its claim cannot win.
-    let late = look.now - tick.instant() > MISSED_AFTER;
+    let late = look.now - tick.instant() > misfire::MISSED_AFTER;
     let previous = if late { tick } else { look.due.previous };
     match look.lock {
         Sight::Unread => Verdict::Claim { previous },

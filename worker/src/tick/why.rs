@@ -3,6 +3,7 @@
 //! Whoever finds them may be another worker than the one that had that run, and later: it goes by what the lock says
 //! about the run.
 
+use chrono::Duration;
 use common::{
     job::Overlap,
     lock::{FreeLock, LastRun, Stretch, Why},
@@ -10,8 +11,10 @@ use common::{
     tick::Tick,
 };
 
-use super::misfire::OVERTAKEN;
 use crate::plan::Planned;
+
+/// A run that was claimed this long after a tick was just faster than the tick's own claim.
+pub(super) const OVERTAKEN: Duration = Duration::seconds(1);
 
 /// The ticks behind a free lock's fence, up to and including `until`, the oldest first, each stretch for one reason.
 pub(super) fn missed(planned: &Planned, free: &FreeLock, until: Tick) -> Vec<Stretch> {

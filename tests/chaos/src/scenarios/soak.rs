@@ -60,17 +60,17 @@ impl Samples {
             let Some(usage) = Usage::of(pid) else { continue };
             let resident = usage.resident_bytes as f64 / MIB;
             // What a process holds settles for a while: pools, caches and the allocator's own.
-            self.add("resident", &name, "MiB", at, resident, Some((0.1, 4.0)));
-            self.add("handles", &name, "", at, usage.handles as f64, Some((0.1, 4.0)));
-            self.add("threads", &name, "", at, usage.threads as f64, Some((0.1, 4.0)));
+            self.add("resident", &name, "MiB", (at, resident), Some((0.1, 4.0)));
+            self.add("handles", &name, "", (at, usage.handles as f64), Some((0.1, 4.0)));
+            self.add("threads", &name, "", (at, usage.threads as f64), Some((0.1, 4.0)));
         }
         let mut etcd = trial.cluster.etcd_client().await?;
         let status = etcd.status().await.context("ask for etcd's size")?;
         let (file, used) = (status.db_size() as f64 / MIB, status.raft_used_db_size() as f64 / MIB);
-        self.add("size", "etcd's file", "MiB", at, file, Some((0.1, 2.0)));
-        self.add("size", "etcd's data", "MiB", at, used, Some((0.1, 2.0)));
+        self.add("size", "etcd's file", "MiB", (at, file), Some((0.1, 2.0)));
+        self.add("size", "etcd's data", "MiB", (at, used), Some((0.1, 2.0)));
         // It keeps what ran, for a month.
-        self.add("size", "the run log", "MiB", at, reader.stored_bytes().await? / MIB, None);
+        self.add("size", "the run log", "MiB", (at, reader.stored_bytes().await? / MIB), None);
         Ok(())
     }
 
@@ -79,8 +79,7 @@ impl Samples {
         of: &'static str,
         name: &str,
         unit: &'static str,
-        at: f64,
-        value: f64,
+        (at, value): (f64, f64),
         bound: Option<(f64, f64)>,
     ) {
         let series = || Series { name: name.to_owned(), unit, samples: Vec::new(), bound };
