@@ -180,7 +180,7 @@ async fn what_cannot_be_started_is_refused_in_words() {
         (&[&missing], "does not exist on this worker"),
         (&["bin/relative"], "relative path"),
         (&[&script], "its first line names \"/no/such/interpreter\""),
-        (&[&plain], "must not be executed"),
+        (&[&plain], "cannot be executed"),
         (&["/bin/echo", &long], "too long"),
     ] {
         let said = bench.refusal(exec(argv)).await;
