@@ -129,7 +129,7 @@ impl<'a> Viewer<'a> {
             );
         }
         if self.workers.is_empty() {
-            return "no worker is there to run it".to_owned();
+            return "there is no worker to run it".to_owned();
         }
         if !self.workers.iter().any(|worker| job.placement.allows(&worker.labels)) {
             let labels = job.placement.require.join(", ");

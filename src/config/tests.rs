@@ -235,7 +235,7 @@ fn gdts_files_are_read_as_they_are() {
 fn a_file_that_does_not_parse_says_where() {
     let error = dev(file("q.toml", "slots = 1\nlisten = = 3\n")).unwrap_err().to_string();
     assert!(error.contains("q.toml is not TOML") && error.contains('2'), "{error}");
-    assert!(dev(file("q.json", "{")).unwrap_err().to_string().contains("no JSON"));
+    assert!(dev(file("q.json", "{")).unwrap_err().to_string().contains("not JSON"));
     assert!(dev(file("q.toml", "slots = [[1]]")).unwrap_err().to_string().contains("slots"));
 }
 

@@ -70,7 +70,7 @@ async fn a_job_that_was_saved_by_a_clock_that_was_ahead_counts_from_now_once_it_
         assert_eq!(fence(&bench).await, "2026-11-22T10:00:00Z", "{change}");
         let after = status(&bench).await;
         assert_eq!(after["next"][0], "2026-11-22T10:01:30.000Z", "{change}: {after}");
-        assert_eq!(after["warning"], "no worker is there to run it", "{change}");
+        assert_eq!(after["warning"], "there is no worker to run it", "{change}");
         let ticks = bench.get("/api/v1/jobs/a/ticks?to=2026-11-22T10:03:10Z").await.json();
         assert_eq!(ticks["counts"]["expected"], 2, "{change}: {ticks}");
     }
@@ -139,7 +139,7 @@ async fn an_anchor_that_is_ahead_alone_is_warned_of_and_reset_and_one_that_was_g
     assert_eq!(bench.post("/api/v1/jobs/a/reset-fence").await.status, 200);
     let after = status(&bench).await;
     assert_eq!(after["next"][0], "2027-01-01T00:00:00.000Z");
-    assert_eq!(after["warning"], "no worker is there to run it");
+    assert_eq!(after["warning"], "there is no worker to run it");
 }
 
 #[tokio::test]

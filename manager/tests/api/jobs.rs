@@ -28,7 +28,7 @@ async fn a_job_is_created_shown_replaced_and_deleted() {
     assert_eq!(view["status"]["describe"], "at 02:30 every day (Europe/Berlin)");
     assert_eq!(view["status"]["next"][0], "2026-11-23T01:30:00.000Z");
     assert_eq!(view["status"]["next"].as_array().unwrap().len(), 5);
-    assert_eq!(view["status"]["warning"], "no worker is there to run it");
+    assert_eq!(view["status"]["warning"], "there is no worker to run it");
     let again = bench.send_json("POST", "/api/v1/jobs", job).await;
     assert_eq!((again.status, &again.json()["type"]), (409, &json!("job-exists")));
 

@@ -154,12 +154,12 @@ async fn what_runs_waits_or_is_only_in_the_lock_is_told() {
         "09:56:00 running 1",
     ];
     assert_eq!(short(&page), expected);
-    assert_eq!(page["items"][1]["reason"], "no worker is there to run it");
+    assert_eq!(page["items"][1]["reason"], "there is no worker to run it");
     let skipped = page["items"][3]["reason"].as_str().unwrap();
     assert!(skipped.ends_with("one tick waited already (overlap: queue-one)"), "{skipped}");
     assert_eq!(page["items"][5]["runs"][0]["run"], RUN);
     bench.register("w1", "127.0.0.1:1").await;
-    let page = bench.until(path, |page| !page.text.contains("no worker is there")).await.json();
+    let page = bench.until(path, |page| !page.text.contains("there is no worker")).await.json();
     assert_eq!(page["items"][1]["reason"], "it waits for the run before it to end");
     let run = bench.get(&format!("/api/v1/runs/{RUN}")).await.json();
     assert_eq!(run["started"], run["claimed"], "it was claimed after its instant: {run}");

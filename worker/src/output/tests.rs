@@ -311,7 +311,7 @@ fn a_torn_copy_gives_what_is_there() {
     }
     assert_eq!(last, "onetwo");
     std::fs::write(&path, "something else").unwrap();
-    assert!(Output::recover(&path).unwrap_err().to_string().contains("no copy of a run's output"));
+    assert!(Output::recover(&path).unwrap_err().to_string().contains("not a copy of a run's output"));
 }
 
 #[test]
