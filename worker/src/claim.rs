@@ -4,7 +4,8 @@
 //!
 //! - A tick is decided by whoever moves the job's fence to it, and the fence only grows.
 //! - A held lock by itself refuses every claim, because `~` sorts after every instant.
-//! - Only its holder, by revision, writes a held lock; anybody else only when the holder's session is gone.
+//! - Only its holder frees a held lock or names another run in it; anybody else only when the holder's session is gone.
+//!   A manager moves its fence forward, by revision.
 
 use common::{
     id::{JobName, WorkerId},
