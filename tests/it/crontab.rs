@@ -157,14 +157,15 @@ async fn a_job_that_changes_while_it_is_looked_at_is_left_alone() -> Result<()> 
     job["status"] = json!({"revision": 7, "paused": false, "saved": null, "describe": "", "next": [], "last": null,
                            "running": [], "warning": ""});
     let taken = r#"{"results": [{"job": "crontab-date", "result": "refused", "revision": null,
-        "problem": {"type": "job-exists", "title": "The job exists", "status": 409, "detail": ""}}]}"#;
+        "problem": {"type": "job-exists", "title": "The job exists", "status": 409, "detail": ""}}],
+        "created": 0, "replaced": 0, "refused": 1, "unknown": 0}"#;
     let routes = empty()
         .route("/api/v1/save", post(taken))
         .route("/api/v1/jobs/{job}", get(job.to_string()).put(changed_since_7));
     let url = manager(routes).await?;
     let said = run_with_input(&["import", "crontab", "--server", &url, "-"], text)?;
     assert_eq!(said.code, Some(1), "{}", said.err);
-    assert!(said.out.contains("NOT SAVED: somebody else changes it"), "{}", said.out);
+    assert!(said.out.contains("NOT SAVED: somebody else is changing it"), "{}", said.out);
     Ok(())
 }
 
