@@ -118,9 +118,11 @@ impl Role {
         self.get(path).await?.json().await.ok()
     }
 
-    /// Saves a job and has it run.
+    /// Saves a job and has it run, again if its worker loses it.
     async fn start_run(&self, name: &str, command: &str) {
-        let job = json!({"trigger": {"manual": true}, "driver": {"shell": {"command": command}}});
+        // A busy machine may cost the worker a lease as short as this one's, and with it the run.
+        let job = json!({"trigger": {"manual": true}, "driver": {"shell": {"command": command}},
+                         "delivery": "at-least-once"});
         let url = format!("{}/api/v1/jobs/{name}", self.url);
         let saved = http().put(&url).json(&job).send().await.expect("an answer");
         assert!(saved.status().is_success(), "{saved:?}");
