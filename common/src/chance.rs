@@ -1,10 +1,9 @@
 //! The source of randomness: the ids of runs, and how retries are spread. A simulation seeds it, so that the same
 //! seed plays the same.
 
+use chrono::{DateTime, Utc};
 #[cfg(feature = "test-support")]
 use parking_lot::Mutex;
-
-use chrono::{DateTime, Utc};
 use rand::Rng as _;
 #[cfg(feature = "test-support")]
 use rand::{SeedableRng as _, rngs::StdRng};

@@ -12,12 +12,11 @@ use std::{
     sync::OnceLock,
 };
 
-use parking_lot::{RwLock, RwLockReadGuard};
-
 use nix::{
     errno::Errno,
     sys::resource::{Resource, getrlimit, setrlimit},
 };
+use parking_lot::{RwLock, RwLockReadGuard};
 
 /// The soft limit that this process came with, once it has raised it.
 static CAME_WITH: RwLock<Option<u64>> = RwLock::new(None);

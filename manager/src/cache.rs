@@ -9,8 +9,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::{Mutex, RwLock};
-
 use common::{
     job::{JobError, StoredJob},
     lock::{HeldLock, LastRun},
@@ -20,6 +18,7 @@ use common::{
     tick::Fence,
     worker::Registration,
 };
+use parking_lot::{Mutex, RwLock};
 use tokio::{
     sync::{oneshot, watch},
     time::{Instant, timeout_at},

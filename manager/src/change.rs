@@ -56,12 +56,12 @@ pub(crate) trait Change: Sync {
     fn reads(&self) -> Vec<Key>;
 
     /// What to try first without a look, where it is as good as known what is there. The write itself finds out.
-    fn presumed(&self) -> Option<Seen> {
+    fn presumed(&self) -> Option<Snapshot> {
         None
     }
 
     /// What to do, now that this is there. It is asked again after another's write.
-    fn decide(&self, seen: &Seen) -> Result<Decision<Self::Done>, ApiError>;
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<Self::Done>, ApiError>;
 
     /// The one of its keys by which it recognises its write: nobody else writes the same value there.
     fn witness(&self) -> usize {
@@ -69,7 +69,7 @@ pub(crate) trait Change: Sync {
     }
 
     /// What became of a try whose answer was lost, now that this is there.
-    fn fate(&self, tried: &Tried<Self::Done>, seen: &Seen) -> Fate {
+    fn fate(&self, tried: &SentWrite<Self::Done>, seen: &Snapshot) -> Fate {
         let witness = self.witness();
         let (before, now) = (tried.seen.revision(witness), seen.revision(witness));
         match seen.entry(witness) {
@@ -85,9 +85,9 @@ pub(crate) trait Change: Sync {
 
 /// What stands under the keys of a change, in their order.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen(Vec<Option<Entry>>);
+pub(crate) struct Snapshot(Vec<Option<Entry>>);
 
-impl Seen {
+impl Snapshot {
     /// Nothing under this many keys.
     pub(crate) fn nothing(keys: usize) -> Self {
         Self(vec![None; keys])
@@ -133,13 +133,13 @@ pub(crate) struct Write<T> {
 }
 
 /// A write that was sent.
-pub(crate) struct Tried<T> {
+pub(crate) struct SentWrite<T> {
     write: Write<T>,
     /// What it was decided on.
-    seen: Seen,
+    seen: Snapshot,
 }
 
-impl<T> Tried<T> {
+impl<T> SentWrite<T> {
     /// The revision of this key that it was decided on.
     fn decided_on(&self, key: usize) -> Revision {
         self.seen.revision(key)
@@ -196,13 +196,13 @@ impl<'a> Way<'a> {
     }
 
     /// Reads these keys as they are at one instant.
-    async fn read(&self, keys: &[Key]) -> Result<Seen, StoreError> {
+    async fn read(&self, keys: &[Key]) -> Result<Snapshot, StoreError> {
         let (Some((batch, _)), Some(first)) = (self.shared, keys.first()) else {
             return self.read_alone(keys).await;
         };
         let gets = Txn::when(Vec::new(), keys.iter().cloned().map(Op::Get).collect());
         match self.in_time(batch.txn(first.clone(), gets), StoreError::Unavailable).await {
-            Ok(outcome) => Ok(Seen::of(&outcome, keys.len())),
+            Ok(outcome) => Ok(Snapshot::of(&outcome, keys.len())),
             // A question that shared its way with writes has lost nothing but time.
             Err(StoreError::Ambiguous(cause)) => Err(StoreError::Unavailable(cause)),
             // It was refused with the writes that it shared its way with: by itself a full store answers it.
@@ -213,12 +213,12 @@ impl<'a> Way<'a> {
 
     /// Reads these keys past all writes, as after a lost answer: such reads go on to another member of the store. They
     /// are not of one instant; what is written compares what it goes by.
-    async fn read_alone(&self, keys: &[Key]) -> Result<Seen, StoreError> {
+    async fn read_alone(&self, keys: &[Key]) -> Result<Snapshot, StoreError> {
         let mut entries = Vec::with_capacity(keys.len());
         for key in keys {
             entries.push(self.in_time(self.store.get(key), StoreError::Unavailable).await?.0);
         }
-        Ok(Seen(entries))
+        Ok(Snapshot(entries))
     }
 
     /// Sends a transaction about `subject`. After the deadline nobody knows what became of it.
@@ -283,7 +283,7 @@ pub(crate) async fn make<C: Change>(
 /// How a change ended.
 enum Made<T> {
     /// This was done, at this revision if that is known.
-    Written(Tried<T>, Option<Revision>),
+    Written(SentWrite<T>, Option<Revision>),
     /// There was nothing to do.
     Left(T),
 }
@@ -321,10 +321,10 @@ async fn try_to_make<C: Change>(
         };
         let gets = keys.iter().cloned().map(Op::Get).collect();
         let txn = Txn { otherwise: gets, ..write.txn.clone() };
-        let tried = Tried { write, seen };
+        let tried = SentWrite { write, seen };
         match way.send(keys[0].clone(), txn).await {
             Ok(outcome) if outcome.succeeded => return Ok(Made::Written(tried, Some(outcome.revision))),
-            Ok(outcome) => known = Some(Seen::of(&outcome, keys.len())),
+            Ok(outcome) => known = Some(Snapshot::of(&outcome, keys.len())),
             // etcd does the transaction that fills it, and answers it like those behind it.
             Err(error @ (StoreError::Ambiguous(_) | StoreError::Full(_))) => uncertain.add(tried, error),
             Err(error) => return Err(error.into()),

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use chrono::TimeDelta;
 use common::clock::{AHEAD, ahead_of};
+use parking_lot::{Mutex, MutexGuard};
 
 /// By how much each worker's clock is ahead of ours.
 #[derive(Default)]

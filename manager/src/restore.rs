@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     access::Caller,
-    change::{Change, Decision, Seen, Way, Write, make, txn},
+    change::{Change, Decision, Snapshot, Way, Write, make, txn},
     problem::ApiError,
 };
 
@@ -143,7 +143,7 @@ impl Change for Raise<'_> {
         vec![self.keys.epoch()]
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<Epoch>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<Epoch>, ApiError> {
         if seen.revision(0) != self.before.map_or(Revision::NONE, |entry| entry.mod_revision) {
             return Err(ApiError::Contended);
         }

@@ -40,10 +40,12 @@ use crate::{
     parts::Parts,
     plan::Plan,
     run::{live, lost, runner::Runner},
-    session::Standing,
-    session::lease::{Keeper, Trust},
-    session::life::{Life, LifeFile},
-    session::load::Load,
+    session::{
+        Standing,
+        lease::{Keeper, Trust},
+        life::{Life, LifeFile},
+        load::Load,
+    },
     spool::Spool,
 };
 
@@ -222,8 +224,7 @@ impl Worker {
         let trust = watch::Sender::new(None);
         self.start_background(&background, &ending, listener, trust.subscribe());
         let (plan, jobs) = Plan::new();
-        let (freed, freed_here) = mpsc::unbounded_channel();
-        let parts = self.parts(&background, &ending, trust.subscribe(), (plan, freed));
+        let (parts, freed) = self.parts(&background, &ending, trust.subscribe(), plan);
         let standing = parts.standing.clone();
         self.start_hearing(&background, &ending, &parts);
         let lease_ending = CancellationToken::new();
@@ -232,8 +233,8 @@ impl Worker {
         let scheduler = Arc::new(parts.scheduler()).run();
         let scheduling = self.vital.spawn(&TaskTracker::new(), "the scheduler", &standing.closing, scheduler);
         self.start_duties(&parts);
-        let heard = queue::take::Heard { jobs, freed: freed_here };
-        let queue = Arc::new(parts.queue()).run(heard);
+        let news = queue::take::News { jobs, freed };
+        let queue = Arc::new(parts.queue()).run(news);
         let closing = standing.closing.clone();
         self.vital.spawn(&standing.tasks, "what looks after the queue", &closing, queue);
 
@@ -364,8 +365,8 @@ impl Worker {
         background: &TaskTracker,
         ending: &CancellationToken,
         trust: watch::Receiver<Option<Trust>>,
-        (plan, freed): (Arc<Plan>, mpsc::UnboundedSender<JobName>),
-    ) -> Parts {
+        plan: Arc<Plan>,
+    ) -> (Parts, mpsc::UnboundedReceiver<JobName>) {
         let chance = Arc::new(std::mem::take(&mut self.machine.chance));
         let (clock, load) = (self.ports.clock.clone(), self.load.clone());
         let standing = Standing::new(self.config.clone(), clock, load.clone(), trust);
@@ -373,7 +374,7 @@ impl Worker {
         let batcher = Batcher::start(store.clone(), keys, load, background, ending.clone());
         let claims =
             Claims { standing, store, batcher, posts: Posts::default(), beside: Beside::default(), chance };
-        Parts::new(Arc::new(claims), self.runner.clone(), self.machine.spool.clone(), plan, freed)
+        Parts::new(Arc::new(claims), self.runner.clone(), self.machine.spool.clone(), plan)
     }
 
     fn keeper(&self, trust: watch::Sender<Option<Trust>>, removed: watch::Receiver<Revision>) -> Keeper {

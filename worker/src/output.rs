@@ -14,14 +14,13 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use common::{
     id::RunId,
     job::OutputLimit,
     live::LiveOutput,
     runlog::{Gap, Piece, Stream},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use spill::Spill;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::{
     claim::claims::Claims,
     plan::Plan,
-    queue::{hear::KillWatch, take::Queue},
+    queue::{freed::FreedLocks, hear::KillWatch, line::Line, take::Queue},
     run::{carry_out::Carrier, orphan::Orphans, record::Journal, retry::Retries, runner::Runner},
     session::{Standing, registry::Registry},
     spool::Spool,
@@ -28,18 +28,20 @@ pub(crate) struct Parts {
     pub(crate) claims: Arc<Claims>,
     pub(crate) carrier: Arc<Carrier>,
     pub(crate) decider: Arc<Decider>,
+    pub(crate) line: Arc<Mutex<Line>>,
     pub(crate) marks: Arc<Marks>,
 }
 
 impl Parts {
-    /// Makes them, each with what it needs of the others.
+    /// Makes them, each with what it needs of the others; and what tells of locks that are freed here.
     pub(crate) fn new(
         claims: Arc<Claims>,
         runner: Arc<Runner>,
         spool: Spool,
         plan: Arc<Plan>,
-        freed: mpsc::UnboundedSender<JobName>,
-    ) -> Self {
+    ) -> (Self, mpsc::UnboundedReceiver<JobName>) {
+        let line = Arc::default();
+        let (freed, freed_here) = FreedLocks::new(Arc::clone(&line));
         let standing = claims.standing.clone();
         let (me, clock, load) = (standing.id().clone(), standing.clock.clone(), standing.load.clone());
         let registry = Registry::new(me, clock, load);
@@ -69,7 +71,7 @@ impl Parts {
             orphans,
             lead: Lead::default(),
         });
-        Self { standing, registry, claims, carrier, decider, marks: Arc::default() }
+        (Self { standing, registry, claims, carrier, decider, line, marks: Arc::default() }, freed_here)
     }
 
     pub(crate) fn scheduler(&self) -> Scheduler {
@@ -87,7 +89,7 @@ impl Parts {
             standing: self.standing.clone(),
             carrier: self.carrier.clone(),
             orphans: self.decider.orphans.clone(),
-            line: Mutex::default(),
+            line: self.line.clone(),
         }
     }
 

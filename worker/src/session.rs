@@ -9,8 +9,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     claim::Session,
     config::WorkerConfig,
-    session::lease::Trust,
-    session::load::{Load, Slot},
+    session::{
+        lease::Trust,
+        load::{Load, Slot},
+    },
 };
 
 pub(crate) mod epoch;

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use parking_lot::{Condvar, Mutex};
-
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use nix::time::{ClockId, clock_gettime};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::Clock;

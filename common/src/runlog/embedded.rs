@@ -9,10 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 use tokio::task::spawn_blocking;
 

@@ -12,12 +12,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use hyper::{
     Request, Response, Version,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,

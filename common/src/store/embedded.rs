@@ -19,10 +19,9 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,

@@ -10,11 +10,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use async_trait::async_trait;
 use etcd_client::{GetOptions, GetResponse};
 use futures::{future::join_all, stream::BoxStream};
+use parking_lot::Mutex;
 
 use self::{
     convert::{entry, is_text, lease_of, ttl, ttl_seconds, txn_outcome},

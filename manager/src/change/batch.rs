@@ -11,10 +11,9 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 use common::store::{Key, MAX_TXN_OPS, Op, OpOutcome, Store, StoreError, Txn, TxnOutcome};
 use futures::{FutureExt as _, future::BoxFuture};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 

@@ -9,7 +9,7 @@ use common::{
 };
 
 use super::{
-    Change, Decision, Fate, Seen, Tried, Write,
+    Change, Decision, Fate, SentWrite, Snapshot, Write,
     decision::{lock_after_delete, passed},
     job::{self, Standing},
     make, txn,
@@ -39,7 +39,7 @@ impl Change for Delete<'_> {
         job::keys(self.app, self.name)
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<Self::Done>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<Self::Done>, ApiError> {
         let Self { app, name, precondition } = *self;
         let standing = Standing(seen);
         let Some(stored) = standing.stored(name) else { return Ok(Decision::Leave(None)) };
@@ -54,7 +54,7 @@ impl Change for Delete<'_> {
 
     /// What is gone was deleted, by this or as good as by this. A job that was made since is not the one that was to
     /// go, and stays.
-    fn fate(&self, tried: &Tried<Self::Done>, seen: &Seen) -> Fate {
+    fn fate(&self, tried: &SentWrite<Self::Done>, seen: &Snapshot) -> Fate {
         match seen.entry(0) {
             None => Fate::Done(None),
             Some(entry) if entry.create_revision > tried.decided_on(0) => Fate::Done(None),

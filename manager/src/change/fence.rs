@@ -10,7 +10,7 @@ use common::{
 };
 
 use super::{
-    Change, Decision, Seen, Write,
+    Change, Decision, Snapshot, Write,
     decision::StandingLock,
     job::{self, Standing},
     make, txn,
@@ -52,7 +52,7 @@ impl Change for Reset<'_> {
         1
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<Self::Done>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<Self::Done>, ApiError> {
         let Self { app, name, precondition } = *self;
         let standing = Standing(seen);
         let Some(stored) = standing.stored(name) else { return Err(ApiError::NoSuchJob(name.to_string())) };

@@ -10,7 +10,7 @@ use common::{
 };
 
 use super::{
-    Decision, Seen, Write,
+    Decision, Snapshot, Write,
     decision::{Counts, LockAfter, OpaqueLock, StandingLock, lock_after, passed},
     save::Saved,
     txn::{self, SeenJob},
@@ -23,7 +23,7 @@ pub(super) fn keys(app: &App, name: &JobName) -> Vec<Key> {
 }
 
 /// What stands under a job's name.
-pub(super) struct Standing<'a>(pub(super) &'a Seen);
+pub(super) struct Standing<'a>(pub(super) &'a Snapshot);
 
 impl Standing<'_> {
     /// The job's revision; 0: there is none.

@@ -13,7 +13,7 @@ use common::{
 
 use tokio::time::Instant;
 
-use super::{Change, Decision, Seen, Write, make, txn};
+use super::{Change, Decision, Snapshot, Write, make, txn};
 use crate::{access::Caller, cache::Active, precondition::Precondition, problem::ApiError, state::App};
 
 /// A kill stands at least this much longer than a worker's lease.
@@ -184,11 +184,11 @@ impl Change for PutKill<'_> {
     }
 
     /// Most often nothing is killed already.
-    fn presumed(&self) -> Option<Seen> {
-        self.aim.only.is_none().then(|| Seen::nothing(1))
+    fn presumed(&self) -> Option<Snapshot> {
+        self.aim.only.is_none().then(|| Snapshot::nothing(1))
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<()>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<()>, ApiError> {
         // Its marks are of the job as it was read: it does not look again.
         if self.aim.only.as_ref().is_some_and(|(_, at)| seen.revision(1) != *at) {
             return Err(ApiError::Contended);

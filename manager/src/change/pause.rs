@@ -3,7 +3,7 @@
 use common::{id::JobName, store::Key};
 
 use super::{
-    Change, Decision, Seen,
+    Change, Decision, Snapshot,
     job::{self, NewJob, Standing, righted},
     save::{self, Saved},
 };
@@ -32,7 +32,7 @@ impl Change for SetPaused<'_> {
         job::keys(self.app, self.name)
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<Saved>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<Saved>, ApiError> {
         let Self { app, name, paused, precondition } = *self;
         let standing = Standing(seen);
         if standing.stored(name).is_none() {

@@ -8,7 +8,7 @@ use common::{
     store::Key,
 };
 
-use super::{Change, Decision, Seen, Write, job::Standing, make, txn};
+use super::{Change, Decision, Snapshot, Write, job::Standing, make, txn};
 use crate::{access::Caller, cache::Place, precondition::Precondition, problem::ApiError, state::App};
 
 struct RunNow<'a> {
@@ -30,7 +30,7 @@ impl Change for RunNow<'_> {
         vec![self.app.config.keys.wanted(&self.run), self.app.config.keys.job(self.name)]
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<()>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<()>, ApiError> {
         let Self { app, name, precondition, .. } = *self;
         let of_job = seen.behind_first();
         let standing = Standing(&of_job);

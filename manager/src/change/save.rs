@@ -10,7 +10,7 @@ use common::{
 use tokio::time::Instant;
 
 use super::{
-    Change, Decision, Seen,
+    Change, Decision, Snapshot,
     job::{self, NewJob, Standing, righted},
 };
 use crate::{access::Caller, precondition::Precondition, problem::ApiError, state::App};
@@ -56,11 +56,11 @@ impl<F: Fn(Option<&Job>) -> Result<Job, ApiError> + Sync> Change for Save<'_, F>
     }
 
     /// If the lists know of nothing, most likely there is nothing.
-    fn presumed(&self) -> Option<Seen> {
-        self.app.cache.knows_nothing_of(self.name.as_str()).then(|| Seen::nothing(2))
+    fn presumed(&self) -> Option<Snapshot> {
+        self.app.cache.knows_nothing_of(self.name.as_str()).then(|| Snapshot::nothing(2))
     }
 
-    fn decide(&self, seen: &Seen) -> Result<Decision<Saved>, ApiError> {
+    fn decide(&self, seen: &Snapshot) -> Result<Decision<Saved>, ApiError> {
         let Self { app, name, .. } = *self;
         let standing = Standing(seen);
         self.precondition.check(name, standing.revision())?;

@@ -6,7 +6,7 @@
 
 use common::store::{Revision, StoreError};
 
-use super::Tried;
+use super::SentWrite;
 use crate::problem::ApiError;
 
 /// What became of a try, judged by what is there.
@@ -27,7 +27,7 @@ pub(crate) enum Fate {
 
 /// A try without an answer.
 struct Lost<T> {
-    tried: Tried<T>,
+    tried: SentWrite<T>,
     error: StoreError,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Next<T> {
     /// A further try might undo what another client did: look whether an earlier one shows.
     LookAgain,
     /// This was done, at this revision if that is known.
-    Done(Tried<T>, Option<Revision>),
+    Done(SentWrite<T>, Option<Revision>),
 }
 
 impl<T> Uncertain<T> {
@@ -57,12 +57,12 @@ impl<T> Uncertain<T> {
     }
 
     /// One more whose answer was lost.
-    pub(super) fn add(&mut self, tried: Tried<T>, error: StoreError) {
+    pub(super) fn add(&mut self, tried: SentWrite<T>, error: StoreError) {
         self.0.push(Lost { tried, error });
     }
 
     /// What comes next, given these fates. An error: nothing does.
-    pub(super) fn judge(&mut self, fate: impl Fn(&Tried<T>) -> Fate) -> Result<Next<T>, ApiError> {
+    pub(super) fn judge(&mut self, fate: impl Fn(&SentWrite<T>) -> Fate) -> Result<Next<T>, ApiError> {
         let mut fates: Vec<Fate> = self.0.iter().map(|lost| fate(&lost.tried)).collect();
         for (n, fate) in fates.iter().enumerate() {
             if let Fate::Done(revision) = fate {

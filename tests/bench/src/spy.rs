@@ -10,12 +10,11 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use anyhow::Context as _;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use common::{id::JobName, tick::Tick};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use worker::{
     driver::{Driver, DriverConfig, Drivers, Exit, RunSpec, Running, StartError, StopSignal},

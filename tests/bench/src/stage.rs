@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
 use anyhow::Context as _;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -35,6 +33,7 @@ use common::{
 use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::bson::{Document, doc};
 use nix::unistd::Pid;
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use test_support::servers::{Durability, EtcdCluster, Mongod, Room};
 use tokio::task::JoinHandle;

@@ -109,7 +109,7 @@ impl Model {
         for worker in 0..world.workers.len() {
             self.of_process(world, worker, actions);
             self.of_lease(world, worker, actions);
-            self.of_desk(world, worker, actions);
+            self.of_worker(world, worker, actions);
         }
         actions.extend((0..world.adrift.len()).map(Action::Drift));
         self.of_managers(world, actions);
@@ -175,7 +175,7 @@ impl Model {
         }
     }
 
-    fn of_desk(&self, world: &World, w: usize, actions: &mut Vec<Action>) {
+    fn of_worker(&self, world: &World, w: usize, actions: &mut Vec<Action>) {
         let worker = &world.workers[w];
         if !worker.up || !worker.trusted || worker.ask.is_some() {
             return;

@@ -3,9 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;

@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use common::{
     id::{JobName, RunId},
     run::RunState,
     runlog::{Author, RunRecord, TickOutcome, TickRecord},
     tick::Tick,
 };
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     clock::Time,

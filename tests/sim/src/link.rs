@@ -2,12 +2,11 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use common::{
     runlog::RunLogError,
     store::{BoxError, Revision, StoreError},
 };
+use parking_lot::{Mutex, MutexGuard};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::{
     sync::Notify,

@@ -5,7 +5,6 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-
 use tokio::{
     sync::{Notify, oneshot},
     time::{Instant, sleep_until},

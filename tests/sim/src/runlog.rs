@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use common::{
@@ -14,6 +12,7 @@ use common::{
         TickRecord,
     },
 };
+use parking_lot::{Mutex, MutexGuard};
 
 /// The most records that one answer has.
 const MAX_PAGE: usize = 500;

@@ -17,12 +17,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use common::store::{
     Compare, MAX_TXN_OPS, Op, OpOutcome, Revision, Store, StoreError, Txn, TxnOutcome, key::Keys,
 };
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,

@@ -50,13 +50,6 @@ pub(crate) struct Claim {
     pub txn: Txn,
 }
 
-impl Claim {
-    /// Where it is claimed.
-    pub(crate) fn place(&self) -> Place {
-        Place::of(self.planned.job.overlap)
-    }
-}
-
 impl Claims {
     /// Where everything stands in the store.
     pub(crate) fn keys(&self) -> &Keys {
@@ -82,13 +75,8 @@ impl Claims {
         HeldLock::new(wanted, fence, self.standing.holder(session), self.standing.clock.now(), command)
     }
 
-    /// Sends a claim, in the lock or beside it.
-    pub(crate) async fn send(&self, claim: &Claim, session: &Session) -> Result<Outcome, BatchError> {
-        self.send_as(claim.txn.clone(), &claim.held, claim.place(), session).await
-    }
-
     /// Sends what is to put `held` in this place.
-    pub(crate) async fn send_as(
+    pub(crate) async fn send(
         &self,
         txn: Txn,
         held: &HeldLock,

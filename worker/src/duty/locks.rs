@@ -25,8 +25,7 @@ use crate::{
     claim::{self, StoredLock, claims::Claims},
     plan::{Due, Planned},
     run::orphan::Orphans,
-    session::Standing,
-    session::registry::View,
+    session::{Standing, registry::View},
     tick::decide::Decider,
 };
 

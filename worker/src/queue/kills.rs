@@ -3,13 +3,12 @@
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use common::{
     id::{JobName, RunId},
     queue::Kill,
     store::Revision,
 };
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// By what they name: a job, or a run.

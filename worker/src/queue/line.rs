@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use common::{
     clock::AHEAD,
     placement::RANKS,
@@ -176,7 +176,8 @@ impl Line {
             place.in_hand = true;
             return true;
         }
-        let expires = place.entry.wanted.deadline.map(|deadline| deadline + JUST_AFTER);
+        let expires =
+            place.entry.wanted.deadline.and_then(|deadline| deadline.checked_add_signed(JUST_AFTER));
         let expires = expires.filter(|at| *at > now);
         let wake = ready.into_iter().chain(expires).min();
         self.wake(name, wake);
@@ -235,13 +236,16 @@ impl Line {
 }
 
 impl Place {
-    /// When it is this worker's turn to set about it; none: never.
+    /// When it is this worker's turn to set about it; none: never, as at the end of time, which a stored value may name.
     fn ready(&self, facts: Facts, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // What is over is anybody's who hears of it, after those who rank.
         let rank = facts.rank.or(self.over.map(|_| RANKS))?;
-        let hedge = facts.hedge * u32::try_from(rank).unwrap_or(u32::MAX);
-        let start = self.over.unwrap_or_else(|| starts(&self.entry.wanted, self.since, now));
-        Some(start.max(self.since) + hedge)
+        let hedge = facts.hedge.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
+        let start = match self.over {
+            Some(over) => over,
+            None => starts(&self.entry.wanted, self.since, now)?,
+        };
+        start.max(self.since).checked_add_signed(TimeDelta::from_std(hedge).ok()?)
     }
 }
 
@@ -252,11 +256,11 @@ pub(crate) fn is_ahead(wanted: &QueuedRun, now: DateTime<Utc>) -> bool {
 
 /// When a queued run is to start that has waited since `from`. If a clock was ahead, only the length of the wait
 /// counts.
-fn starts(wanted: &QueuedRun, from: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+fn starts(wanted: &QueuedRun, from: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     match wanted.not_before {
-        Some(not_before) if is_ahead(wanted, now) => from + (not_before - wanted.since),
-        Some(not_before) => not_before,
-        None => from,
+        Some(not_before) if is_ahead(wanted, now) => from.checked_add_signed(not_before - wanted.since),
+        Some(not_before) => Some(not_before),
+        None => Some(from),
     }
 }
 

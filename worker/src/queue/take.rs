@@ -5,7 +5,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-
 use common::{
     id::JobName,
     job::{Job, Overlap, Placement, StoredJob},
@@ -25,8 +24,7 @@ use crate::{
     claim::{self, Place, StoredFreeLock, StoredLock, Taking, claims::Claim},
     plan::{Changed, Planned},
     run::{carry_out::Carrier, orphan::Orphans},
-    session::Standing,
-    session::load::Slot,
+    session::{Standing, load::Slot},
 };
 
 /// Why a run of a job that was deleted does not start.
@@ -50,28 +48,28 @@ pub(crate) struct Queue {
     /// Who looks after locks whose holder is gone.
     pub orphans: Arc<Orphans>,
     /// The runs that wait.
-    pub line: Mutex<Line>,
+    pub line: Arc<Mutex<Line>>,
 }
 
 /// What the queue hears of.
-pub(crate) struct Heard {
+pub(crate) struct News {
     /// Jobs that have changed.
     pub jobs: mpsc::UnboundedReceiver<Changed>,
     /// Jobs whose lock this process has freed.
     pub freed: mpsc::UnboundedReceiver<JobName>,
 }
 
-/// What was set about: its name and writing.
-type Looked = (String, Revision);
+/// An entry by its name and the revision that wrote it.
+type EntryId = (String, Revision);
 
 /// Keeps the line, as of `now`.
-struct Kept<'a> {
+struct LineMirror<'a> {
     line: &'a mut Line,
     prefix: &'a Prefix,
     now: DateTime<Utc>,
 }
 
-impl Mirror for Kept<'_> {
+impl Mirror for LineMirror<'_> {
     fn list(&mut self, all: Vec<Stored>, _at: Revision) {
         let named: HashSet<&str> = all.iter().filter_map(|stored| self.prefix.name(&stored.key)).collect();
         self.line.retain(|name| named.contains(name), self.now);
@@ -100,14 +98,14 @@ impl Mirror for Kept<'_> {
 
 impl Queue {
     /// Looks after the queue until the worker is closing. A run that was claimed is carried out all the same.
-    pub(crate) async fn run(self: Arc<Self>, mut heard: Heard) {
+    pub(crate) async fn run(self: Arc<Self>, mut news: News) {
         let (standing, clock) = (self.standing.clone(), self.standing.clock.clone());
         let store = self.carrier.claims.store.clone();
         let mut changes = follow(store, standing.config.keys.queue.clone(), standing.closing.clone());
         let registry = &self.orphans.registry;
         let (mut views, mut ranked_by) = (registry.changes(), registry.view().candidates.view());
-        let (looked, mut looks) = mpsc::unbounded_channel::<Looked>();
-        let mut again = DelayQueue::<Looked>::new();
+        let (looked, mut looks) = mpsc::unbounded_channel::<EntryId>();
+        let mut again = DelayQueue::<EntryId>::new();
         let mut look_at_clock = interval(LOOK_AT_CLOCK);
         let mut latest = clock.now();
         loop {
@@ -125,13 +123,13 @@ impl Queue {
                 change = changes.recv() => {
                     let Some(change) = change else { return };
                     let prefix = &standing.config.keys.queue;
-                    Kept { line: &mut self.line.lock(), prefix, now }.take(change);
+                    LineMirror { line: &mut self.line.lock(), prefix, now }.take(change);
                 }
-                changed = heard.jobs.recv() => {
+                changed = news.jobs.recv() => {
                     let Some(changed) = changed else { return };
                     self.jobs_changed(changed);
                 }
-                freed = heard.freed.recv() => {
+                freed = news.freed.recv() => {
                     let Some(job) = freed else { return };
                     self.freed(job, &looked);
                 }
@@ -159,7 +157,7 @@ impl Queue {
     }
 
     /// Sets about every run whose time has come.
-    fn set_about_due(self: &Arc<Self>, looked: &mpsc::UnboundedSender<Looked>) {
+    fn set_about_due(self: &Arc<Self>, looked: &mpsc::UnboundedSender<EntryId>) {
         let now = self.standing.clock.now();
         let mut line = self.line.lock();
         while let Some(name) = line.due(now) {
@@ -172,7 +170,7 @@ impl Queue {
     }
 
     /// This process has freed the job's lock: the run that waits for it takes it, whoever ranks first for it.
-    fn freed(self: &Arc<Self>, job: JobName, looked: &mpsc::UnboundedSender<Looked>) {
+    fn freed(self: &Arc<Self>, job: JobName, looked: &mpsc::UnboundedSender<EntryId>) {
         let now = self.standing.clock.now();
         let mut line = self.line.lock();
         let Some(name) = line.head_of(&Owner::Job(job)) else { return };
@@ -183,7 +181,7 @@ impl Queue {
         }
     }
 
-    fn set_about(self: &Arc<Self>, name: String, written: Revision, looked: &mpsc::UnboundedSender<Looked>) {
+    fn set_about(self: &Arc<Self>, name: String, written: Revision, looked: &mpsc::UnboundedSender<EntryId>) {
         let (queue, looked) = (self.clone(), looked.clone());
         self.standing.tasks.spawn(async move {
             queue.look_at(&name, written).await;
@@ -225,7 +223,7 @@ impl Queue {
     }
 
     /// A run that was looked at and did not start is looked at again, unless it was written anew.
-    fn look_again(&self, (name, written): &Looked) {
+    fn look_again(&self, (name, written): &EntryId) {
         let (now, mut line) = (self.standing.clock.now(), self.line.lock());
         if line.get(name).is_some_and(|entry| entry.written == *written) {
             line.look_at(name, now);

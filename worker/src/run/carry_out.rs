@@ -4,14 +4,11 @@
 use std::sync::Arc;
 
 use common::{
-    id::JobName,
     lock::{HeldLock, LastRun},
     run::Cause,
     runlog::RunRecord,
     store::{Op, Revision},
 };
-
-use tokio::sync::mpsc;
 
 use super::{
     claimed::Claimed,
@@ -27,8 +24,8 @@ use crate::{
         post::{Post, Turn},
     },
     plan::{Next, Plan, Planned},
-    session::Standing,
-    session::load::Slot,
+    queue::freed::FreedLocks,
+    session::{Standing, load::Slot},
 };
 
 /// If the disk took this long, that may have cost a tick.
@@ -48,8 +45,8 @@ pub(crate) struct Carrier {
     pub journal: Arc<Journal>,
     /// What is tried again.
     pub retries: Arc<Retries>,
-    /// Told of the jobs whose lock was freed here.
-    pub freed: mpsc::UnboundedSender<JobName>,
+    /// Told of the jobs whose lock is freed here.
+    pub freed: FreedLocks,
 }
 
 /// What came of a claim.
@@ -76,17 +73,19 @@ impl Carrier {
         session: &Session,
         slot: Slot,
     ) -> Result<Answer, BatchError> {
-        let here = match self.claims.send(&claim, session).await? {
+        let Claim { planned, held, txn } = claim;
+        let place = Place::of(planned.job.overlap);
+        let here = match self.claims.send(txn, &held, place, session).await? {
             Outcome::Won(here) => *here,
             Outcome::Lost(seen) => return Ok(Answer::Lost(seen, slot)),
         };
         // First: an end of the run removes what tells of these ticks.
         self.journal.keep_ticks_of(&here.held).await;
         turn.post.answered(here.held.run, self.standing.clock.now());
-        if claim.place() == Place::Lock {
+        if place == Place::Lock {
             *turn.holding = Some(here.clone());
         }
-        let won = Won { planned: claim.planned, here, slot };
+        let won = Won { planned, here, slot };
         self.standing.tasks.spawn(self.clone().carry_on(turn.post.clone(), won));
         Ok(Answer::Won)
     }
@@ -154,12 +153,12 @@ impl Carrier {
         let mut follower = None;
         while let Some(here) = turn.holding.clone().filter(|here| here.held.run == run.run) {
             let next = post.take_next().and_then(|next| self.follower(&here, &next, again));
-            if let Some((claim, session)) = next {
-                match self.claims.send(&claim, &session).await {
+            if let Some((Claim { planned, held, txn }, session)) = next {
+                match self.claims.send(txn, &held, Place::Lock, &session).await {
                     Ok(Outcome::Won(here)) => {
                         post.answered(here.held.run, self.standing.clock.now());
                         *turn.holding = Some(OwnLock::clone(&here));
-                        follower = Some((claim.planned, *here));
+                        follower = Some((planned, *here));
                         break;
                     }
                     Ok(Outcome::Lost(found)) => {
@@ -192,8 +191,7 @@ impl Carrier {
         }
         post.set_free();
         if follower.is_none() {
-            // Nobody listens when the worker is closing.
-            let _ = self.freed.send(run.job.clone());
+            self.freed.tell(&run.job);
         }
         follower.map(|(planned, here)| Won { planned, here, slot: ended.slot })
     }

@@ -14,8 +14,10 @@ use common::{
 use parking_lot::Mutex;
 
 use crate::{
-    session::Standing,
-    session::hindrance::{self, Hindrances},
+    session::{
+        Standing,
+        hindrance::{self, Hindrances},
+    },
     spool::Spool,
 };
 

@@ -3,8 +3,6 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use chrono::{DateTime, Utc};
 use common::{
     clock::Clock,
@@ -17,6 +15,7 @@ use common::{
     runlog::{Ending, Printed, RunRecord, Times},
     store::Revision,
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},

@@ -26,9 +26,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     claim::Session,
     config::WorkerConfig,
-    session::epoch,
-    session::life::{Life, LifeFile},
-    session::load::{Load, Trouble},
+    session::{
+        epoch,
+        life::{Life, LifeFile},
+        load::{Load, Trouble},
+    },
 };
 
 /// A session, and until when it may be trusted.

@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 use chrono::Duration as Span;
 use common::{
     clock::{Clock, ahead_of},
@@ -16,6 +14,7 @@ use common::{
     tick::Tick,
     worker::{LiveWorker, Mark, Registration},
 };
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

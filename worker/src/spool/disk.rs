@@ -16,13 +16,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use async_trait::async_trait;
 use common::{
     handles,
     runlog::{LogEntry, RunRecord, TickRecord},
 };
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, mpsc, oneshot},

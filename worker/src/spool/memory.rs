@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use async_trait::async_trait;
 use common::runlog::LogEntry;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::sleep};
 
 use super::{Shelf, Spooled};

@@ -32,8 +32,7 @@ use crate::{
         orphan::Orphans,
         runner::Stop,
     },
-    session::Standing,
-    session::load::Slot,
+    session::{Standing, load::Slot},
 };
 
 /// Where a tick is after one look at it.
@@ -337,7 +336,7 @@ impl Decider {
         let held = catch_up.named_in(self.claims.held(planned, &wanted, tick, session));
         let (keys, place) = (self.claims.keys(), Place::Lock);
         let txn = claim::catch_up(keys, &held, free, planned.revision, place, Vec::new());
-        let here = match self.claims.send_as(txn, &held, place, session).await {
+        let here = match self.claims.send(txn, &held, place, session).await {
             Ok(Outcome::Won(here)) => *here,
             Ok(Outcome::Lost(_)) => return Step::Later,
             Err(error) => return give_up(&error),

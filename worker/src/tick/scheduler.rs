@@ -19,8 +19,7 @@ use tokio::time::interval;
 use super::{decide::Decider, marks::Marks};
 use crate::{
     plan::{Changed, Due, Plan, Planned, agenda::Agenda},
-    session::Standing,
-    session::registry::Registry,
+    session::{Standing, registry::Registry},
 };
 
 /// The wait of a loop that has no next tick; a change of the jobs ends it early.

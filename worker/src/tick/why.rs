@@ -38,7 +38,8 @@ pub(super) fn missed(planned: &Planned, free: &FreeLock, until: Tick) -> Vec<Str
 /// The time between two ticks, the second one included, by what stood in the way in it.
 fn in_the_way(last: &LastRun, overlap: Overlap, after: Tick, until: Tick) -> Vec<(Tick, Tick, Why)> {
     let Some(claimed) = last.claimed else { return vec![(after, until, Why::Usual)] };
-    let from = Tick::from_instant(claimed - OVERTAKEN).clamp(after, until);
+    let from =
+        Tick::from_instant(claimed.checked_sub_signed(OVERTAKEN).unwrap_or(claimed)).clamp(after, until);
     let ended = Tick::from_instant(last.ended).clamp(from, until);
     let recorded = last.recorded.map_or(ended, |at| Tick::from_instant(at).clamp(ended, until));
     let why = match (last.state, overlap) {

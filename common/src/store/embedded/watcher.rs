@@ -12,9 +12,8 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::{Mutex, MutexGuard};
-
 use futures::stream::{self, BoxStream, StreamExt as _};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::sleep};
 
 use super::{Shared, closed, history::Made};

@@ -5,9 +5,8 @@
 //! [`Mark`] taken at sending. Once noticed, counting starts over, so that the caller can go on with what the store
 //! is now; watches are told, since their next revision belongs to the old history.
 
-use parking_lot::{Mutex, MutexGuard};
-
 use etcd_client::ResponseHeader;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::store::{Revision, StoreError};

@@ -7,9 +7,8 @@
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use etcd_client::{Error, LeaseClient, LeaseKeepAliveStream, LeaseKeeper};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::store::LeaseId;
 

@@ -132,6 +132,30 @@ fn a_new_listing_forgets_what_it_does_not_name() {
     assert_eq!(set_about(&mut line, 1, FIRST), ["b"]);
 }
 
+#[test]
+fn no_stored_instant_is_too_far_away() {
+    let (min, max) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    for instant in [min, max] {
+        let run = QueuedRun {
+            not_before: Some(instant),
+            deadline: Some(instant),
+            since: instant,
+            ..wanted("a", 0)
+        };
+        let stored = QueuedRun::decode(&run.encode()).expect("such an instant is read");
+        for since in [min, max, at(0)] {
+            let mut line = Line::default();
+            line.put("r", entry(QueuedRun { since, ..stored.clone() }), at(0));
+            line.put("other", entry(wanted("a", 5)), at(0));
+            for facts in [FIRST, Facts { is_over: true, ..FIRST }, Facts { rank: Some(2), ..FIRST }] {
+                set_about(&mut line, 1, facts);
+                line.look_at_all(at(1));
+            }
+            line.remove("r", at(2));
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Move {
     Put { name: u8, job: u8, since: i64, wait: Option<i64> },
