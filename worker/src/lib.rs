@@ -46,7 +46,6 @@ use crate::{
         life::{Life, LifeFile},
         load::Load,
     },
-    spool::Spool,
 };
 
 pub use config::WorkerConfig;
@@ -173,7 +172,7 @@ impl Worker {
         let load = Load::new(config.slots);
         let life = Life { token: String::new(), lease: None, boot: String::new(), place: String::new() };
         let machine = Machine {
-            spool: Spool::in_memory(&spool),
+            spool: spool::Spool::in_memory(&spool),
             guard: GuardHandle::absent(),
             life,
             chance: Chance::seeded(seed),
