@@ -303,6 +303,15 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunCommand {
+    /// Run tasks: what is to run once, without a job.
+    Submit {
+        /// One task, a list, or one after the other; JSON or YAML; - is standard input.
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Follow its output, and fail if it does. Of one task only.
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// List runs, newest first.
     List(RunFilter),
     /// Show one run with its attempts.
@@ -331,6 +340,9 @@ pub(crate) struct RunFilter {
     /// Of this job.
     #[arg(long, value_name = "NAME")]
     pub(crate) job: Option<String>,
+    /// Of tasks of this name.
+    #[arg(long, value_name = "NAME", conflicts_with = "job")]
+    pub(crate) task: Option<String>,
     /// In this state, such as failed.
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Option<String>,

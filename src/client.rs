@@ -265,6 +265,12 @@ impl Client {
         self.decode(self.send(request).await?).await
     }
 
+    /// Hands in a task.
+    pub(crate) async fn submit(&self, task: &Value) -> Result<RunRequested, ClientError> {
+        let request = self.http.request(Method::POST, self.url(&["runs"])).json(task);
+        self.decode(self.send(request).await?).await
+    }
+
     /// A page of runs that match, newest first.
     pub(crate) async fn runs(
         &self,

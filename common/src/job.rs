@@ -20,6 +20,7 @@ pub use policy::{
     Backoff, Delivery, Keep, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement,
     PlacementPolicy, Retry,
 };
+pub use read::read_fields;
 pub use righted::Righted;
 pub use shared::SharedSchedules;
 pub use stored::{Pause, StoredJob};

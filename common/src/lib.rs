@@ -28,6 +28,7 @@ pub mod span;
 #[cfg(feature = "embedded")]
 mod sqlite;
 pub mod store;
+pub mod task;
 pub mod tick;
 pub mod vital;
 pub mod worker;

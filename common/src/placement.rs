@@ -2,7 +2,7 @@
 //! so that they agree without talking.
 
 use crate::{
-    id::{JobName, WorkerId},
+    id::WorkerId,
     job::{Placement, PlacementPolicy},
     worker::{LiveWorker, Readiness},
 };
@@ -49,13 +49,13 @@ impl Candidates {
         self.view
     }
 
-    /// The first [`RANKS`] workers for a job, best first; fewer when fewer qualify.
-    pub fn rank(&self, job: &JobName, placement: &Placement) -> Vec<&WorkerId> {
+    /// The first [`RANKS`] workers for a job of this name, or for a task by its id, best first; fewer when fewer qualify.
+    pub fn rank(&self, name: &str, placement: &Placement) -> Vec<&WorkerId> {
         let PlacementPolicy::Hash = placement.policy;
-        let job = fnv(FNV_OFFSET, job.as_str().as_bytes());
+        let name = fnv(FNV_OFFSET, name.as_bytes());
         let mut best: [Option<(u64, &WorkerId)>; RANKS] = [None; RANKS];
         for worker in self.workers.iter().filter(|worker| placement.allows(&worker.labels)) {
-            let mut entry = Some((mix(job ^ worker.hash.rotate_left(32)), &worker.id));
+            let mut entry = Some((mix(name ^ worker.hash.rotate_left(32)), &worker.id));
             for slot in &mut best {
                 // Highest score first; ties by name, so that two workers never disagree.
                 let better = match (&entry, &*slot) {
@@ -71,9 +71,9 @@ impl Candidates {
         best.into_iter().flatten().map(|(_, id)| id).collect()
     }
 
-    /// Where `worker` stands for the job: 0 is the first choice; `None`: not among the first [`RANKS`].
-    pub fn rank_of(&self, worker: &WorkerId, job: &JobName, placement: &Placement) -> Option<usize> {
-        self.rank(job, placement).iter().position(|id| *id == worker)
+    /// Where `worker` stands for the job or task: 0 is the first choice; `None`: not among the first [`RANKS`].
+    pub fn rank_of(&self, worker: &WorkerId, name: &str, placement: &Placement) -> Option<usize> {
+        self.rank(name, placement).iter().position(|id| *id == worker)
     }
 
     /// True when no worker qualifies at all.
@@ -106,6 +106,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+    use crate::id::JobName;
     use crate::revision::Revision;
     use crate::worker::Registration;
 
@@ -143,7 +144,8 @@ mod tests {
         let candidates = Candidates::among(&five());
         let mut share = BTreeMap::new();
         for n in 0..10_000 {
-            *share.entry(candidates.rank(&job(n), &Placement::default())[0].clone()).or_insert(0) += 1;
+            *share.entry(candidates.rank(job(n).as_str(), &Placement::default())[0].clone()).or_insert(0) +=
+                1;
         }
         assert!(share.values().all(|count| (1_800..2_200).contains(count)), "{share:?}");
     }
@@ -153,8 +155,10 @@ mod tests {
         let all = five();
         let (before, after) = (Candidates::among(&all), Candidates::among(&all[1..]));
         for n in 0..1_000 {
-            let (was, is) =
-                (before.rank(&job(n), &Placement::default()), after.rank(&job(n), &Placement::default()));
+            let (was, is) = (
+                before.rank(job(n).as_str(), &Placement::default()),
+                after.rank(job(n).as_str(), &Placement::default()),
+            );
             let expected = if was[0].as_str() == "a" { was[1] } else { was[0] };
             assert_eq!(is[0], expected);
         }
@@ -167,7 +171,10 @@ mod tests {
         let (one, other) = (Candidates::among(&all), Candidates::among(&reversed));
         assert_eq!(one.view(), other.view());
         for n in 0..100 {
-            assert_eq!(one.rank(&job(n), &Placement::default()), other.rank(&job(n), &Placement::default()));
+            assert_eq!(
+                one.rank(job(n).as_str(), &Placement::default()),
+                other.rank(job(n).as_str(), &Placement::default())
+            );
         }
         assert_ne!(one.view(), Candidates::among(&all[1..]).view());
     }
@@ -181,9 +188,12 @@ mod tests {
         ];
         let candidates = Candidates::among(&live);
         let wants = |label: &str| Placement { require: vec![label.into()], ..Placement::default() };
-        assert_eq!(candidates.rank(&job(1), &wants("disk=ssd")).len(), 1);
-        assert_eq!(candidates.rank(&job(1), &wants("disk"))[0].as_str(), "ssd");
+        assert_eq!(candidates.rank(job(1).as_str(), &wants("disk=ssd")).len(), 1);
+        assert_eq!(candidates.rank(job(1).as_str(), &wants("disk"))[0].as_str(), "ssd");
         assert!(candidates.none_fits(&wants("disk=tape")));
-        assert_eq!(candidates.rank_of(&"full".parse().unwrap(), &job(1), &Placement::default()), None);
+        assert_eq!(
+            candidates.rank_of(&"full".parse().unwrap(), job(1).as_str(), &Placement::default()),
+            None
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! Queued runs, kills and passed ticks: what people, retries and catch-ups put into the store for the workers.
 
+use std::{borrow::Cow, sync::Arc};
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,8 @@ use crate::{
     id::{JobName, RunId, WorkerId},
     lock::{HeldLock, Stretch},
     run::Cause,
+    runlog::task_owner,
+    task::Task,
     tick::Tick,
 };
 
@@ -42,6 +46,9 @@ pub struct QueuedRun {
     /// worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub killed: Option<Kill>,
+    /// What it runs, if it is a task, which has no job: then `job` is the task's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Arc<Task>>,
 }
 
 /// Whose run it is: runs of one owner may have to wait for each other.
@@ -49,12 +56,25 @@ pub struct QueuedRun {
 pub enum Owner {
     /// A job's.
     Job(JobName),
+    /// A task's: it is its own owner.
+    Task(RunId),
 }
 
 impl QueuedRun {
     /// Whose run it is.
     pub fn owner(&self) -> Owner {
-        Owner::Job(self.job.clone())
+        match &self.task {
+            Some(_) => Owner::Task(self.run),
+            None => Owner::Job(self.job.clone()),
+        }
+    }
+
+    /// Under whose name its records are found: its job's, or [`task_owner`].
+    pub fn owner_name(&self) -> Cow<'_, str> {
+        match self.task {
+            Some(_) => task_owner(self.job.as_str()).into(),
+            None => self.job.as_str().into(),
+        }
     }
 
     /// The first attempt of a run of `job` that is wanted at `since`: at once, without a deadline, on any worker.
@@ -71,6 +91,7 @@ impl QueuedRun {
             worker: None,
             by: String::new(),
             killed: None,
+            task: None,
         }
     }
 

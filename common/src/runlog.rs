@@ -31,6 +31,13 @@ mod record;
 /// whoever answers with them holds them as text and as JSON, too.
 pub const LOG_BYTES: usize = 32 << 20;
 
+/// The owner under which the records of tasks of this name are found. No job has such a name, since it has no slash.
+pub fn task_owner(name: &str) -> String {
+    format!("{TASKS}{name}")
+}
+
+const TASKS: &str = "task/";
+
 /// One thing to append.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LogEntry {
@@ -53,7 +60,7 @@ pub enum Outputs {
 /// Which runs.
 #[derive(Clone, Debug, Default)]
 pub struct RunQuery {
-    /// Only this job's. Text, not a name: an old record may carry any.
+    /// Only those of this owner: a job's name, or [`task_owner`]. Text, not a name: an old record may carry any.
     pub job: Option<String>,
     /// Only those that ended so.
     pub state: Option<RunState>,

@@ -5,6 +5,7 @@
 //! nothing.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
@@ -14,7 +15,9 @@ use common::{
     lock::{HeldLock, LastRun},
     queue::QueuedRun,
     run::Cause,
+    runlog::task_owner,
     store::Revision,
+    task::{ActiveTask, Ended, Task},
     tick::Fence,
     worker::Registration,
 };
@@ -42,10 +45,12 @@ pub(crate) enum Place {
     Workers,
     Queue,
     Runs,
+    Tasks,
 }
 
 impl Place {
-    pub(crate) const ALL: [Self; 5] = [Self::Jobs, Self::Locks, Self::Workers, Self::Queue, Self::Runs];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Jobs, Self::Locks, Self::Workers, Self::Queue, Self::Runs, Self::Tasks];
 }
 
 /// A job as the store has it.
@@ -74,18 +79,46 @@ pub(crate) struct HeldRun {
     pub(crate) token: common::revision::Token,
 }
 
-/// A run that has not ended.
+/// A task that a worker has claimed.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskRun {
+    pub(crate) active: Arc<ActiveTask>,
+    /// The fencing token.
+    pub(crate) token: common::revision::Token,
+}
+
+/// A run that has not ended, or a task that has, and of which the run log may not tell yet.
 #[derive(Clone, Debug)]
 pub(crate) enum Active {
     Wanted(Arc<QueuedRun>),
     Held(HeldRun),
+    Task(TaskRun),
 }
 
 impl Active {
+    /// Its job, or the task's name.
     pub(crate) fn job(&self) -> &str {
         match self {
             Self::Wanted(wanted) => wanted.job.as_str(),
             Self::Held(run) => run.held.job.as_str(),
+            Self::Task(run) => run.active.held.job.as_str(),
+        }
+    }
+
+    /// The task, if it is one.
+    pub(crate) fn task(&self) -> Option<&Task> {
+        match self {
+            Self::Wanted(wanted) => wanted.task.as_deref(),
+            Self::Held(_) => None,
+            Self::Task(run) => Some(&run.active.task),
+        }
+    }
+
+    /// Under whose name its records are found.
+    pub(crate) fn owner_name(&self) -> Cow<'_, str> {
+        match self.task() {
+            Some(_) => task_owner(self.job()).into(),
+            None => self.job().into(),
         }
     }
 
@@ -93,6 +126,15 @@ impl Active {
         match self {
             Self::Wanted(wanted) => wanted.run,
             Self::Held(run) => run.held.run,
+            Self::Task(run) => run.active.held.run,
+        }
+    }
+
+    pub(crate) fn attempt(&self) -> u32 {
+        match self {
+            Self::Wanted(wanted) => wanted.attempt,
+            Self::Held(run) => run.held.attempt,
+            Self::Task(run) => run.active.held.attempt,
         }
     }
 
@@ -100,6 +142,24 @@ impl Active {
         match self {
             Self::Wanted(wanted) => wanted.cause,
             Self::Held(run) => run.held.cause,
+            Self::Task(run) => run.active.held.cause,
+        }
+    }
+
+    /// Its claim, with the fencing token; none: nobody has claimed it.
+    pub(crate) fn held(&self) -> Option<(&HeldLock, common::revision::Token)> {
+        match self {
+            Self::Wanted(_) => None,
+            Self::Held(run) => Some((&run.held, run.token)),
+            Self::Task(run) => Some((&run.active.held, run.token)),
+        }
+    }
+
+    /// How it ended; none: it has not.
+    pub(crate) fn ended(&self) -> Option<&Ended> {
+        match self {
+            Self::Task(run) => run.active.ended.as_ref(),
+            Self::Wanted(_) | Self::Held(_) => None,
         }
     }
 }
@@ -121,6 +181,7 @@ pub(crate) struct Content {
     workers: Table<Arc<Registration>>,
     queue: Table<Arc<QueuedRun>>,
     runs: Table<HeldRun>,
+    tasks: Table<TaskRun>,
 }
 
 /// How far each place is known, and why it may be old.
@@ -240,7 +301,7 @@ impl Cache {
         })
     }
 
-    /// The runs that have not ended, of the jobs that `fits` says.
+    /// The runs that have not ended, of the owners that `fits` says.
     pub(crate) fn active(&self, fits: impl Fn(&str) -> bool) -> Vec<Active> {
         self.read(|content| content.active(fits))
     }
@@ -249,6 +310,7 @@ impl Cache {
     pub(crate) fn active_run(&self, run: common::id::RunId) -> Option<Active> {
         self.read(|content| {
             let wanted = content.queue.values().rev().find(|wanted| wanted.run == run);
+            let task = || content.tasks.get(run.to_string().as_str()).cloned().map(Active::Task);
             let executes = || {
                 let held = content
                     .locks
@@ -258,7 +320,7 @@ impl Cache {
                 let mut all = content.runs.values().chain(held);
                 all.find(|held| held.held.run == run).cloned().map(Active::Held)
             };
-            wanted.cloned().map(Active::Wanted).or_else(executes)
+            wanted.cloned().map(Active::Wanted).or_else(task).or_else(executes)
         })
     }
 
@@ -268,7 +330,7 @@ impl Cache {
             return None;
         }
         Some(self.read(|content| {
-            let of_job = content.queue.iter().filter(|(_, wanted)| wanted.job.as_str() == job);
+            let of_job = content.queue.iter().filter(|(_, wanted)| wanted.owner_name() == job);
             of_job.map(|(name, _)| name.to_string()).collect()
         }))
     }
@@ -284,7 +346,7 @@ impl Cache {
     }
 
     /// How many there are of what, for the metrics.
-    pub(crate) fn counts(&self) -> [(&'static str, usize); 6] {
+    pub(crate) fn counts(&self) -> [(&'static str, usize); 7] {
         self.read(|content| {
             [
                 ("jobs", content.jobs.len()),
@@ -293,6 +355,7 @@ impl Cache {
                 ("workers", content.workers.len()),
                 ("queued_runs", content.queue.len()),
                 ("runs_beside_locks", content.runs.len()),
+                ("active_tasks", content.tasks.len()),
             ]
         })
     }
@@ -312,15 +375,17 @@ impl Content {
         let locked = self.locks.marked().iter().filter(|job| fits(job)).filter_map(|job| self.locks.get(job));
         let locked = locked.filter_map(|row| row.lock.held.clone()).map(Active::Held);
         let free = self.runs.values().filter(|run| fits(run.held.job.as_str()));
-        let wanted = self.queue.values().filter(|wanted| fits(wanted.job.as_str()));
-        locked.chain(free.cloned().map(Active::Held)).chain(wanted.cloned().map(Active::Wanted)).collect()
+        let tasks = self.tasks.values().cloned().map(Active::Task).filter(|task| fits(&task.owner_name()));
+        let wanted = self.queue.values().filter(|wanted| fits(&wanted.owner_name()));
+        let held = locked.chain(free.cloned().map(Active::Held)).chain(tasks);
+        held.chain(wanted.cloned().map(Active::Wanted)).collect()
     }
 
     /// As [`Content::active`], without a look at what runs of other jobs hold.
     fn active_of(&self, name: &str) -> Vec<Active> {
         let locked = self.locks.get(name).and_then(|row| row.lock.held.clone()).map(Active::Held);
         let free = self.runs.values().filter(|run| run.held.job.as_str() == name);
-        let wanted = self.queue.values().filter(|wanted| wanted.job.as_str() == name);
+        let wanted = self.queue.values().filter(|wanted| wanted.owner_name() == name);
         let beside = free.cloned().map(Active::Held).chain(wanted.cloned().map(Active::Wanted));
         locked.into_iter().chain(beside).collect()
     }

@@ -29,6 +29,7 @@ pub(crate) mod kill;
 pub(crate) mod pause;
 pub(crate) mod run_now;
 pub(crate) mod save;
+pub(crate) mod task;
 pub mod txn;
 mod uncertain;
 

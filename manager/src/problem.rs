@@ -43,6 +43,8 @@ pub(crate) enum ApiError {
     LockHeld { name: JobName, run: RunId },
     #[error("the lock of job {name} cannot be read: {error}; save the job again")]
     BrokenLock { name: JobName, error: LockError },
+    #[error("there is another run {0} already; leave \"run\" out to get an id that nothing has")]
+    RunExists(RunId),
     #[error("run {run} has ended already: {state}")]
     RunEnded { run: RunId, state: RunState },
     #[error("{}", changed(.name, .given, *.now))]
@@ -181,6 +183,7 @@ impl ApiError {
             Self::UnknownHeldLock(_) => K::UnknownLock,
             Self::LockHeld { .. } => K::LockHeld,
             Self::BrokenLock { .. } => K::BrokenLock,
+            Self::RunExists(_) => K::RunExists,
             Self::RunEnded { .. } => K::RunEnded,
             Self::Changed { .. } => K::Changed,
             Self::Exists { .. } => K::Exists,

@@ -9,6 +9,7 @@ use common::{
         RunAttempt, RunList, RunRequested, SaveReport, TickPage, Validated, WorkerList,
     },
     job::Job,
+    task::Task,
 };
 
 use crate::{
@@ -50,9 +51,8 @@ pub(crate) fn api() -> Surface<Arc<App>> {
     let (job, run) = (Schema::of::<JobView>(), Schema::of::<RunRequested>());
     let save =
         stores("Saves many jobs, each by itself", Schema::of::<Vec<Job>>(), Schema::of::<SaveReport>());
-    let output = looks("What a run has printed", Schema::of::<OutputView>());
     let reset = acts("Lets a job's ticks count from now, where a clock was ahead", Some(job));
-    let routes = vec![
+    let mut routes = vec![
         Route::new(Get, "/jobs", jobs::list, looks("A page of jobs", Schema::of::<JobPage>())),
         Route::new(Post, "/jobs", jobs::create, stores("Creates a job", Schema::of::<Job>(), job)),
         Route::new(Get, "/jobs/{job}", jobs::show, looks("A job", job)),
@@ -97,7 +97,24 @@ pub(crate) fn api() -> Surface<Arc<App>> {
             preview::preview,
             judges("What an expression means", Schema::of::<PreviewRequest>(), Schema::of::<Preview>()),
         ),
+        Route::new(Get, "/workers", workers::list, looks("A page of workers", Schema::of::<WorkerList>())),
+    ];
+    routes.extend(run_routes());
+    Surface { at: "/api/v1", from_lists: true, routes }
+}
+
+fn run_routes() -> Vec<Route<Arc<App>>> {
+    use Verb::{Get, Post};
+    let run = Schema::of::<RunRequested>();
+    let output = looks("What a run has printed", Schema::of::<OutputView>());
+    vec![
         Route::new(Get, "/runs", runs::list, looks("A page of runs", Schema::of::<RunList>())),
+        Route::new(
+            Post,
+            "/runs",
+            runs::create,
+            stores("Runs a task, without a job", Schema::of::<Task>(), run),
+        ),
         Route::new(
             Get,
             "/runs/lateness",
@@ -112,9 +129,7 @@ pub(crate) fn api() -> Surface<Arc<App>> {
         ),
         Route::new(Get, "/runs/{run}/output", runs::output, Terms { limits: Limits::WAITING, ..output }),
         Route::new(Post, "/runs/{run}/kill", runs::kill, acts("Ends a run", Some(run))),
-        Route::new(Get, "/workers", workers::list, looks("A page of workers", Schema::of::<WorkerList>())),
-    ];
-    Surface { at: "/api/v1", from_lists: true, routes }
+    ]
 }
 
 /// What load balancers and monitors ask.

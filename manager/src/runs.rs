@@ -19,7 +19,8 @@ use crate::{
 /// Which runs.
 #[derive(Debug, Default)]
 pub(crate) struct RunFilter {
-    pub(crate) job: Option<String>,
+    /// Whose: a job's name, or [`common::runlog::task_owner`].
+    pub(crate) owner: Option<String>,
     pub(crate) state: Option<RunState>,
     pub(crate) worker: Option<String>,
     pub(crate) from: Option<DateTime<Utc>>,
@@ -87,7 +88,7 @@ pub(crate) async fn list(app: &App, filter: &RunFilter) -> Result<RunList, ApiEr
         return Ok(RunList { items, next: Some(Position::Log(None).text()) });
     }
     let query = RunQuery {
-        job: filter.job.clone(),
+        job: filter.owner.clone(),
         state: filter.state,
         worker: filter.worker.clone(),
         from: filter.from,
@@ -113,13 +114,12 @@ async fn active_page(
     filter: &RunFilter,
     after: Option<&Position>,
 ) -> Result<(Vec<RunView>, Option<Position>), ApiError> {
-    if filter.state.is_some_and(RunState::is_final) {
-        return Ok((Vec::new(), None));
-    }
     app.loaded().await?;
     let viewer = Viewer::new(&app.cache, app.now());
-    let mut active = app.cache.active(|job| filter.job.as_deref().is_none_or(|wanted| wanted == job));
-    active.retain(|active| filter.fits(active));
+    let mut active = app.cache.active(|job| filter.owner.as_deref().is_none_or(|wanted| wanted == job));
+    // Only a task that has ended stands there with a final state.
+    let is_final = filter.state.is_some_and(RunState::is_final);
+    active.retain(|active| filter.fits(active) && (!is_final || active.ended().is_some()));
     active.sort_by_key(|active| std::cmp::Reverse((planned(active), active.run())));
     if let Some(Position::Active(at, run)) = after {
         active.retain(|active| (planned(active), active.run()) < (*at, *run));
@@ -143,10 +143,7 @@ async fn active_page(
 impl RunFilter {
     fn fits(&self, active: &Active) -> bool {
         let planned = planned(active);
-        let worker = match active {
-            Active::Wanted(_) => "",
-            Active::Held(run) => run.held.worker.as_str(),
-        };
+        let worker = active.held().map_or("", |(held, _)| held.worker.as_str());
         self.worker.as_deref().is_none_or(|wanted| wanted == worker)
             && self.from.is_none_or(|from| planned >= from.timestamp_millis())
             && self.to.is_none_or(|to| planned < to.timestamp_millis())
@@ -167,9 +164,13 @@ pub(crate) async fn get(app: &App, run: RunId) -> Result<RunAttempt, ApiError> {
     };
     let attempts: Vec<RunView> = records.iter().map(RunView::from).collect();
     let viewer = Viewer::new(&app.cache, app.now());
+    // A task that stands in the store has not ended, or says how it has: what becomes of it after an attempt that is in
+    // the log is not decided before that.
+    let is_undecided =
+        active.as_ref().is_some_and(|active| active.task().is_some() && active.ended().is_none());
     let newest = active
         .map(|active| viewer.active_run(&active))
-        .filter(|view| attempts.iter().all(|attempt| attempt.attempt < view.attempt));
+        .filter(|view| is_undecided || attempts.iter().all(|attempt| attempt.attempt < view.attempt));
     let newest = newest.or_else(|| attempts.last().cloned());
     newest.map(|newest| RunAttempt { newest, attempts }).ok_or(ApiError::NoSuchRun(run))
 }

@@ -143,7 +143,8 @@ impl<'a> Viewer<'a> {
         let mut view = RunView {
             run: active.run().to_string(),
             job: active.job().to_owned(),
-            attempt: 1,
+            task: active.task().is_some(),
+            attempt: active.attempt(),
             state: RunState::Queued,
             trigger: active.cause(),
             tick: None,
@@ -159,24 +160,31 @@ impl<'a> Viewer<'a> {
             reason: String::new(),
             command: command.to_owned(),
         };
-        match active {
-            Active::Wanted(wanted) => {
-                view.attempt = wanted.attempt;
-                view.tick = wanted.tick.map(|tick| tick.to_string());
-                view.reason = wanted_reason(wanted);
-            }
-            Active::Held(run) => {
-                let held = &run.held;
-                let early = held.tick.is_some_and(|tick| tick.instant() > self.now);
-                view.state = if early { RunState::Claimed } else { RunState::Running };
-                view.attempt = held.attempt;
-                view.tick = held.tick.map(|tick| tick.to_string());
-                view.worker = held.worker.to_string();
-                view.fence = run.token.0;
-                view.command = held.command(command);
-                view.claimed = Some(instant(held.claimed));
-                view.started = started(active, self.now).map(instant);
-            }
+        if let Active::Wanted(wanted) = active {
+            view.tick = wanted.tick.map(|tick| tick.to_string());
+            view.reason = wanted_reason(wanted);
+        }
+        if let Some((held, token)) = active.held() {
+            let early = held.tick.is_some_and(|tick| tick.instant() > self.now);
+            view.state = if early { RunState::Claimed } else { RunState::Running };
+            view.tick = held.tick.map(|tick| tick.to_string());
+            view.worker = held.worker.to_string();
+            view.fence = token.0;
+            view.command = held.command(command);
+            view.claimed = Some(instant(held.claimed));
+            view.started = started(active, self.now).map(instant);
+        }
+        if let Some(task) = active.task() {
+            view.command = task.driver.text();
+        }
+        if let Some(ended) = active.ended() {
+            view.state = ended.state;
+            view.started = Some(instant(ended.started));
+            view.ended = Some(instant(ended.at));
+            view.exit_code = ended.exit_code;
+            view.signal = ended.signal;
+            view.err.clone_from(&ended.err);
+            view.reason.clone_from(&ended.reason);
         }
         view.planned = instant_text(planned(active));
         view
@@ -191,23 +199,23 @@ impl<'a> Viewer<'a> {
 /// When a run that executes was started, as closely as the store knows: at once when it was claimed, but not before
 /// its instant. Its record says when its command was.
 pub(crate) fn started(active: &Active, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let Active::Held(run) = active else { return None };
-    let tick = run.held.tick.map(common::tick::Tick::instant);
-    let from = tick.map_or(run.held.claimed, |tick| tick.max(run.held.claimed));
+    let (held, _) = active.held()?;
+    let tick = held.tick.map(common::tick::Tick::instant);
+    let from = tick.map_or(held.claimed, |tick| tick.max(held.claimed));
     tick.is_none_or(|tick| tick <= now).then_some(from)
 }
 
 /// When a run that has not ended should have started, in milliseconds since 1970.
 pub(crate) fn planned(active: &Active) -> i64 {
-    match active {
+    let at = match active {
         Active::Wanted(wanted) => {
-            let since = wanted.tick.map_or(wanted.since, common::tick::Tick::instant);
-            wanted.not_before.unwrap_or(since).timestamp_millis()
+            let since = wanted.tick.map_or(wanted.since, Tick::instant);
+            wanted.not_before.unwrap_or(since)
         }
-        Active::Held(run) => {
-            run.held.tick.map_or(run.held.claimed, common::tick::Tick::instant).timestamp_millis()
-        }
-    }
+        Active::Held(run) => run.held.tick.map_or(run.held.claimed, Tick::instant),
+        Active::Task(run) => run.active.held.claimed,
+    };
+    at.timestamp_millis()
 }
 
 fn wanted_reason(wanted: &common::queue::QueuedRun) -> String {

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 use common::{
     api::{BrokenJob, Existing, JobView},
     clock::{Clock as _, SystemClock},
-    run::RunState,
 };
 use serde_json::{Value, json};
 
@@ -80,11 +79,7 @@ async fn run_now(client: &Client, name: &str, follow: bool, output: &mut Output)
         }
         return Ok(Exit::Done);
     }
-    let view = super::run::follow(client, &requested.run, super::run::RECORDED_WITHIN, output).await?;
-    output.flush()?;
-    let reason = if view.reason.is_empty() { &view.err } else { &view.reason };
-    telemetry::say(format_args!("run {} {} {}", view.run, view.state, visible(reason)));
-    Ok(if view.state == RunState::Succeeded { Exit::Done } else { Exit::Failed })
+    super::run::until_ended(client, &requested.run, output).await
 }
 
 async fn save(client: &Client, files: &[PathBuf], force: bool, output: &mut Output) -> anyhow::Result<Exit> {

@@ -20,12 +20,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// The jobs in a text, each with its name.
 pub(super) fn jobs(path: &Path, text: &[u8]) -> Result<Vec<(String, Value)>, BadInput> {
-    let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-    let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-    let looks_like_json =
-        text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[".contains(byte));
-    let values = if looks_like_json && !is_yaml { json(text) } else { yaml(text) };
-    let values = values.map_err(|problem| BadInput(format!("{shown}: {problem}")))?;
+    let (shown, values) = values(path, text)?;
     let mut names = HashSet::new();
     let mut jobs = Vec::new();
     for (n, value) in values.into_iter().enumerate() {
@@ -48,6 +43,28 @@ pub(super) fn jobs(path: &Path, text: &[u8]) -> Result<Vec<(String, Value)>, Bad
         return Err(BadInput(format!("{shown}: there is no job in it")));
     }
     Ok(jobs)
+}
+
+/// The tasks in a text.
+pub(super) fn tasks(path: &Path, text: &[u8]) -> Result<Vec<Value>, BadInput> {
+    let (shown, tasks) = values(path, text)?;
+    if tasks.is_empty() {
+        return Err(BadInput(format!(
+            "{shown}: there is no task in it; use, for example, {{\"driver\": {{\"shell\": {{\"command\": \"date\"}}}}}}"
+        )));
+    }
+    Ok(tasks)
+}
+
+/// The values in a text, and what to call it in messages.
+fn values(path: &Path, text: &[u8]) -> Result<(String, Vec<Value>), BadInput> {
+    let shown = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let looks_like_json =
+        text.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| b"{[".contains(byte));
+    let values = if looks_like_json && !is_yaml { json(text) } else { yaml(text) };
+    let values = values.map_err(|problem| BadInput(format!("{shown}: {problem}")))?;
+    Ok((shown, values))
 }
 
 fn json(text: &[u8]) -> Result<Vec<Value>, String> {

@@ -1,6 +1,6 @@
 //! `quorate run`: runs, and their output.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use common::{
     api::{OutputView, RunView},
@@ -11,11 +11,12 @@ use common::{
 
 use tokio::time::Instant;
 
+use super::job_file;
 use crate::{
     cli::{RunCommand, RunFilter},
     client::{Client, ClientError, PAGE},
     exit::{BadInput, Exit},
-    output::{Output, Table, relative},
+    output::{Output, Table, relative, visible},
     telemetry,
 };
 
@@ -23,17 +24,22 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(10);
 
 /// How long a run's record may be on its way from its worker's disk to the run log.
-pub(super) const RECORDED_WITHIN: Duration = Duration::from_secs(20);
+const RECORDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long an attempt's record may be seen before the next attempt is: the two are written to different stores. Longer
 /// than a lease lasts, since a worker that comes back records its lost runs before others give them to somebody else.
 const NEXT_WITHIN: Duration = Duration::from_secs(20);
+
+/// The same for a task, whose next attempt stands in the store in the moment that the one before it leaves it: the
+/// manager hears of both a little apart.
+const NEXT_OF_TASK_WITHIN: Duration = Duration::from_secs(2);
 
 /// Between two questions about a run that has no news.
 const POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(command: RunCommand, client: Client, mut output: Output) -> anyhow::Result<Exit> {
     match command {
+        RunCommand::Submit { files, follow } => return submit(&client, &files, follow, &mut output).await,
         RunCommand::List(filter) => list(&client, &filter, &mut output).await?,
         RunCommand::Show { run } => {
             let view = client.run(&run).await.map_err(super::failed)?;
@@ -60,6 +66,44 @@ pub(super) async fn run(command: RunCommand, client: Client, mut output: Output)
     Ok(Exit::Done)
 }
 
+/// Hands in the tasks of these files, in order, until one is refused.
+async fn submit(
+    client: &Client,
+    files: &[PathBuf],
+    follow: bool,
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
+    let mut tasks = Vec::new();
+    for file in files {
+        tasks.extend(job_file::tasks(file, &job_file::read(file)?)?);
+    }
+    if follow && tasks.len() > 1 {
+        return Err(BadInput(format!("--follow is for one task, and there are {}", tasks.len())).into());
+    }
+    for task in &tasks {
+        let requested = client.submit(task).await.map_err(super::failed)?;
+        if follow {
+            return until_ended(client, &requested.run, output).await;
+        }
+        if output.is_json() {
+            output.json(&requested)?;
+        } else {
+            output.line(format_args!("run {} is queued", requested.run))?;
+        }
+    }
+    output.flush()?;
+    Ok(Exit::Done)
+}
+
+/// Follows a run that was just asked for to its end.
+pub(super) async fn until_ended(client: &Client, run: &str, output: &mut Output) -> anyhow::Result<Exit> {
+    let view = follow(client, run, RECORDED_WITHIN, output).await?;
+    output.flush()?;
+    let reason = if view.reason.is_empty() { &view.err } else { &view.reason };
+    telemetry::say(format_args!("run {} {} {}", view.run, view.state, visible(reason)));
+    Ok(if view.state == RunState::Succeeded { Exit::Done } else { Exit::Failed })
+}
+
 /// Prints the newest runs that match.
 pub(super) async fn list(client: &Client, filter: &RunFilter, output: &mut Output) -> anyhow::Result<()> {
     if let Some(state) = &filter.state {
@@ -67,6 +111,7 @@ pub(super) async fn list(client: &Client, filter: &RunFilter, output: &mut Outpu
     }
     let given = [
         ("job", &filter.job),
+        ("task", &filter.task),
         ("state", &filter.state),
         ("worker", &filter.worker),
         ("from", &filter.from),
@@ -101,7 +146,7 @@ fn print(runs: &[RunView], output: &mut Output) -> anyhow::Result<()> {
         let signal = run.signal.map(|signal| format!("signal {signal}"));
         table.row([
             run.run.clone(),
-            run.job.clone(),
+            if run.task { format!("{} (task)", run.job) } else { run.job.clone() },
             run.attempt.to_string(),
             run.state.to_string(),
             exit.or(signal).unwrap_or_default(),
@@ -128,7 +173,7 @@ fn took(run: &RunView) -> String {
 
 /// Prints a run's output as it comes, one attempt after the other, and tells its end.
 /// It is looked for as long as `patience`: one that was just asked for may have ended before its record is there.
-pub(super) async fn follow(
+async fn follow(
     client: &Client,
     run: &str,
     patience: Duration,
@@ -258,7 +303,8 @@ async fn next_or_end(client: &Client, run: &str, attempt: u32) -> anyhow::Result
         }
         if newest.state.is_final() {
             let since = *ended.get_or_insert_with(Instant::now);
-            if since.elapsed() >= NEXT_WITHIN || !may_go_on(client, &newest).await.map_err(super::failed)? {
+            let within = if newest.task { NEXT_OF_TASK_WITHIN } else { NEXT_WITHIN };
+            if since.elapsed() >= within || !may_go_on(client, &newest).await.map_err(super::failed)? {
                 return Ok(newest);
             }
         }
@@ -270,6 +316,9 @@ async fn next_or_end(client: &Client, run: &str, attempt: u32) -> anyhow::Result
 async fn may_go_on(client: &Client, ended: &RunView) -> Result<bool, ClientError> {
     if !matches!(ended.state, RunState::Failed | RunState::TimedOut | RunState::Lost) {
         return Ok(false);
+    }
+    if ended.task {
+        return Ok(true);
     }
     match client.job(&ended.job).await {
         Ok(view) => Ok(has_attempts_left(&view.job, ended)),
@@ -303,6 +352,7 @@ mod tests {
         RunView {
             run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".to_owned(),
             job: "a".to_owned(),
+            task: false,
             attempt,
             state,
             trigger: Cause::Manual,

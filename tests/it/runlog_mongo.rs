@@ -46,6 +46,7 @@ fn run(job: &str, n: u8) -> RunRecord {
         start_time: planned + 1,
         end_time: planned + 2,
         run: run_id(n),
+        task: false,
         attempt: 1,
         state: RunState::Succeeded,
         reason: String::new(),

@@ -20,6 +20,7 @@ use common::{
 pub(crate) mod batch;
 pub(crate) mod claims;
 pub(crate) mod post;
+pub mod task;
 
 /// Who acts: a worker in one of its lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use crate::session::Standing;
 pub(crate) mod boot;
 pub(crate) mod locks;
 pub(crate) mod passed;
+pub(crate) mod tasks;
 
 /// After a pass that failed.
 const RETRY: Duration = Duration::from_millis(300);

@@ -34,7 +34,7 @@ use crate::{
         post::Posts,
     },
     driver::{DriverConfig, Drivers},
-    duty::{boot::Boots, locks::Locks, passed::PassedTicks},
+    duty::{boot::Boots, locks::Locks, passed::PassedTicks, tasks::ActiveTasks},
     guard::GuardHandle,
     machine::{Leftovers, Machine, open_spool, spill_dir},
     parts::Parts,
@@ -46,6 +46,7 @@ use crate::{
         life::{Life, LifeFile},
         load::Load,
     },
+    shipper::Logged,
 };
 
 pub use config::WorkerConfig;
@@ -221,11 +222,14 @@ impl Worker {
         let background = TaskTracker::new();
         let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
-        self.start_background(&background, &ending, listener, trust.subscribe());
+        let (logged, log) = mpsc::unbounded_channel();
+        self.start_background(&background, &ending, (listener, logged), trust.subscribe());
         let (plan, jobs) = Plan::new();
         let (parts, freed) = self.parts(&background, &ending, trust.subscribe(), plan);
         let standing = parts.standing.clone();
         self.start_hearing(&background, &ending, &parts);
+        let following = parts.tasks.clone().follow_log(log);
+        self.vital.spawn(&background, "what follows the run log", &ending, following);
         let lease_ending = CancellationToken::new();
         let keeper = self.keeper(trust, parts.registry.removed()).run(lease_ending.clone());
         let keeping = self.vital.spawn(&TaskTracker::new(), "the keeper of the lease", &lease_ending, keeper);
@@ -296,6 +300,8 @@ impl Worker {
         let vital = |name, task| self.vital.spawn(&standing.tasks, name, &standing.closing, task);
         let locks = duty::run(Locks::new(parts.decider.clone()), standing.clone());
         vital("the caretaker", Box::pin(locks) as BoxFuture<'static, ()>);
+        let tasks = ActiveTasks::new(parts.tasks.clone(), parts.registry.clone(), self.ports.runlog.clone());
+        vital("what looks after tasks", Box::pin(duty::run(tasks, standing.clone())));
         let passed = PassedTicks::new(parts.registry.clone(), parts.carrier.journal.clone(), &parts.claims);
         vital("what records passed ticks", Box::pin(duty::run(passed, standing.clone())));
         if let Some(boots) = Boots::new(parts.claims.clone(), self.machine.life.boot.clone()) {
@@ -335,7 +341,7 @@ impl Worker {
         &self,
         background: &TaskTracker,
         ending: &CancellationToken,
-        listener: Option<TcpListener>,
+        (listener, logged): (Option<TcpListener>, Logged),
         trust: watch::Receiver<Option<Trust>>,
     ) {
         if let Some(listener) = listener {
@@ -351,7 +357,8 @@ impl Worker {
         }
         let copies = self.machine.leftovers.copies.clone();
         background.spawn(lost::keep(copies, self.machine.spool.clone(), self.config.retention));
-        let shipping = shipper::run(self.machine.spool.clone(), self.ports.runlog.clone(), ending.clone());
+        let (spool, runlog) = (self.machine.spool.clone(), self.ports.runlog.clone());
+        let shipping = shipper::run(spool, runlog, Some(logged), ending.clone());
         self.vital.spawn(background, "the shipper", ending, shipping);
         let (runner, guard) = (self.runner.clone(), self.machine.guard.clone());
         let grace = self.config.lease_grace();

@@ -10,7 +10,9 @@ use crate::{
     claim::claims::Claims,
     plan::Plan,
     queue::{freed::FreedLocks, hear::KillWatch, line::Line, take::Queue},
-    run::{carry_out::Carrier, orphan::Orphans, record::Journal, retry::Retries, runner::Runner},
+    run::{
+        carry_out::Carrier, orphan::Orphans, record::Journal, retry::Retries, runner::Runner, task::Tasks,
+    },
     session::{Standing, registry::Registry},
     spool::Spool,
     tick::{
@@ -28,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) claims: Arc<Claims>,
     pub(crate) carrier: Arc<Carrier>,
     pub(crate) decider: Arc<Decider>,
+    pub(crate) tasks: Arc<Tasks>,
     pub(crate) line: Arc<Mutex<Line>>,
     pub(crate) marks: Arc<Marks>,
 }
@@ -55,6 +58,14 @@ impl Parts {
             journal: journal.clone(),
             retries: retries.clone(),
         });
+        let tasks = Arc::new(Tasks {
+            standing: standing.clone(),
+            claims: claims.clone(),
+            runner: runner.clone(),
+            journal: journal.clone(),
+            retries: retries.clone(),
+            unfinished: Mutex::default(),
+        });
         let carrier = Arc::new(Carrier {
             standing: standing.clone(),
             plan,
@@ -71,7 +82,8 @@ impl Parts {
             orphans,
             lead: Lead::default(),
         });
-        (Self { standing, registry, claims, carrier, decider, line, marks: Arc::default() }, freed_here)
+        let marks = Arc::default();
+        (Self { standing, registry, claims, carrier, decider, tasks, line, marks }, freed_here)
     }
 
     pub(crate) fn scheduler(&self) -> Scheduler {
@@ -89,6 +101,7 @@ impl Parts {
             standing: self.standing.clone(),
             carrier: self.carrier.clone(),
             orphans: self.decider.orphans.clone(),
+            tasks: self.tasks.clone(),
             line: self.line.clone(),
         }
     }

@@ -8,4 +8,5 @@ pub(crate) mod orphan;
 pub(crate) mod record;
 pub mod retry;
 pub mod runner;
+pub(crate) mod task;
 pub(crate) mod trust;

@@ -4,11 +4,20 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use common::runlog::{LogEntry, Refusal, RunLog, RunLogError};
-use tokio::time::{Instant, sleep, sleep_until};
+use common::{
+    id::RunId,
+    runlog::{LogEntry, Refusal, RunLog, RunLogError},
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::spool::Spool;
+use crate::{
+    run::task::{Attempt, attempt_of},
+    spool::Spool,
+};
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +39,11 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often somebody is told that the run log takes nothing.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
+/// Tells which attempts of tasks the run log has got.
+pub type Logged = mpsc::UnboundedSender<(RunId, u32)>;
+
 /// Ships until `shutdown`.
-pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationToken) {
+pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, logged: Option<Logged>, shutdown: CancellationToken) {
     // When it was last said.
     let mut away: Option<Instant> = None;
     let mut next = Instant::now();
@@ -42,7 +54,7 @@ pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationTo
             ((), ()) = async { tokio::join!(spool.filled(), sleep_until(next)) } => {}
         }
         let begun = Instant::now();
-        match ship(&spool, &*runlog).await {
+        match ship(&spool, &*runlog, logged.as_ref()).await {
             Ok(shipped) => {
                 let is_full = shipped.is_some_and(|entries| entries >= ENTRIES);
                 next = if is_full { begun } else { begun + PACE };
@@ -67,11 +79,11 @@ pub async fn run(spool: Spool, runlog: Arc<dyn RunLog>, shutdown: CancellationTo
 
 /// Ships what there is, once each; for the end of a worker.
 pub async fn flush(spool: &Spool, runlog: &dyn RunLog) {
-    while let Ok(Some(_)) = ship(spool, runlog).await {}
+    while let Ok(Some(_)) = ship(spool, runlog, None).await {}
 }
 
 /// Ships one batch; says of how many entries. None: there was nothing.
-async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<Option<usize>, String> {
+async fn ship(spool: &Spool, runlog: &dyn RunLog, logged: Option<&Logged>) -> Result<Option<usize>, String> {
     let text = |error: io::Error| error.to_string();
     let mut bytes = BYTES;
     loop {
@@ -91,10 +103,23 @@ async fn ship(spool: &Spool, runlog: &dyn RunLog) -> Result<Option<usize>, Strin
             None => {
                 set_aside(spool, &refused).await.map_err(text)?;
                 spool.shipped(groups).await.map_err(text)?;
+                if let Some(logged) = logged {
+                    // Nobody listens any more when the worker is ending.
+                    for attempt in tasks_of(&entries) {
+                        let _ = logged.send(attempt);
+                    }
+                }
                 return Ok(Some(entries.len()));
             }
         }
     }
+}
+
+fn tasks_of(entries: &[LogEntry]) -> impl Iterator<Item = Attempt> {
+    entries.iter().filter_map(|entry| match entry {
+        LogEntry::Run(record) => attempt_of(record),
+        LogEntry::Ticks(_) => None,
+    })
 }
 
 /// An entry that the run log refuses for what is in it, and why.

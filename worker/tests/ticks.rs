@@ -6,6 +6,8 @@ mod filling;
 mod full;
 #[path = "ticks/support.rs"]
 mod support;
+#[path = "ticks/tasks.rs"]
+mod tasks;
 
 use std::time::Duration;
 

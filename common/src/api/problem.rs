@@ -89,6 +89,8 @@ kinds! {
     BrokenJob = "broken-job", 409, "The stored job does not decode";
     /// The run has ended already.
     RunEnded = "run-ended", 409, "The run has ended";
+    /// Another run has the id that was chosen for a task.
+    RunExists = "run-exists", 409, "The run exists";
     /// The job's lock is held, in a form of a later release.
     UnknownLock = "unknown-lock", 409, "The job's lock is not understood";
     /// A run holds the job's lock.

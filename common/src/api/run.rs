@@ -13,8 +13,11 @@ use crate::{
 pub struct RunView {
     /// The run.
     pub run: String,
-    /// Its job.
+    /// Its job, or the task's name.
     pub job: String,
+    /// True: it is a task, which has no job.
+    #[serde(default)]
+    pub task: bool,
     /// Which attempt, from 1.
     pub attempt: u32,
     /// Where it is.
@@ -119,6 +122,7 @@ impl From<&RunRecord> for RunView {
         Self {
             run: record.run.to_string(),
             job: record.job_name.to_string(),
+            task: record.task,
             attempt: record.attempt,
             state: record.state,
             trigger: record.trigger,

@@ -1,5 +1,6 @@
 //! Reading jobs: the native form, GDTS's three fields, and stored values.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serde_path_to_error::{Path, Segment};
 
@@ -30,10 +31,14 @@ impl Job {
         };
         fields.remove("status");
         translate_gdts(&mut fields)?;
-        let value = Value::Object(fields);
-        serde_path_to_error::deserialize(&value)
-            .map_err(|error| refused(error.path(), &value, &error.inner().to_string()).into())
+        read_fields(&Value::Object(fields))
     }
+}
+
+/// Reads the fields of something that is made of a job's parts; an error names the field, and what would be right.
+pub fn read_fields<T: DeserializeOwned>(value: &Value) -> Result<T, JobError> {
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| refused(error.path(), value, &error.inner().to_string()).into())
 }
 
 /// Our own types say in their text what they were given, and what would be right: each is told once.

@@ -3,6 +3,8 @@
 //! The names of the fields are the stored ones: GDTS's first, so that a reader of its collection reads ours, then
 //! our own. Times are milliseconds since 1970.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +14,7 @@ use crate::{
     queue::QueuedRun,
     revision::Token,
     run::{Cause, RunEvent, RunState},
+    task::Ended,
     tick::Tick,
 };
 
@@ -80,6 +83,9 @@ pub struct RunRecord {
 
     /// The run.
     pub run: RunId,
+    /// It was a task: `job_name` is its name, and there is no such job.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub task: bool,
     /// Which attempt, from 1.
     pub attempt: u32,
     /// How it ended; always final.
@@ -126,6 +132,8 @@ pub struct Known<'a> {
     pub held: &'a HeldLock,
     /// The fencing token of the claim.
     pub token: Token,
+    /// It is a task.
+    pub task: bool,
     /// Its command in one line.
     pub command: String,
     /// When the record may be removed, milliseconds since 1970.
@@ -188,7 +196,7 @@ pub struct Printed {
 impl RunRecord {
     /// Of a run that its own worker saw end.
     pub fn ran(known: Known<'_>, times: Times, ending: Ending, printed: Printed) -> Self {
-        let Known { held, token, command, expires } = known;
+        let Known { held, token, task, command, expires } = known;
         let Ending { from, event, err, reason, exit_code, signal } = ending;
         let Printed { text, pieces, truncated, gap } = printed;
         let plan_time = times.due.timestamp_millis();
@@ -204,6 +212,7 @@ impl RunRecord {
             start_time,
             end_time: times.ended.timestamp_millis().max(start_time),
             run: held.run,
+            task,
             attempt: held.attempt,
             state: from.after(event),
             reason,
@@ -265,6 +274,29 @@ impl RunRecord {
         }
     }
 
+    /// Of a task that ended, as the store tells it: its worker is gone, and its own record may never come.
+    pub fn told(known: Known<'_>, ended: &Ended) -> Self {
+        let worker = known.held.worker.clone();
+        let (claimed, started) = (known.held.claimed, ended.started);
+        let times = Times { due: claimed, scheduled: claimed, claimed, started, ended: ended.at };
+        let also = if ended.reason.is_empty() { String::new() } else { format!("{}; ", ended.reason) };
+        let ending = Ending {
+            from: RunState::Running,
+            event: RunEvent::LeaseLost,
+            err: ended.err.clone(),
+            reason: format!(
+                "{also}worker {worker} was gone before its record was in the run log; its output is there if it returns"
+            ),
+            exit_code: ended.exit_code,
+            signal: ended.signal,
+        };
+        Self {
+            state: ended.state,
+            by: Author::Caretaker,
+            ..Self::ran(known, times, ending, Printed::default())
+        }
+    }
+
     /// Of a run that was wanted and never claimed; `worker` says so.
     pub fn withdrawn(
         wanted: &QueuedRun,
@@ -285,6 +317,7 @@ impl RunRecord {
             start_time: now,
             end_time: now,
             run: wanted.run,
+            task: wanted.task.is_some(),
             attempt: wanted.attempt,
             state: RunState::Queued.after(event),
             reason: reason.to_owned(),
@@ -300,6 +333,14 @@ impl RunRecord {
             gap: None,
             pieces: Vec::new(),
             expires,
+        }
+    }
+
+    /// Under whose name it is found: its job's, or [`super::task_owner`].
+    pub fn owner(&self) -> Cow<'_, str> {
+        match self.task {
+            true => super::task_owner(self.job_name.as_str()).into(),
+            false => self.job_name.as_str().into(),
         }
     }
 

@@ -105,6 +105,8 @@ pub struct Keys {
     pub queue: Prefix,
     /// `runs/<run>`: [`crate::lock::HeldLock`] of a run that holds no lock.
     pub runs: Prefix,
+    /// `active/<run>`: [`crate::task::ActiveTask`].
+    pub active: Prefix,
     /// `kills/<job>` and `kills/<run>`: [`crate::queue::Kill`], under a lease of their own.
     pub kills: Prefix,
     /// `passed/<job>@<tick>`: [`crate::queue::Passed`].
@@ -137,6 +139,7 @@ impl Keys {
             managers: under("managers"),
             queue: under("queue"),
             runs: under("runs"),
+            active: under("active"),
             kills: under("kills"),
             passed: under("passed"),
         })
@@ -185,6 +188,11 @@ impl Keys {
     /// A claimed run that holds no lock.
     pub fn run(&self, run: &RunId) -> Key {
         self.runs.key(run)
+    }
+
+    /// A claimed task.
+    pub fn active(&self, run: &RunId) -> Key {
+        self.active.key(run)
     }
 
     /// Kills every run of the job claimed before.
@@ -242,9 +250,24 @@ mod tests {
     #[test]
     fn every_kind_of_key_is_documented_with_an_example() {
         // Spelled out, so that a new kind does not compile before it stands here.
-        let Keys { root, jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills, passed } =
-            Keys::new("/quorate/").unwrap();
-        for prefix in [jobs, locks, workers, marks, boots, epoch, managers, queue, runs, kills, passed] {
+        let Keys {
+            root,
+            jobs,
+            locks,
+            workers,
+            marks,
+            boots,
+            epoch,
+            managers,
+            queue,
+            runs,
+            active,
+            kills,
+            passed,
+        } = Keys::new("/quorate/").unwrap();
+        for prefix in
+            [jobs, locks, workers, marks, boots, epoch, managers, queue, runs, active, kills, passed]
+        {
             let place = prefix.as_str().strip_prefix(root.as_str()).unwrap();
             let stands = ["<", "current`"].map(|name| DOCUMENT.contains(&format!("`{place}{name}")));
             assert!(stands.contains(&true), "{place} is not in docs/store-keys.md");
@@ -255,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_documented_values_are_read_and_written_as_they_are() {
-        use crate::{epoch, job, lock, queue, worker};
+        use crate::{epoch, job, lock, queue, task, worker};
         let keys = Keys::new("/quorate/").unwrap();
         for (key, value) in examples() {
             let bytes = value.as_bytes();
@@ -275,6 +298,8 @@ mod tests {
                 queue::QueuedRun::decode(bytes).unwrap().encode()
             } else if keys.runs.name(&key).is_some() {
                 lock::HeldLock::decode(bytes).unwrap().encode()
+            } else if keys.active.name(&key).is_some() {
+                task::ActiveTask::decode(bytes).unwrap().encode()
             } else if keys.kills.name(&key).is_some() {
                 queue::Kill::decode(bytes).unwrap().encode()
             } else if keys.passed.name(&key).is_some() {

@@ -90,6 +90,7 @@ impl Bench {
             start_time: now,
             end_time: now,
             run: RUN.parse().unwrap(),
+            task: false,
             attempt: 1,
             state: RunState::Succeeded,
             reason: String::new(),

@@ -11,7 +11,7 @@ use common::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Cache, HeldRun, Place,
+    Cache, HeldRun, Place, TaskRun,
     list::{JobRow, LockRow},
     table::{Named, Row},
 };
@@ -25,6 +25,7 @@ pub(crate) fn start(app: &Arc<App>, vital: &Vital, tasks: &TaskTracker, shutdown
     follow.one::<Arc<Registration>>();
     follow.one::<Arc<QueuedRun>>();
     follow.one::<HeldRun>();
+    follow.one::<TaskRun>();
 }
 
 struct Followers<'a> {

@@ -9,11 +9,12 @@ use common::{
     queue::QueuedRun,
     revision::Token,
     store::{Entry, Prefix, key::Keys},
+    task::ActiveTask,
     worker::Registration,
 };
 
 use super::{
-    CachedJob, CachedLock, Content, HeldRun, Place,
+    CachedJob, CachedLock, Content, HeldRun, Place, TaskRun,
     list::{JobRow, LockRow},
     table::{Row, Table},
 };
@@ -119,6 +120,23 @@ impl Row for HeldRun {
     fn read(_name: &str, entry: &Entry) -> Result<Self, String> {
         let held = HeldLock::decode(&entry.value).map_err(|error| error.to_string())?;
         Ok(Self { token: held.token(entry.create_revision), held: Arc::new(held) })
+    }
+}
+
+impl Row for TaskRun {
+    const PLACE: Place = Place::Tasks;
+
+    fn prefix(keys: &Keys) -> &Prefix {
+        &keys.active
+    }
+
+    fn table(content: &mut Content) -> &mut Table<Self> {
+        &mut content.tasks
+    }
+
+    fn read(_name: &str, entry: &Entry) -> Result<Self, String> {
+        let active = ActiveTask::decode(&entry.value).map_err(|error| error.to_string())?;
+        Ok(Self { token: active.held.token(entry.create_revision), active: Arc::new(active) })
     }
 }
 

@@ -9,6 +9,7 @@ use common::{
     lock::HeldLock,
     queue::{Kill, QueuedRun},
     store::{Compare, Entry, Key, LeaseId, MAX_TXN_OPS, Op, Revision, StoreError, Txn, read_all},
+    task::ActiveTask,
 };
 
 use tokio::time::Instant;
@@ -55,7 +56,8 @@ const AT_A_TIME: usize = 50;
 /// the lists have of this job, its tick that waits, and what was put just now, as by another manager.
 async fn queued_of(app: &App, name: &JobName) -> Result<Vec<Queued>, StoreError> {
     let (store, keys) = (&*app.store, &app.config.keys);
-    let of_job = |entry: Entry| Queued::read(entry).filter(|queued| queued.wanted.job == *name);
+    let of_job =
+        |entry: Entry| Queued::read(entry).filter(|queued| queued.wanted.owner_name() == name.as_str());
     let Some(known) = app.cache.queued_of(name.as_str()) else {
         return Ok(read_all(store, &keys.queue, of_job).await?.0);
     };
@@ -89,6 +91,9 @@ async fn queued_of(app: &App, name: &JobName) -> Result<Vec<Queued>, StoreError>
 pub(crate) async fn kill_run(app: &App, caller: &Caller, run: RunId) -> Result<(), ApiError> {
     app.loaded().await?;
     let active = app.cache.active_run(run);
+    if let Some(ended) = active.as_ref().and_then(Active::ended) {
+        return Err(ApiError::RunEnded { run, state: ended.state });
+    }
     if active.is_none() && !is_active(app, run).await? {
         let ended = app.ask_runlog(app.runlog.attempts(&run)).await?;
         return Err(match ended.last() {
@@ -140,11 +145,15 @@ async fn only_as_read(
 /// Asks the store, for a run too new for the cache.
 async fn is_active(app: &App, run: RunId) -> Result<bool, ApiError> {
     let keys = &app.config.keys;
-    let both = Txn::when(Vec::new(), vec![Op::Get(keys.wanted(&run)), Op::Get(keys.run(&run))]);
-    let outcome = app.read_store(App::deadline(), app.store.txn(both)).await?;
+    let all = Txn::when(
+        Vec::new(),
+        vec![Op::Get(keys.wanted(&run)), Op::Get(keys.run(&run)), Op::Get(keys.active(&run))],
+    );
+    let outcome = app.read_store(App::deadline(), app.store.txn(all)).await?;
     let wanted = outcome.got(0).is_some_and(|entry| QueuedRun::decode(&entry.value).is_ok());
     let held = outcome.got(1).is_some_and(|entry| HeldLock::decode(&entry.value).is_ok());
-    Ok(wanted || held)
+    let task = outcome.got(2).is_some_and(|entry| ActiveTask::decode(&entry.value).is_ok());
+    Ok(wanted || held || task)
 }
 
 /// A queued run as it stands in the queue.

@@ -52,6 +52,7 @@ impl Change for RunNow<'_> {
             worker: None,
             by: self.by.clone(),
             killed: None,
+            task: None,
         };
         let txn = txn::run_now(&app.config.keys, standing.revision(), &wanted);
         Ok(Decision::Write(Write { txn, places: &[Place::Queue], done: () }))

@@ -72,6 +72,15 @@ pub fn run_now(keys: &Keys, job: Revision, wanted: &QueuedRun) -> Txn {
     )
 }
 
+/// Queues a task under an id that nothing has: it neither waits nor runs.
+pub fn queue_task(keys: &Keys, wanted: &QueuedRun) -> Txn {
+    let compares = vec![
+        Compare::ModRevision(keys.wanted(&wanted.run), Revision::NONE),
+        Compare::ModRevision(keys.active(&wanted.run), Revision::NONE),
+    ];
+    Txn::when(compares, vec![Op::Put(keys.wanted(&wanted.run), wanted.encode(), None)])
+}
+
 /// Puts `value` under `key` in place of what was read there, under a lease if there is one.
 pub(crate) fn put(key: Key, seen: Revision, value: Vec<u8>, lease: Option<LeaseId>) -> Txn {
     Txn::when(vec![Compare::ModRevision(key.clone(), seen)], vec![Op::Put(key, value, lease)])

@@ -5,19 +5,22 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use common::{
     api::{LatenessView, RunAttempt, RunList, RunRequested},
     id::RunId,
+    job::FieldError,
+    runlog::task_owner,
+    task::NewTask,
 };
 use tokio::time::{Instant, sleep};
 
 use crate::{
     access::Caller,
-    change::kill::kill_run,
-    input::{Named, NoParams, Params},
+    change::{kill::kill_run, task::hand_in},
+    input::{Body, Named, NoParams, Params},
     precondition::NoPrecondition,
     problem::ApiError,
     runs::{self, RunFilter, lateness as latenesses, output as outputs},
@@ -31,8 +34,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 pub(crate) async fn list(State(app): State<Arc<App>>, mut params: Params) -> Result<Json<RunList>, ApiError> {
+    let (job, task) = (params.text("job"), params.text("task"));
+    if let Some(task) = task.as_ref().filter(|_| job.is_some()) {
+        let problem = "stands beside job: give one of them";
+        return Err(ApiError::bad_field(FieldError::new("task", task, problem, "only task=reindex")));
+    }
     let filter = RunFilter {
-        job: params.text("job"),
+        owner: job.or_else(|| task.as_deref().map(task_owner)),
         state: params.parsed(
             "state",
             "a state of a run; the states are queued, claimed, running, succeeded, failed, timed_out, killed, lost \
@@ -93,6 +101,21 @@ pub(crate) async fn output(
             () = app.ending.cancelled() => {}
         }
     }
+}
+
+/// A task, whose id is in the answer and its `Location`. Handed in again under the same id, it is the one that there is.
+pub(crate) async fn create(
+    State(app): State<Arc<App>>,
+    _: NoParams,
+    _: NoPrecondition,
+    caller: Caller,
+    Body(body, _share): Body,
+) -> Result<Response, ApiError> {
+    let new = NewTask::from_value(body, app.now())?;
+    let (run, is_new) = hand_in(&app, &caller, new).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let location = [(header::LOCATION, format!("/api/v1/runs/{run}"))];
+    Ok((status, location, Json(RunRequested { run: run.to_string() })).into_response())
 }
 
 pub(crate) async fn kill(

@@ -6,16 +6,12 @@ use common::{
     api::OutputView,
     id::RunId,
     live::LiveError,
+    lock::HeldLock,
     runlog::{Gap, Piece, RunLogError, RunRecord},
 };
 use tokio::time::timeout;
 
-use crate::{
-    budget::Share,
-    cache::{Active, HeldRun},
-    problem::ApiError,
-    state::App,
-};
+use crate::{budget::Share, cache::Active, problem::ApiError, state::App};
 
 /// A worker that takes longer counts as not to be reached.
 const WORKER_WITHIN: Duration = Duration::from_secs(4);
@@ -33,21 +29,19 @@ pub(crate) async fn read(
     let active = app.cache.active_run(run);
     let asked = |number: u32| attempt.is_none_or(|attempt| attempt == number);
     match &active {
-        Some(Active::Held(held)) if asked(held.held.attempt) => {
-            if let Some(view) = live(app, held, from).await? {
-                return Ok((view, None));
-            }
-        }
         Some(Active::Wanted(wanted)) if asked(wanted.attempt) => {
             return Ok((nothing_yet(wanted.attempt, from), None));
         }
+        Some(active) if asked(active.attempt()) && active.ended().is_none() => {
+            if let Some((held, _)) = active.held()
+                && let Some(view) = live(app, held, from).await?
+            {
+                return Ok((view, None));
+            }
+        }
         _ => {}
     }
-    let newest = match &active {
-        Some(Active::Held(held)) => Some(held.held.attempt),
-        Some(Active::Wanted(wanted)) => Some(wanted.attempt),
-        None => None,
-    };
+    let newest = active.as_ref().map(Active::attempt);
     // The record, what is shown of it, and its text.
     let share = app.budget.hold(3 * LARGEST_RECORD).await?;
     match (app.ask_runlog(record(app, run, attempt.or(newest))).await?, newest) {
@@ -73,9 +67,9 @@ async fn record(app: &App, run: RunId, attempt: Option<u32>) -> Result<Option<Ru
 }
 
 /// `None`: its worker does not execute it any more, or is gone.
-async fn live(app: &App, run: &HeldRun, from: u64) -> Result<Option<OutputView>, ApiError> {
-    let Some(worker) = app.cache.worker(run.held.worker.as_str()) else { return Ok(None) };
-    match timeout(WORKER_WITHIN, app.live.read(&worker, &run.held.run, from)).await {
+async fn live(app: &App, held: &HeldLock, from: u64) -> Result<Option<OutputView>, ApiError> {
+    let Some(worker) = app.cache.worker(held.worker.as_str()) else { return Ok(None) };
+    match timeout(WORKER_WITHIN, app.live.read(&worker, &held.run, from)).await {
         Ok(Ok(live)) => Ok(Some(OutputView {
             attempt: live.attempt,
             complete: false,

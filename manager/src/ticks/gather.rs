@@ -118,6 +118,7 @@ fn active(
         let tick = match active {
             Active::Wanted(wanted) => wanted.tick,
             Active::Held(run) => run.held.tick,
+            Active::Task(_) => None,
         };
         let tick = tick.filter(|_| !recorded.contains(&(active.run(), view.attempt)))?;
         let attempt = Attempt {

@@ -13,4 +13,5 @@ mod restore;
 mod runs;
 mod serving;
 mod support;
+mod tasks;
 mod ticks;

@@ -28,6 +28,7 @@ pub(crate) fn record(job: &str, run: &str, planned: &str, state: RunState) -> Ru
         start_time: planned + 2,
         end_time: planned + 30,
         run: run.parse().expect("a literal of the test"),
+        task: false,
         attempt: 1,
         state,
         reason: String::new(),

@@ -88,7 +88,7 @@ async fn both(
 ) -> anyhow::Result<f64> {
     let before = servers.logged().await?;
     let ending = tokio_util::sync::CancellationToken::new();
-    let shipping = tokio::spawn(shipper::run(spool.clone(), runlog.clone(), ending.clone()));
+    let shipping = tokio::spawn(shipper::run(spool.clone(), runlog.clone(), None, ending.clone()));
     let begun = Instant::now();
     keep(spool, records).await?;
     ending.cancel();
@@ -113,6 +113,7 @@ fn entry(n: usize) -> anyhow::Result<LogEntry> {
         start_time: at,
         end_time: at + 20,
         run: RunId::from_uuid(uuid::Uuid::now_v7()),
+        task: false,
         attempt: 1,
         state: RunState::Succeeded,
         reason: String::new(),

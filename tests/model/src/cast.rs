@@ -198,6 +198,7 @@ pub fn wanted(run: RunId, tick: Option<Tick>, cause: Cause) -> QueuedRun {
         worker: None,
         by: String::new(),
         killed: None,
+        task: None,
     }
 }
 

@@ -69,6 +69,7 @@ pub mod request;
 pub mod rules;
 pub mod step;
 pub mod store;
+pub mod task;
 pub mod world;
 
 /// What is modelled, and how far.

@@ -1,7 +1,7 @@
 // One run: what is known of it, its attempts, and its output.
 
 import { ApiError, runs } from "../api.js";
-import { jobHref, ticksHref } from "../links.js";
+import { ownerHref, ticksHref } from "../links.js";
 import { setState, stateBadge } from "../parts/badge.js";
 import { button } from "../parts/button.js";
 import { confirmed } from "../parts/dialog.js";
@@ -88,13 +88,16 @@ function tellEnd(run) {
 // The heading: the job, the state, and what can be done.
 function heading(kill) {
   const job = el("a", { class: "text-decoration-none text-break", "data-test": "run-job" });
+  const task = el("span", { class: "text-secondary", "data-test": "is-task", text: "task" });
   const badge = stateBadge();
   const ticks = button("Ticks", { test: "to-ticks", symbol: "list-check", href: "" });
-  const root = el("div", { class: "heading" }, el("h1", { class: "h4 mb-0" }, job), badge, el("span", { class: "flex-grow-1" }), ticks, kill);
+  const root = el("div", { class: "heading" }, el("h1", { class: "h4 mb-0" }, job), task, badge, el("span", { class: "flex-grow-1" }), ticks, kill);
   const update = (run) => {
     document.title = `${run.job} · Quorate`;
     setText(job, run.job);
-    setAttribute(job, "href", jobHref(run.job));
+    setAttribute(job, "href", ownerHref(run));
+    setHidden(task, !run.task);
+    setHidden(ticks, run.task);
     setAttribute(ticks, "href", ticksHref(run.job));
     setState(badge, run.state);
     setHidden(kill, isFinal(run.state));

@@ -1,9 +1,9 @@
 // The list of runs, newest first.
 
 import { pages, runs } from "../api.js";
-import { JOBS, jobHref, runHref, runsHref, ticksHref } from "../links.js";
+import { JOBS, ownerHref, runHref, runsHref, ticksHref } from "../links.js";
 import { setState, stateBadge } from "../parts/badge.js";
-import { el, setAttribute, setText } from "../parts/dom.js";
+import { el, setAttribute, setHidden, setText } from "../parts/dom.js";
 import { lateness } from "../parts/lateness.js";
 import { list } from "../parts/list.js";
 import { cause, late, took } from "../parts/run_words.js";
@@ -18,6 +18,7 @@ function row() {
   const link = el("a", { "data-test": "run-link" }, planned);
   const why = el("span", { class: "small text-secondary ms-1" });
   const job = el("a", { class: "job-name" });
+  const task = el("span", { class: "small text-secondary ms-1", "data-test": "is-task", text: "task" });
   const badge = stateBadge();
   const reason = el("div", { class: "small text-secondary clamp" });
   const [time, delay, worker] = ["took", "late", "worker"].map((test) => el("span", { "data-test": test }));
@@ -28,15 +29,16 @@ function row() {
     setTime(planned, when, "not yet");
     if (when) setText(planned, absolute(when));
     setText(why, cause(run));
-    setAttribute(job, "href", jobHref(run.job));
+    setAttribute(job, "href", ownerHref(run));
     setText(job, run.job);
+    setHidden(task, !run.task);
     setState(badge, run.state);
     setText(reason, run.reason || run.err || "");
     setText(time, took(run));
     setText(delay, late(run));
     setText(worker, run.worker);
   };
-  return { attributes: { "data-test": "run" }, cells: [[link, why], job, [badge, reason], time, delay, worker], update };
+  return { attributes: { "data-test": "run" }, cells: [[link, why], [job, task], [badge, reason], time, delay, worker], update };
 }
 
 function filters(wanted, changed) {
@@ -53,8 +55,9 @@ function filters(wanted, changed) {
 }
 
 // What the list is limited to, and where else to look.
-function scope({ job, worker }) {
+function scope({ job, task, worker }) {
   const lines = [];
+  if (task) lines.push(el("p", { class: "small" }, `Only tasks called ${task}. `, el("a", { href: runsHref() }, "Show all runs")));
   if (worker) lines.push(el("p", { class: "small" }, `Only runs on ${worker}. `, el("a", { href: runsHref() }, "Show all runs")));
   if (job) {
     lines.push(el("p", { class: "small" }, el("a", { href: ticksHref(job), "data-test": "to-ticks" }, `Ticks of ${job}`), ", including those that got no run."));
@@ -65,13 +68,13 @@ function scope({ job, worker }) {
 const nothingYet = () => ["Nothing has run yet. Runs appear here when a job's time comes, or when you press ", el("a", { href: JOBS }, "Run now"), "."];
 
 export function showRuns(root, life, _id, parameters) {
-  const [job, state, worker] = ["job", "state", "worker"].map((name) => parameters.get(name) || "");
-  const wanted = { job, state, worker };
+  const [job, task, state, worker] = ["job", "task", "state", "worker"].map((name) => parameters.get(name) || "");
+  const wanted = { job, task, state, worker };
   const delays = lateness({ job, worker });
   list(root, life, {
     name: "runs",
     title: "Runs",
-    controls: [filters(wanted, (fields) => (location.hash = runsHref({ ...fields, worker })))],
+    controls: [filters(wanted, (fields) => (location.hash = runsHref({ ...fields, task: fields.job ? "" : task, worker })))],
     above: [...scope(wanted), delays.root],
     columns: COLUMNS,
     key: (run) => `${run.run}/${run.attempt}`,

@@ -8,7 +8,8 @@ use common::{
     lock::{ClaimedCommand, HeldLock},
     queue::QueuedRun,
     run::Cause,
-    store::{Op, Store, Txn, TxnOutcome, key::Keys},
+    store::{Key, Op, Revision, Store, Txn, TxnOutcome, key::Keys},
+    task::ActiveTask,
     tick::{Fence, Tick},
 };
 use parking_lot::Mutex;
@@ -18,6 +19,7 @@ use super::{
     Outcome, Place, Session,
     batch::{BatchError, Batcher},
     post::Posts,
+    task,
 };
 use crate::{plan::Planned, session::Standing};
 
@@ -97,18 +99,44 @@ impl Claims {
         outcome
     }
 
+    /// Sends what is to take a task out of the queue. Gives the revision of the claim; none: it is not won.
+    pub(crate) async fn send_task(
+        &self,
+        txn: Txn,
+        active: &ActiveTask,
+        session: &Session,
+    ) -> Result<Option<Revision>, BatchError> {
+        self.beside.enter(active.held.run);
+        let won = match self.batcher.guarded(txn, session).await {
+            Ok(outcome) => Ok(task::won(&outcome, active, session)),
+            Err(full @ BatchError::NotTaken(_)) => {
+                let there = self.looked(vec![self.keys().active(&active.held.run)], session).await;
+                let won = there.and_then(|outcome| task::won(&outcome, active, session));
+                won.map(Some).ok_or(full)
+            }
+            Err(error) => Err(error),
+        };
+        if !matches!(won, Ok(Some(_))) {
+            self.beside.leave(active.held.run);
+        }
+        won
+    }
+
     /// The claim, if it was won although the store said that it takes no writes: etcd does the very transaction that
     /// fills it. By the time it says so everything is decided, so what is read then is the truth.
     async fn found_won(&self, held: &HeldLock, session: &Session) -> Option<Outcome> {
         let keys = self.keys();
-        let read = [keys.lock(&held.job), keys.run(&held.run)].map(Op::Get).to_vec();
+        let read = vec![keys.lock(&held.job), keys.run(&held.run)];
+        let outcome = super::outcome(&self.looked(read, session).await?, held, session);
+        Some(outcome).filter(|outcome| matches!(outcome, Outcome::Won(_)))
+    }
+
+    /// These keys, as a claim itself reads them when it is not done; none: the session has ended meanwhile.
+    async fn looked(&self, keys: Vec<Key>, session: &Session) -> Option<TxnOutcome> {
+        let read: Vec<Op> = keys.into_iter().map(Op::Get).collect();
         loop {
             match self.store.txn(Txn::when(Vec::new(), read.clone())).await {
-                Ok(outcome) => {
-                    // As the claim itself reads them when it is not done.
-                    let outcome = super::outcome(&TxnOutcome { succeeded: false, ..outcome }, held, session);
-                    return Some(outcome).filter(|outcome| matches!(outcome, Outcome::Won(_)));
-                }
+                Ok(outcome) => return Some(TxnOutcome { succeeded: false, ..outcome }),
                 Err(error) if error.is_passing() && self.standing.session().as_ref() == Some(session) => {
                     sleep(LOOK_AGAIN).await;
                 }

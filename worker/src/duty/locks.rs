@@ -119,9 +119,9 @@ impl Locks {
         }
         let view = self.orphans.registry.view();
         let first = |job: &JobName| {
-            view.candidates.rank_of(self.standing.id(), job, &Placement::default()) == Some(0)
+            view.candidates.rank_of(self.standing.id(), job.as_str(), &Placement::default()) == Some(0)
         };
-        let rank = |job: &Job| view.candidates.rank_of(self.standing.id(), &job.name, &job.placement);
+        let rank = |job: &Job| view.candidates.rank_of(self.standing.id(), job.name.as_str(), &job.placement);
         let mut own = {
             let mut agenda = self.orphans.plan.agenda();
             agenda.ranked(0, view.candidates.view(), rank)

@@ -78,7 +78,7 @@ impl Duty for PassedTicks {
         let me = self.journal.standing.id();
         for (key, Entered { passed, revision, on_record }) in &mut self.entries.0 {
             let view = self.registry.view();
-            let rank = view.candidates.rank_of(me, &passed.job, &Placement::default());
+            let rank = view.candidates.rank_of(me, passed.job.as_str(), &Placement::default());
             if rank != Some(0) {
                 continue;
             }

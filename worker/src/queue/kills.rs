@@ -59,6 +59,15 @@ impl Kills {
         named.into_iter().flatten().find(|(_, at)| *at > since).map(|(kill, _)| kill.clone())
     }
 
+    /// The kill of this task, behind the revision at which it was claimed or wanted.
+    pub fn of_task(&self, run: &RunId, since: Revision) -> Option<Kill> {
+        let all = self.all();
+        if all.is_empty() {
+            return None;
+        }
+        all.get(&run.to_string()).filter(|(_, at)| *at > since).map(|(kill, _)| kill.clone())
+    }
+
     /// The revisions of the kills of this job and of this run; 0: there is none. Whoever claims a queued run compares
     /// them, so that a kill that is still on its way here is not overlooked.
     pub fn revisions(&self, job: &JobName, run: &RunId) -> (Revision, Revision) {

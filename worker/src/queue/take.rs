@@ -9,10 +9,11 @@ use common::{
     id::JobName,
     job::{Job, Overlap, Placement, StoredJob},
     lock::Lock,
-    queue::{Owner, QueuedRun},
+    queue::{Kill, Owner, QueuedRun},
     run::RunEvent,
     runlog::RunRecord,
     store::{Entry as Stored, Key, Mirror, Prefix, Revision, follow},
+    task::Task,
 };
 use futures::StreamExt as _;
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use super::line::{Entry, Facts, Line, is_ahead};
 use crate::{
     claim::{self, Place, StoredFreeLock, StoredLock, Taking, claims::Claim},
     plan::{Changed, Planned},
-    run::{carry_out::Carrier, orphan::Orphans},
+    run::{carry_out::Carrier, orphan::Orphans, task::Tasks},
     session::{Standing, load::Slot},
 };
 
@@ -47,6 +48,8 @@ pub(crate) struct Queue {
     pub carrier: Arc<Carrier>,
     /// Who looks after locks whose holder is gone.
     pub orphans: Arc<Orphans>,
+    /// Who runs tasks.
+    pub tasks: Arc<Tasks>,
     /// The runs that wait.
     pub line: Arc<Mutex<Line>>,
 }
@@ -193,11 +196,19 @@ impl Queue {
     /// What is known of a run. A run that belongs to one worker is set about by that worker, and by the job's first
     /// choice, which does not start it but records that its deadline has passed.
     fn facts(&self, Entry { wanted, written }: &Entry) -> Facts {
+        let is_over = wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now());
+        if let Some(task) = &wanted.task {
+            let is_killed = wanted.killed.is_some() || self.kill_of_task(wanted, *written).is_some();
+            let candidates = &self.orphans.registry.view().candidates;
+            let rank = candidates.rank_of(self.standing.id(), &wanted.run.to_string(), &task.placement);
+            let is_over = is_over || is_killed;
+            return Facts { rank, is_over, in_turn: false, hedge: self.standing.config.hedge };
+        }
         let planned = self.carrier.plan.job(&wanted.job);
         let placement =
             planned.as_ref().map_or_else(Placement::default, |planned| planned.job.placement.clone());
         let candidates = &self.orphans.registry.view().candidates;
-        let ranked = candidates.rank_of(self.standing.id(), &wanted.job, &placement);
+        let ranked = candidates.rank_of(self.standing.id(), wanted.job.as_str(), &placement);
         let rank = match &wanted.worker {
             Some(only) if only == self.standing.id() => Some(0),
             Some(_) => ranked.filter(|rank| *rank == 0),
@@ -206,9 +217,8 @@ impl Queue {
         let kills = &self.carrier.retries.kills;
         let is_killed = wanted.killed.is_some() || kills.of(&wanted.job, &wanted.run, *written).is_some();
         // What will not start any more does not wait for its time.
-        let is_over = is_killed
-            || planned.as_ref().is_none_or(|planned| planned.created > *written)
-            || wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now());
+        let is_over =
+            is_killed || planned.as_ref().is_none_or(|planned| planned.created > *written) || is_over;
         let in_turn =
             wanted.worker.is_none() && planned.is_some_and(|planned| planned.job.overlap != Overlap::Allow);
         Facts { rank, is_over, in_turn, hedge: self.standing.config.hedge }
@@ -248,6 +258,9 @@ impl Queue {
         let entry = self.line.lock().get(name).filter(|entry| entry.written == written).cloned();
         let Some(entry) = entry else { return };
         let wanted = &entry.wanted;
+        if let Some(task) = &wanted.task {
+            return self.look_at_task(name, &entry, task).await;
+        }
         let Some(planned) = self.carrier.plan.job(&wanted.job) else {
             // The queue may be listed before the jobs are: what this worker does not know may well be there.
             if let Some((event, reason)) = self.why_not_planned(&wanted.job).await {
@@ -279,6 +292,33 @@ impl Queue {
         if let Some(slot) = self.standing.slot().await {
             self.start(name, &entry, &planned, slot).await;
         }
+    }
+
+    /// The same for a task, which depends on nothing else.
+    async fn look_at_task(&self, name: &str, entry: &Entry, task: &Arc<Task>) {
+        let (wanted, written) = (&entry.wanted, entry.written);
+        let command = || task.driver.text();
+        let kill = wanted.killed.clone().or_else(|| self.kill_of_task(wanted, written));
+        if let Some(kill) = kill {
+            let reason = format!("killed by {} before it started", kill.by);
+            return self.withdraw(name, entry, RunEvent::Killed, (&reason, command())).await;
+        }
+        let job = task.as_job();
+        if wanted.deadline.is_some_and(|deadline| deadline < self.standing.clock.now()) {
+            let reason = self.why_expired(wanted, &job);
+            return self.withdraw(name, entry, RunEvent::DeadlinePassed, (&reason, command())).await;
+        }
+        if !self.is_mine_now(wanted, &job) || !self.standing.load.may_claim() {
+            return;
+        }
+        if let Some(slot) = self.standing.slot().await {
+            let key = self.standing.config.keys.queue.key(name);
+            self.tasks.take((wanted, task), (key, written), slot).await;
+        }
+    }
+
+    fn kill_of_task(&self, wanted: &QueuedRun, written: Revision) -> Option<Kill> {
+        self.carrier.retries.kills.of_task(&wanted.run, written)
     }
 
     /// True: this worker may start the run now.

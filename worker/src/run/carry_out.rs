@@ -115,6 +115,7 @@ impl Carrier {
             scheduled: here.held.claimed,
             answered: self.standing.clock.now(),
             slot,
+            task: false,
             held: here.held,
         };
         let Executed { record, output, is_retryable } =
@@ -246,7 +247,7 @@ fn say_not_freed(run: &HeldLock, error: &BatchError) {
     }
 }
 
-fn measure(record: &RunRecord) {
+pub(super) fn measure(record: &RunRecord) {
     metrics::counter!("quorate_runs_total", "state" => record.state.name()).increment(1);
     if record.trigger == Cause::Schedule {
         let late = record.start_time.saturating_sub(record.plan_time);

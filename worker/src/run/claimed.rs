@@ -15,6 +15,8 @@ use crate::{plan::Planned, session::load::Slot};
 pub struct Claimed {
     /// Its job, as claimed.
     pub planned: Arc<Planned>,
+    /// It is a task: its job is not one that is stored.
+    pub task: bool,
     /// The claim.
     pub held: HeldLock,
     /// The claim's revision.
@@ -35,6 +37,7 @@ impl Claimed {
         Known {
             held: &self.held,
             token: self.held.token(self.revision),
+            task: self.task,
             command: self.planned.job.driver.text(),
             expires,
         }

@@ -25,10 +25,10 @@ use crate::{
 pub(crate) fn spill_to(dir: &Path, claimed: &Claimed) -> SpillTo {
     let path = Output::spill_path(dir, &claimed.held.run, claimed.held.attempt);
     let (planned, held) = (claimed.planned.clone(), claimed.held.clone());
-    let (token, times) = (claimed.held.token(claimed.revision), claimed.times());
+    let (token, times, task) = (claimed.held.token(claimed.revision), claimed.times(), claimed.task);
     // Most runs end before there is a copy: only then is it made.
     let head = move || {
-        let known = Known { held: &held, token, command: planned.job.driver.text(), expires: 0 };
+        let known = Known { held: &held, token, task, command: planned.job.driver.text(), expires: 0 };
         serde_json::to_vec(&RunRecord::recovered(known, times)).expect("plain fields serialize")
     };
     SpillTo { path, head: Box::new(head) }
@@ -147,7 +147,16 @@ mod tests {
             paused: false,
         });
         let slot = Load::new(1).take().await.unwrap();
-        Claimed { planned, held, revision: Revision::new(42), due: at, scheduled: at, answered: at, slot }
+        Claimed {
+            planned,
+            task: false,
+            held,
+            revision: Revision::new(42),
+            due: at,
+            scheduled: at,
+            answered: at,
+            slot,
+        }
     }
 
     /// Leaves what a killed worker leaves of a run that printed.

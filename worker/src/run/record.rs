@@ -10,6 +10,7 @@ use common::{
     run::RunState,
     runlog::{Known, LogEntry, RunRecord, TickOutcome, TickRecord},
     store::Revision,
+    task::{ActiveTask, Ended},
 };
 use parking_lot::Mutex;
 
@@ -43,6 +44,7 @@ impl Journal {
         let known = Known {
             held,
             token: held.token(seen),
+            task: false,
             command: held.command(&job.map_or_else(String::new, |job| job.driver.text())),
             expires: self.expires(now),
         };
@@ -54,6 +56,32 @@ impl Journal {
             worker: held.worker.clone(),
             claimed: Some(held.claimed),
             recorded: None,
+        }
+    }
+
+    /// Keeps the record of a task whose worker is gone, found at `seen`, and says how it ended.
+    pub(crate) async fn keep_lost_task(&self, active: &ActiveTask, seen: Revision) -> Ended {
+        let now = self.standing.clock.now();
+        let record = RunRecord::lost(self.known_task(active, seen, now), now);
+        let ended = Ended::of(&record);
+        self.keep(record).await;
+        ended
+    }
+
+    /// Keeps the record of a task that ended, as far as the store knows: its worker is gone, and with it, for now, its
+    /// own record.
+    pub(crate) async fn keep_ended_task(&self, active: &ActiveTask, ended: &Ended, seen: Revision) {
+        let now = self.standing.clock.now();
+        self.keep(RunRecord::told(self.known_task(active, seen, now), ended)).await;
+    }
+
+    fn known_task<'a>(&self, active: &'a ActiveTask, seen: Revision, now: DateTime<Utc>) -> Known<'a> {
+        Known {
+            held: &active.held,
+            token: active.held.token(seen),
+            task: true,
+            command: active.task.driver.text(),
+            expires: self.expires(now),
         }
     }
 

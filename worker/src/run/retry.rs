@@ -11,6 +11,7 @@ use common::{
     queue::QueuedRun,
     run::{Cause, RunState},
     store::Revision,
+    task::Task,
 };
 
 use crate::{plan::start_deadline, queue::kills::Kills, session::Standing};
@@ -74,6 +75,25 @@ impl Retries {
         if self.kills.of(&held.job, &held.run, claimed).is_some() {
             return None;
         }
+        self.next(job, held, how)
+    }
+
+    /// The next attempt of a task that ended so, if there is to be one. `claimed`: the revision of its claim.
+    pub fn after_task(
+        &self,
+        task: &Arc<Task>,
+        held: &HeldLock,
+        claimed: Revision,
+        how: How,
+    ) -> Option<QueuedRun> {
+        if self.kills.of_task(&held.run, claimed).is_some() {
+            return None;
+        }
+        let wanted = self.next(&task.as_job(), held, how)?;
+        Some(QueuedRun { task: Some(task.clone()), ..wanted })
+    }
+
+    fn next(&self, job: &Job, held: &HeldLock, how: How) -> Option<QueuedRun> {
         let pause = match again(job, held.attempt, how)? {
             Again::AtOnce => Duration::ZERO,
             Again::AfterPause => self.pause(job, held.attempt),

@@ -68,6 +68,8 @@ pub struct Runner {
 /// One run that executes or is about to.
 struct Active {
     held: HeldLock,
+    /// A kill of a job of the same name is not meant for it.
+    task: bool,
     /// The claim's: kills act on what was claimed before them.
     revision: Revision,
     keep: bool,
@@ -111,6 +113,7 @@ impl Runner {
         let spill = lost::spill_to(&self.spill, claimed);
         let active = Arc::new(Active {
             held: claimed.held.clone(),
+            task: claimed.task,
             revision: claimed.revision,
             keep: job.on_lease_loss == OnLeaseLoss::Keep,
             grace: job.grace.0,
@@ -192,7 +195,8 @@ impl Runner {
     /// Ends what a kill names and what was claimed before it.
     pub fn kill(&self, name: &str, kill: &Kill, revision: Revision) {
         for active in self.active() {
-            let named = active.held.job.as_str() == name || active.held.run.to_string() == name;
+            let of_job = !active.task && active.held.job.as_str() == name;
+            let named = of_job || active.held.run.to_string() == name;
             if named && active.revision < revision {
                 active.stop(Stop::Killed(format!("killed by {}", kill.by)), active.grace);
             }

@@ -99,7 +99,7 @@ impl Bench {
     }
 
     async fn ship(&self) -> Result<Option<usize>, String> {
-        super::ship(&self.spool, &self.runlog).await
+        super::ship(&self.spool, &self.runlog, None).await
     }
 
     async fn waiting(&self) -> Vec<u64> {

@@ -167,7 +167,7 @@ impl Scheduler {
         let due_by = self.standing.clock.now() + self.decider.lead.now();
         let view = self.registry.view();
         let candidates = &view.candidates;
-        let rank = |job: &Job| candidates.rank_of(self.standing.id(), &job.name, &job.placement);
+        let rank = |job: &Job| candidates.rank_of(self.standing.id(), job.name.as_str(), &job.placement);
         let due = self.plan.agenda().pop(due_by, candidates.view(), rank);
         let mut first = Vec::with_capacity(due.len());
         // By tick and rank: all of a group are looked at together.
@@ -209,7 +209,7 @@ impl Scheduler {
         }
         for due in group {
             let job = &due.job.job;
-            let ranked = view.candidates.rank(&job.name, &job.placement);
+            let ranked = view.candidates.rank(job.name.as_str(), &job.placement);
             // If the workers have changed since, this one may rank better now.
             let mut before =
                 ranked.into_iter().take(rank).take_while(|worker| **worker != *self.standing.id());

@@ -107,6 +107,7 @@ async fn a_run_that_nobody_has_the_labels_for_expires_and_says_so() {
             worker: only.map(|only| only.parse().expect("a name")),
             by: String::new(),
             killed: None,
+            task: None,
         };
         let put = Op::Put(world.keys.wanted(&run), wanted.encode(), None);
         world.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("it is wanted");

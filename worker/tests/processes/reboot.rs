@@ -146,7 +146,8 @@ async fn register(world: &World, other: &LiveWorker) {
 fn ranked(rank: Option<usize>, others: &[LiveWorker], jobs: &[Job]) -> Vec<Job> {
     let me = named("w1");
     let candidates = Candidates::among(others.iter().chain([&me]));
-    let fits = |job: &&Job| candidates.rank_of(&me.registration.id, &job.name, &job.placement) == rank;
+    let fits =
+        |job: &&Job| candidates.rank_of(&me.registration.id, job.name.as_str(), &job.placement) == rank;
     jobs.iter().filter(fits).cloned().collect()
 }
 
@@ -196,6 +197,7 @@ async fn a_run_of_another_workers_boot_is_not_taken_and_expires_at_its_deadline(
         worker: Some(other().registration.id),
         by: "the boot of w2".into(),
         killed: None,
+        task: None,
     };
     let (late, waiting) = (wanted(Some(TimeDelta::seconds(-1))), wanted(None));
     for wanted in [&late, &waiting] {

@@ -123,6 +123,7 @@ impl World {
             worker: None,
             by: "a test".into(),
             killed: None,
+            task: None,
         };
         let put = vec![Op::Put(self.keys.wanted(&run), wanted.encode(), None)];
         self.store.txn(Txn::when(Vec::new(), put)).await.expect("it is wanted");

@@ -14,6 +14,7 @@ use common::{
     runlog::{RunLog, RunRecord, TickQuery, TickRecord, embedded::EmbeddedRunLog},
     span::Span,
     store::{Event, Events, Op, Store, StoreError, Txn, embedded::EmbeddedStore, key::Keys, list_all},
+    task::{ActiveTask, Ended, Task},
     tick::Tick,
     worker::Registration,
 };
@@ -266,7 +267,86 @@ impl Bench {
             worker: None,
             by: String::new(),
             killed: None,
+            task: None,
         }
+    }
+
+    /// Hands in a task, as a manager does.
+    pub(crate) async fn hand_in(&self, task: &Task, not_before: Option<f64>, deadline: Option<f64>) -> RunId {
+        let at = |seconds: Option<f64>| seconds.map(|seconds| self.instant(seconds));
+        let wanted = QueuedRun {
+            job: task.name.clone(),
+            not_before: at(not_before),
+            deadline: at(deadline),
+            task: Some(Arc::new(task.clone())),
+            ..self.wanted("a", 0.0)
+        };
+        self.enqueue(&wanted).await
+    }
+
+    /// A task that a worker claimed which is gone; `ended` if it had ended.
+    pub(crate) async fn leave_task_of_a_dead_worker(&self, task: &Task, ended: Option<Ended>) -> RunId {
+        self.leave_active(ActiveTask {
+            held: self.held(task.name.as_str()),
+            task: Arc::new(task.clone()),
+            ended,
+        })
+        .await
+    }
+
+    /// A task in the worker's own name, of a claim that it has given up.
+    pub(crate) async fn leave_phantom_task(&self, task: &Task) -> RunId {
+        let own = list_all(&*self.store, &self.keys.workers).await.expect("list").0.pop();
+        let session = own.expect("the worker is registered").create_revision;
+        let held = self.held(task.name.as_str());
+        let held = HeldLock { worker: "w".parse().expect("a good id"), session, ..held };
+        self.leave_active(ActiveTask { held, task: Arc::new(task.clone()), ended: None }).await
+    }
+
+    async fn leave_active(&self, active: ActiveTask) -> RunId {
+        let put = Op::Put(self.keys.active(&active.held.run), active.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a task");
+        active.held.run
+    }
+
+    /// Wants an end of one run.
+    pub(crate) async fn kill_run(&self, run: &RunId) {
+        let kill = Kill { by: "a test".into(), at: self.clock.now(), worker: None };
+        let put = Op::Put(self.keys.kill_run(run), kill.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("kill");
+    }
+
+    /// Another task that was lost with its worker, behind all others in the store.
+    pub(crate) async fn leave_lost_task(&self, task: &Task) {
+        let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5f".parse().expect("a good id");
+        let held = HeldLock { run, ..self.held(task.name.as_str()) };
+        self.leave_active(ActiveTask { held, task: Arc::new(task.clone()), ended: None }).await;
+    }
+
+    /// Until one task is left that is claimed.
+    pub(crate) async fn until_one_task(&self) {
+        let active = async || list_all(&*self.store, &self.keys.active).await.expect("list").0;
+        self.until("one task is active", async || (active().await.len() == 1).then_some(())).await;
+    }
+
+    /// What is on record of a run.
+    pub(crate) async fn records(&self, run: &RunId) -> Vec<RunRecord> {
+        self.runlog.run(run).await.expect("read the run log")
+    }
+
+    /// Until no task is claimed any more.
+    pub(crate) async fn until_no_task(&self) {
+        let active = async || list_all(&*self.store, &self.keys.active).await.expect("list").0;
+        self.until("no task is active", async || active().await.is_empty().then_some(())).await;
+    }
+
+    /// The run's records once there are so many, in order.
+    pub(crate) async fn until_records(&self, run: &RunId, count: usize) -> Vec<RunRecord> {
+        self.until("so many attempts are on record", async || {
+            let records = self.runlog.run(run).await.expect("read the run log");
+            (records.len() >= count).then_some(records)
+        })
+        .await
     }
 
     /// As TERM does.

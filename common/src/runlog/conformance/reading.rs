@@ -79,6 +79,20 @@ pub async fn a_query_shows_what_matches_all_of_it(log: Arc<dyn RunLog>) {
     assert_eq!(shown(all).await, [11]);
 }
 
+/// A task and a job may have the same name.
+pub async fn tasks_are_apart_from_a_job_of_the_same_name(log: Arc<dyn RunLog>) {
+    let task = RunRecord { task: true, ..record("a", 2) };
+    append(&log, [record("a", 1), task.clone()]).await;
+    let found = async |owner: &str| {
+        let query = RunQuery { job: Some(owner.to_owned()), ..query(10) };
+        log.runs(&query, Outputs::With).await.expect("read").records
+    };
+    assert_eq!(found("a").await, [record("a", 1)]);
+    assert_eq!(found(&super::super::task_owner("a")).await, std::slice::from_ref(&task));
+    assert_eq!(log.log("a", 0, 10).await.expect("read"), [record("a", 1)]);
+    assert_eq!(log.run(&task.run).await.expect("read"), [task]);
+}
+
 /// A page of outputs can be hundreds of megabytes; most readers want none.
 pub async fn outputs_come_only_when_asked_for(log: Arc<dyn RunLog>) {
     append(&log, [record("a", 1)]).await;

@@ -63,7 +63,7 @@ pub(super) fn append(connection: &mut Connection, rows: &[Row]) -> rusqlite::Res
                     let RunRow { record, json, pieces, output } = &**row;
                     runs.execute(params![
                         record.id(),
-                        record.job_name.as_str(),
+                        record.owner(),
                         record.state.name(),
                         record.worker.as_str(),
                         record.plan_time,

@@ -47,21 +47,26 @@ pub(super) fn of_run(record: &RunRecord) -> Result<RawDocumentBuf, bson::error::
 }
 
 fn of_run_within(limit: usize, record: &RunRecord) -> Result<RawDocumentBuf, bson::error::Error> {
-    let document = stored(&record.id(), record, record.expires)?;
+    let document = stored(&record.id(), &record.owner(), record, record.expires)?;
     if document.as_bytes().len() <= limit {
         return Ok(document);
     }
     let cut = cut_to(limit, record.clone());
     tracing::warn!(run = %cut.run, job = %cut.job_name, truncated = cut.truncated, "cut an output to what MongoDB takes");
-    stored(&cut.id(), &cut, cut.expires)
+    stored(&cut.id(), &cut.owner(), &cut, cut.expires)
 }
 
 /// A stretch of ticks as a document.
 pub(super) fn of_ticks(record: &TickRecord) -> Result<RawDocumentBuf, bson::error::Error> {
-    stored(&record.id(), record, record.expires)
+    stored(&record.id(), record.job_name.as_str(), record, record.expires)
 }
 
-fn stored(id: &str, record: &impl Serialize, expires: i64) -> Result<RawDocumentBuf, bson::error::Error> {
+fn stored(
+    id: &str,
+    owner: &str,
+    record: &impl Serialize,
+    expires: i64,
+) -> Result<RawDocumentBuf, bson::error::Error> {
     let fields = serialize_to_raw_document_buf(record)?;
     let mut document = RawDocumentBuf::new();
     document.append(cstr!("_id"), id);
@@ -69,6 +74,8 @@ fn stored(id: &str, record: &impl Serialize, expires: i64) -> Result<RawDocument
         let field = field?;
         if field.key() == cstr!("expires") {
             document.append(cstr!("expires"), DateTime::from_millis(expires));
+        } else if field.key() == cstr!("jobName") {
+            document.append(field.key(), owner);
         } else {
             document.append(field.key(), field.value()?);
         }
@@ -148,6 +155,8 @@ struct StoredRun {
     #[serde(deserialize_with = "millis")]
     end_time: i64,
     run: Option<RunId>,
+    #[serde(default)]
+    task: bool,
     attempt: Option<u32>,
     state: Option<RunState>,
     #[serde(default)]
@@ -180,8 +189,8 @@ pub(super) fn read_run(document: &RawDocument) -> Result<RunRecord, Unreadable> 
         (None, Bson::ObjectId(id)) => run_of(*id),
         (None, _) => return Err(unreadable("it has no run and its _id is none of GDTS's".to_owned())),
     };
-    let job_name: JobName =
-        stored.job_name.parse().map_err(|error: NameError| unreadable(error.to_string()))?;
+    let name = if stored.task { task_name(&stored.job_name) } else { &stored.job_name };
+    let job_name: JobName = name.parse().map_err(|error: NameError| unreadable(error.to_string()))?;
     let worker = match stored.worker {
         Some(worker) => worker,
         None => GDTS_WORKER.parse().map_err(|error: NameError| unreadable(error.to_string()))?,
@@ -197,6 +206,7 @@ pub(super) fn read_run(document: &RawDocument) -> Result<RunRecord, Unreadable> 
         start_time: stored.start_time,
         end_time: stored.end_time,
         run,
+        task: stored.task,
         attempt: stored.attempt.unwrap_or(1),
         reason: stored.reason,
         by: stored.by.unwrap_or(Author::Worker),
@@ -212,6 +222,11 @@ pub(super) fn read_run(document: &RawDocument) -> Result<RunRecord, Unreadable> 
         pieces: stored.pieces,
         expires: stored.expires.unwrap_or_default(),
     })
+}
+
+/// The name of a task whose records have this owner.
+fn task_name(owner: &str) -> &str {
+    owner.strip_prefix(super::super::TASKS).unwrap_or(owner)
 }
 
 /// A stretch of ticks from its document.

@@ -3,6 +3,7 @@
 
 mod promises_hold;
 mod rules_are_needed;
+mod tasks;
 
 use std::{collections::BTreeSet, time::Instant};
 

@@ -121,6 +121,7 @@ fn record(run: &Started, state: RunState) -> RunRecord {
         start_time: 0,
         end_time: 0,
         run: run.run,
+        task: false,
         attempt: run.attempt,
         state,
         reason: String::new(),

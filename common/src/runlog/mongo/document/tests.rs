@@ -14,6 +14,7 @@ fn run() -> RunRecord {
         start_time: 1_795_310_523_002,
         end_time: 1_795_310_524_000,
         run: "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5b".parse().unwrap(),
+        task: false,
         attempt: 2,
         state: RunState::Failed,
         reason: "it said so".to_owned(),
