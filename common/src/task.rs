@@ -119,8 +119,11 @@ impl NewTask {
         for field in ["trigger", "overlap", "misfire"] {
             if let Some(given) = fields.get(field) {
                 let problem = "is for jobs: a task runs once; say when with not_before, or save a job";
-                return Err(FieldError::new(field, given, problem, EXAMPLE).into());
+                return Err(FieldError::new(field, shown(given), problem, EXAMPLE).into());
             }
+        }
+        if !fields.contains_key("driver") {
+            return Err(FieldError::new("driver", "", "is missing: it says what to run", EXAMPLE).into());
         }
         let mut taken = |field: &str| fields.remove(field).filter(|value| !value.is_null());
         let run = taken("run").map(|value| parsed("run", &value, RUN_EXAMPLE)).transpose()?;
@@ -157,16 +160,21 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(
     value: &Value,
     example: &'static str,
 ) -> Result<T, JobError> {
-    let refused = |problem: String| JobError::from(FieldError::new(field, value, problem, example));
+    let refused = |problem: String| JobError::from(FieldError::new(field, shown(value), problem, example));
     let text = value.as_str().ok_or_else(|| refused("is not text".to_owned()))?;
     text.parse().map_err(|error: T::Err| refused(error.to_string()))
+}
+
+/// What was given, as people write it.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// An instant, or how long after `from`.
 fn deadline(value: &Value, from: DateTime<Utc>) -> Result<DateTime<Utc>, JobError> {
     let refused = || {
         let problem = "is neither an instant nor a time from when the task may start";
-        JobError::from(FieldError::new("deadline", value, problem, DEADLINE_EXAMPLE))
+        JobError::from(FieldError::new("deadline", shown(value), problem, DEADLINE_EXAMPLE))
     };
     let text = value.as_str().ok_or_else(refused)?;
     if let Ok(span) = text.parse::<Span>() {
@@ -298,7 +306,7 @@ mod tests {
     fn what_is_wrong_is_named_with_an_example() {
         for (text, field) in [
             ("[]", ""),
-            (r#"{"name": "a"}"#, ""),
+            (r#"{"name": "a"}"#, "driver"),
             (r#"{"driver": {"shell": {"command": " "}}}"#, "driver.shell.command"),
             (r#"{"driver": {"shell": {"command": "date"}}, "trigger": {"cron": "* * * * *"}}"#, "trigger"),
             (r#"{"driver": {"shell": {"command": "date"}}, "overlap": "skip"}"#, "overlap"),

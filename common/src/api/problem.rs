@@ -107,8 +107,8 @@ kinds! {
     ContentType = "content-type", 415, "The body is not JSON";
     /// The server does not answer for this host.
     WrongHost = "wrong-host", 421, "Not a host of this server";
-    /// The job is not valid, field by field.
-    InvalidJob = "invalid-job", 422, "The job is not valid";
+    /// The job or task is not valid, field by field.
+    InvalidJob = "invalid-job", 422, "The job or task is not valid";
     /// A mistake in Quorate.
     Internal = "internal", 500, "Something failed here";
     /// The store refused the request for good.

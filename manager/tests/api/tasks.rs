@@ -99,7 +99,7 @@ async fn a_task_is_found_from_its_claim_until_its_record_and_no_moment_without()
 async fn what_is_wrong_with_a_task_is_told_by_field() {
     let bench = Bench::start().await;
     for (body, field) in [
-        ("{}", ""),
+        ("{}", "driver"),
         (r#"{"driver": {"shell": {"command": ""}}}"#, "driver.shell.command"),
         (r#"{"driver": {"shell": {"command": "date"}}, "trigger": {"manual": true}}"#, "trigger"),
         (r#"{"driver": {"shell": {"command": "date"}}, "run": "x"}"#, "run"),
