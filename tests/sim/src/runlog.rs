@@ -88,7 +88,7 @@ fn parse_position(text: &str) -> Result<(i64, String), RunLogError> {
 
 fn matches(record: &RunRecord, query: &RunQuery) -> bool {
     let is = |wanted: &Option<String>, have: &str| wanted.as_ref().is_none_or(|wanted| wanted == have);
-    is(&query.job, record.job_name.as_str())
+    is(&query.job, &record.owner())
         && is(&query.worker, record.worker.as_str())
         && query.state.is_none_or(|state| state == record.state)
         && query.from.is_none_or(|from| record.plan_time >= from.timestamp_millis())
@@ -142,7 +142,7 @@ impl RunLog for MemoryRunLog {
     }
 
     async fn log(&self, job: &str, skip: u64, limit: usize) -> Result<Vec<RunRecord>, RunLogError> {
-        let of_job = |record: &&RunRecord| record.job_name.as_str() == job;
+        let of_job = |record: &&RunRecord| record.owner() == job;
         let mut found: Vec<RunRecord> = self.lock().runs.values().filter(of_job).cloned().collect();
         found.sort_by_key(|record| std::cmp::Reverse((record.start_time, record.id())));
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -178,7 +178,7 @@ impl RunLog for MemoryRunLog {
         }
         let mut by_job: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (key, record) in &records.runs {
-            by_job.entry(record.job_name.clone()).or_default().push((position(record), *key));
+            by_job.entry(record.owner().into_owned()).or_default().push((position(record), *key));
         }
         let newest = usize::try_from(per_job).unwrap_or(usize::MAX);
         for mut of_job in by_job.into_values() {
