@@ -15,4 +15,5 @@ mod runlog_mongo;
 mod standard_error;
 mod store_etcd;
 mod support;
+mod tasks;
 mod ui;

@@ -104,6 +104,25 @@ async fn a_long_run_is_followed_and_killed_from_the_page() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_task_is_shown_among_the_runs_and_leads_to_the_tasks_of_its_name() -> Result<()> {
+    let (dev, browser) = jobs(1300, 800).await?;
+    let task = json!({"name": "reindex", "driver": {"shell": {"command": "echo done; exit 3"}}});
+    http().post(format!("{}/api/v1/runs", dev.url())).json(&task).send().await?.error_for_status()?;
+    browser.go(&format!("{}/#/runs", dev.url())).await?;
+    browser.text("[data-test=run] [data-test=is-task]", |text| text == "task").await?;
+    browser.text("[data-test=run] [data-test=state]", |text| text == "failed").await?;
+    browser.screenshot("tasks").await?;
+    browser.click("[data-test=run] [data-test=run-link]").await?;
+    browser.text("[data-test=output]", |text| text.contains("done")).await?;
+    browser.text("[data-test=fact-error]", |text| text == "exit status 3").await?;
+    browser.screenshot("task").await?;
+    // There is no job of that name to show.
+    browser.click("[data-test=run-job]").await?;
+    browser.count("[data-test=run]", |count| count == 1).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_page_shows_where_a_long_output_is_cut_and_how_it_ended() -> Result<()> {
     let (_dev, browser) = jobs(1300, 800).await?;
     let command = "echo begun; yes noise | head -c 1100000; sleep 1; echo 'error: no such table' >&2; exit 9";
