@@ -146,6 +146,12 @@ pub(crate) struct ExecuteFlags {
     /// Shell of jobs that name none.
     #[arg(long, value_name = "PATH")]
     pub(crate) shell: Option<String>,
+    /// Socket of the container engine, Docker's or podman's [default: `DOCKER_HOST`, else `/var/run/docker.sock`].
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) docker: Option<String>,
+    /// File with what image registries are shown, as `docker login` writes it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registry_auth: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Args, Serialize)]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use chrono_tz::Tz;
+use worker::driver::EngineAddress;
 
 mod file;
 mod key;
@@ -21,8 +22,8 @@ mod tests;
 pub(crate) use key::Role;
 pub(crate) use layers::{Given, Inputs, Values, flags};
 pub(crate) use settings::{
-    AdminSettings, AuthMode, ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EtcdSettings, LogFormat,
-    LogSettings, ManagerSettings, Secret, WorkerSettings,
+    AdminSettings, AuthMode, ClientSettings, DEFAULT_WORKER_LISTEN, DevSettings, EngineSettings,
+    EtcdSettings, LogFormat, LogSettings, ManagerSettings, Secret, WorkerSettings,
 };
 
 /// Where the configuration file is looked for when none is named.
@@ -39,6 +40,8 @@ pub(crate) struct Machine {
     pub(crate) data_home: Option<PathBuf>,
     /// Its host name.
     pub(crate) host: String,
+    /// Where its container engine would listen.
+    pub(crate) engine: EngineAddress,
 }
 
 /// A configuration file's text, and how it is called in messages.
@@ -95,6 +98,8 @@ impl Machine {
             host: nix::unistd::gethostname()
                 .map(|host| host.to_string_lossy().into_owned())
                 .unwrap_or_default(),
+            // One of another machine is no engine of ours.
+            engine: env.get("DOCKER_HOST").and_then(|address| address.parse().ok()).unwrap_or_default(),
         }
     }
 }

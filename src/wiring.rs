@@ -42,7 +42,7 @@ use worker::{Worker, WorkerConfig, WorkerPorts, run::runner::Runner};
 
 use crate::{
     assets,
-    config::{AuthMode, EtcdSettings, Secret},
+    config::{AuthMode, EngineSettings, EtcdSettings, Secret},
 };
 
 /// How long run logs are kept.
@@ -93,6 +93,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) hedge: Duration,
     /// The shell of jobs that name none.
     pub(crate) shell: PathBuf,
+    /// Where containers are run.
+    pub(crate) engine: EngineSettings,
     /// Where managers read the output of what runs, `host:port`; empty: nowhere.
     pub(crate) address: String,
 }
@@ -377,6 +379,8 @@ fn make_worker(options: WorkerOptions, ports: &Ports) -> anyhow::Result<Worker> 
         hedge: options.hedge,
         data_dir: options.data_dir,
         shell: options.shell,
+        engine: options.engine.address,
+        registry_auth: options.engine.registry_auth,
         self_exe: std::env::current_exe().context("find this program's own file")?,
         address: options.address,
         host: host_name(),

@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub use command::{Command, Environment, Exec, Shell};
+pub use docker::Docker;
 pub use error::{FieldError, JobError, MOST_PROBLEMS};
 pub use policy::{
     Backoff, Delivery, Keep, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement,
@@ -27,6 +28,7 @@ pub use stored::{Pause, StoredJob};
 pub use trigger::Trigger;
 
 mod command;
+pub mod docker;
 mod error;
 mod policy;
 mod read;

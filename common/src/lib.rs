@@ -17,6 +17,7 @@ pub mod live;
 pub mod lock;
 pub mod placement;
 pub mod queue;
+pub mod resources;
 pub mod revision;
 pub mod room;
 pub mod run;

@@ -2,8 +2,8 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-/// Guards one worker, whose session's token is the argument, until it is gone. Blocks.
-pub(crate) fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let session = args.next().and_then(|token| token.into_string().ok());
-    worker::guard::main(session, std::io::stdin())
+/// Guards one worker until it is gone. The arguments are its session's token, and where its container engine listens.
+/// Blocks.
+pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    worker::guard::main(args.map(|arg| arg.to_string_lossy().into_owned()), std::io::stdin())
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 
 use chrono_tz::Tz;
 use common::id::WorkerId;
+use worker::driver::EngineAddress;
 
 use super::{
     ConfigError, Values,
@@ -63,6 +64,14 @@ pub(crate) struct EtcdSettings {
     pub(crate) key: Option<PathBuf>,
 }
 
+/// Where containers are run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EngineSettings {
+    pub(crate) address: EngineAddress,
+    /// A file with what registries are shown.
+    pub(crate) registry_auth: Option<PathBuf>,
+}
+
 /// What `quorate dev` needs.
 #[derive(Clone, Debug)]
 pub(crate) struct DevSettings {
@@ -76,6 +85,7 @@ pub(crate) struct DevSettings {
     pub(crate) lease_ttl: Duration,
     pub(crate) hedge: Duration,
     pub(crate) shell: PathBuf,
+    pub(crate) engine: EngineSettings,
 }
 
 /// What `quorate manager` needs.
@@ -115,6 +125,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) lease_ttl: Duration,
     pub(crate) hedge: Duration,
     pub(crate) shell: PathBuf,
+    pub(crate) engine: EngineSettings,
 }
 
 /// What the commands need that put a store in order.
@@ -163,6 +174,7 @@ impl DevSettings {
             lease_ttl: reader.span("lease_ttl", SHORTEST_LEASE, LONGEST_LEASE),
             hedge: reader.span("hedge", SHORTEST_HEDGE, LONGEST_HEDGE),
             shell: shell(&mut reader),
+            engine: engine(&mut reader),
         };
         reader.finish(settings)
     }
@@ -205,6 +217,7 @@ impl WorkerSettings {
             lease_ttl: reader.span("lease_ttl", SHORTEST_LEASE, LONGEST_LEASE),
             hedge: reader.span("hedge", SHORTEST_HEDGE, LONGEST_HEDGE),
             shell: shell(&mut reader),
+            engine: engine(&mut reader),
         };
         reader.finish(settings)
     }
@@ -276,6 +289,16 @@ fn shell(reader: &mut Reader<'_>) -> PathBuf {
         reader.refuse("shell", format!("{shell:?} is not an absolute path; use, for example, /bin/sh"));
     }
     shell
+}
+
+fn engine(reader: &mut Reader<'_>) -> EngineSettings {
+    EngineSettings {
+        address: reader.parse("docker", EngineAddress::default(), str::parse),
+        registry_auth: reader.optional("registry_auth", |path| {
+            let opened = std::fs::File::open(path).map(|_| PathBuf::from(path));
+            opened.map_err(|error| format!("{path:?} cannot be read: {error}"))
+        }),
+    }
 }
 
 fn slots(reader: &mut Reader<'_>) -> u32 {

@@ -8,6 +8,7 @@ fn machine() -> Machine {
         is_root: false,
         data_home: Some("/home/joe/.local/share".into()),
         host: "web1".to_owned(),
+        engine: "/run/engine.sock".parse().unwrap(),
     }
 }
 
@@ -225,6 +226,7 @@ fn gdts_files_are_read_as_they_are() {
     let worker = Given { file: Some(file("worker.json", text)), ..given(Role::Worker) }.values();
     let worker = WorkerSettings::read(&worker).unwrap();
     assert_eq!(worker.shell, Path::new("/bin/bash"));
+    assert_eq!(worker.engine.address.to_string(), "unix:///run/engine.sock");
     assert_eq!(worker.listen, None);
     // Ours, in JSON, with a key that is nobody's.
     let error = dev(file("q.json", r#"{"slots": 7, "etcdEndpoint": []}"#)).unwrap_err();
@@ -252,5 +254,28 @@ fn the_history_of_etcd_is_bounded_unless_all_of_it_is_wanted() {
     assert!(
         problem.contains("etcd_history (flag --etcd-history)") && problem.contains("between 1m"),
         "{problem}"
+    );
+}
+
+#[test]
+fn the_engines_socket_is_the_machines_unless_one_is_given_and_must_be_of_this_machine() {
+    let env = |host: &str| Environment::from([("DOCKER_HOST".to_owned(), host.to_owned())]);
+    for (host, engine) in [
+        ("unix:///run/podman/podman.sock", "unix:///run/podman/podman.sock"),
+        ("tcp://10.0.0.1:2375", "unix:///var/run/docker.sock"),
+        ("", "unix:///var/run/docker.sock"),
+    ] {
+        assert_eq!(Machine::ask(&env(host)).engine.to_string(), engine, "{host}");
+    }
+    let read = |text: &str| {
+        DevSettings::read(&Given { file: Some(file("q.toml", text)), ..given(Role::Dev) }.values())
+    };
+    let settings = read("docker = \"/run/x.sock\"").unwrap();
+    assert_eq!(settings.engine.address.to_string(), "unix:///run/x.sock");
+    let error =
+        read("docker = \"tcp://10.0.0.1:2375\"\nregistry_auth = \"/no/such/file\"").unwrap_err().to_string();
+    assert!(
+        error.contains("docker (file q.toml)") && error.contains("registry_auth (file q.toml)"),
+        "{error}"
     );
 }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use common::{id::WorkerId, store::key::Keys};
 
+use crate::driver::EngineAddress;
+
 /// A worker's settings.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
@@ -23,6 +25,10 @@ pub struct WorkerConfig {
     pub data_dir: PathBuf,
     /// The shell of jobs that name none.
     pub shell: PathBuf,
+    /// Where the container engine listens, which need not be there.
+    pub engine: EngineAddress,
+    /// A file with what registries are shown; none: nothing.
+    pub registry_auth: Option<PathBuf>,
     /// This program, for the guard and the shim.
     pub self_exe: PathBuf,
     /// Where its live output can be read, `host:port`; empty: nowhere.

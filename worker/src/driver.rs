@@ -26,14 +26,20 @@ use common::{
 
 use crate::{guard::GuardHandle, output::Output};
 
+pub(crate) use docker::leftovers;
+pub use docker::{Containers, EngineAddress, EngineAddressError};
+
+use docker::DockerDriver;
 use exec::ExecDriver;
 use process::launch::Launcher;
 pub use process::shim;
 use shell::ShellDriver;
 
+pub(crate) mod docker;
 mod exec;
 mod process;
 mod shell;
+mod stop;
 
 /// What a driver is told.
 #[derive(Clone, Debug)]
@@ -54,65 +60,133 @@ pub struct RunSpec {
 
 /// How an execution ended by itself, before anybody asks who wanted its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit(Ended);
+pub struct Exit {
+    ended: Ended,
+    note: String,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ended {
     Code(i32),
     Signal(i32),
+    /// As its engine says it: a signal is 128 and its number.
+    Container(i32),
+    /// Somebody else ended it, and nothing tells how.
+    Gone(String),
+    /// What it ran on ended it, or lost it.
+    Lost(String),
+    /// It never began.
+    NotStarted(StartError),
 }
 
 impl Exit {
-    /// A process, or a container's first one, exited with this code.
+    const fn of(ended: Ended) -> Self {
+        Self { ended, note: String::new() }
+    }
+
+    /// A process exited with this code.
     pub const fn code(code: i32) -> Self {
-        Self(Ended::Code(code))
+        Self::of(Ended::Code(code))
     }
 
     /// This signal ended it.
     pub const fn signal(signal: i32) -> Self {
-        Self(Ended::Signal(signal))
+        Self::of(Ended::Signal(signal))
+    }
+
+    /// A container's first process exited with this code, which is 128 and a signal's number if that ended it.
+    pub const fn container(code: i32) -> Self {
+        Self::of(Ended::Container(code))
+    }
+
+    /// Somebody else ended it, and nothing tells how: it has failed, for this reason.
+    pub const fn gone(why: String) -> Self {
+        Self::of(Ended::Gone(why))
+    }
+
+    /// What it ran on ended it, or lost sight of it: it is as lost as if its worker were.
+    pub const fn lost(why: String) -> Self {
+        Self::of(Ended::Lost(why))
+    }
+
+    /// It turned out, after it was taken for started, that it cannot be.
+    pub const fn not_started(error: StartError) -> Self {
+        Self::of(Ended::NotStarted(error))
+    }
+
+    /// Adds what people should know beside it.
+    #[must_use]
+    pub fn with_note(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// What people should know beside it; mostly "".
+    pub fn note(&self) -> &str {
+        &self.note
     }
 
     /// True: it did what it should.
     pub const fn is_success(&self) -> bool {
-        matches!(self.0, Ended::Code(0))
+        matches!(self.ended, Ended::Code(0) | Ended::Container(0))
+    }
+
+    /// True: nobody knows what it did, see [`Exit::lost`].
+    pub const fn is_lost(&self) -> bool {
+        matches!(self.ended, Ended::Lost(_))
     }
 
     /// True: another attempt may end otherwise.
     pub const fn is_retryable(&self) -> bool {
-        match self.0 {
+        match self.ended {
             // What a code means is for its job to say (`retry.on`).
-            Ended::Code(_) | Ended::Signal(_) => true,
+            Ended::Code(_)
+            | Ended::Signal(_)
+            | Ended::Container(_)
+            | Ended::Gone(_)
+            | Ended::Lost(_)
+            | Ended::NotStarted(_) => true,
         }
     }
 
     /// True: it was killed outright, as by the guard.
     pub const fn was_killed(&self) -> bool {
-        matches!(self.0, Ended::Signal(KILL))
+        matches!(self.ended, Ended::Signal(KILL) | Ended::Gone(_))
+            || matches!(self.ended, Ended::Container(code) if code == 128 + KILL)
     }
 
     /// In words: "" on success, `exit status 1`, or, as Go's `os/exec` says it, `signal: killed`.
     pub fn words(&self) -> String {
-        match self.0 {
-            Ended::Code(0) => String::new(),
-            Ended::Code(code) => format!("exit status {code}"),
-            Ended::Signal(signal) => format!("signal: {}", signal_name(signal)),
+        match &self.ended {
+            Ended::Code(0) | Ended::Container(0) => String::new(),
+            Ended::Code(code) | Ended::Container(code) => format!("exit status {code}"),
+            Ended::Signal(signal) => format!("signal: {}", signal_name(*signal)),
+            Ended::Gone(why) | Ended::Lost(why) => why.clone(),
+            Ended::NotStarted(error) => error.to_string(),
         }
     }
 
     /// Its exit code, if it has one.
     pub const fn exit_code(&self) -> Option<i32> {
-        match self.0 {
-            Ended::Code(code) => Some(code),
-            Ended::Signal(_) => None,
+        match &self.ended {
+            Ended::Code(code) | Ended::Container(code) => Some(*code),
+            Ended::NotStarted(error) => error.exit_code(),
+            Ended::Signal(_) | Ended::Gone(_) | Ended::Lost(_) => None,
         }
     }
 
     /// The signal that ended it, if one did.
     pub const fn ending_signal(&self) -> Option<i32> {
-        match self.0 {
-            Ended::Code(_) => None,
+        match self.ended {
             Ended::Signal(signal) => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// Why it never began; else the exit itself.
+    pub fn into_start_error(self) -> Result<StartError, Self> {
+        match self.ended {
+            Ended::NotStarted(error) => Ok(error),
+            ended => Err(Self { ended, note: self.note }),
         }
     }
 }
@@ -137,13 +211,27 @@ fn signal_name(signal: i32) -> String {
 
 /// Why a run could not be started. The text is for people and stands by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(String);
+#[error("{message}")]
+pub struct StartError {
+    message: String,
+    code: Option<i32>,
+}
 
 impl StartError {
     /// For this reason.
     pub fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self { message: message.into(), code: None }
+    }
+
+    /// The exit code that shells give for this reason: 127 for a command that is not there.
+    #[must_use]
+    pub fn with_code(self, code: i32) -> Self {
+        Self { code: Some(code), ..self }
+    }
+
+    /// The exit code that shells give for this reason, if they do.
+    pub const fn exit_code(&self) -> Option<i32> {
+        self.code
     }
 }
 
@@ -206,6 +294,8 @@ pub struct DriverConfig {
     pub spawn_concurrency: usize,
     /// The worker's own environment, which the processes inherit but for the worker's settings.
     pub environment: Vec<(OsString, OsString)>,
+    /// How containers are run.
+    pub containers: Containers,
 }
 
 impl DriverConfig {
@@ -218,6 +308,7 @@ impl DriverConfig {
             session,
             spawn_concurrency: 6,
             environment: std::env::vars_os().collect(),
+            containers: Containers::default(),
         }
     }
 }
@@ -226,22 +317,25 @@ impl DriverConfig {
 pub struct Drivers {
     shell: Arc<dyn Driver>,
     exec: Arc<dyn Driver>,
+    docker: Arc<dyn Driver>,
 }
 
 impl Drivers {
     /// All drivers, sharing one bound on concurrent starts.
     pub fn new(config: DriverConfig) -> Self {
+        let docker = DockerDriver::new(&config);
         let launcher = Launcher::new(config);
         Self {
             shell: Arc::new(ShellDriver::new(launcher.clone())),
             exec: Arc::new(ExecDriver::new(launcher)),
+            docker: Arc::new(docker),
         }
     }
 
     /// One driver for all commands.
     #[cfg(any(test, feature = "test-support"))]
     pub fn only(driver: Arc<dyn Driver>) -> Self {
-        Self { shell: driver.clone(), exec: driver }
+        Self { shell: driver.clone(), exec: driver.clone(), docker: driver }
     }
 
     /// Starts a run by its job's driver, or takes it over where it executes already.
@@ -249,6 +343,7 @@ impl Drivers {
         let driver = match &spec.job.driver {
             Command::Shell(_) => &self.shell,
             Command::Exec(_) => &self.exec,
+            Command::Docker(_) => &self.docker,
         };
         match driver.adopt(spec, output).await {
             Some(running) => Ok(running),
@@ -321,5 +416,10 @@ mod tests {
         assert_eq!(told(Exit::signal(9)), ("signal: killed".to_owned(), false, true));
         assert_eq!(told(Exit::signal(15)), ("signal: terminated".to_owned(), false, false));
         assert_eq!((Exit::code(3).exit_code(), Exit::signal(9).ending_signal()), (Some(3), Some(9)));
+        assert_eq!(told(Exit::container(137)), ("exit status 137".to_owned(), false, true));
+        assert_eq!(told(Exit::gone("it went".to_owned())), ("it went".to_owned(), false, true));
+        let absent = StartError::new("no such command").with_code(127);
+        assert_eq!(Exit::not_started(absent.clone()).exit_code(), Some(127));
+        assert_eq!(Exit::not_started(absent.clone()).into_start_error(), Ok(absent));
     }
 }

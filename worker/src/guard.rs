@@ -8,7 +8,8 @@
 //!
 //! It kills the groups first, which is quick and leaves no gap for a fork, then looks through `/proc` for what left
 //! its group or was started in the worker's last moment, again and again until nothing is found. What it cannot find
-//! is listed in [`scan`](self#what-escapes).
+//! is listed in [`scan`](self#what-escapes). At the same time it removes the containers of the session, by their labels;
+//! while their engine is away it tries again, for ten minutes if there have been containers.
 //!
 //! # What escapes A process that cleared its environment, made a session of its own and has lost all its parents; and
 //! whatever the worker's user is not allowed to signal, such as what `sudo` starts for a worker that is not root.
@@ -30,10 +31,13 @@ use nix::{
 use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::driver::{EngineAddress, docker::Spared};
+
 pub use handle::GuardHandle;
 use message::Message;
 pub(crate) use scan::Processes;
 
+mod containers;
 mod handle;
 mod message;
 mod scan;
@@ -54,6 +58,10 @@ const QUIET_LOOKS: u32 = 2;
 /// Then it gives up: what survives KILL for so long hangs in the kernel and will end when it comes back.
 const MAX_LOOKS: u32 = 500;
 
+/// An engine that is away may come back with what it ran. A worker that is stopped may come back first.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(600);
+const ENGINE_PATIENCE_TRUSTED: Duration = Duration::from_secs(1);
+
 /// A random name for a worker's life, which the processes that it starts carry as `QUORATE_SESSION`.
 pub fn new_session_token() -> String {
     format!("{:032x}", rand::rng().random::<u128>())
@@ -70,9 +78,9 @@ pub fn kill_session(token: &str) -> io::Result<usize> {
     sweep(token, &HashMap::new())
 }
 
-/// What the guard's process does: it follows `input` until its end. It knows its worker's session from the start: a worker
-/// that is killed before it has told anything leaves nothing behind either. Blocks.
-pub fn main(session: Option<String>, input: impl Read + Send + 'static) -> ExitCode {
+/// What the guard's process does: it follows `input` until its end. It knows its worker's session and the container engine
+/// from the start, by `args`: a worker that is killed before it has told anything leaves nothing behind either. Blocks.
+pub fn main(args: impl IntoIterator<Item = String>, input: impl Read + Send + 'static) -> ExitCode {
     if let Err(error) = ignore_signals() {
         tracing::warn!(%error, "the guard cannot ignore signals: one of them may end it before its turn");
     }
@@ -92,7 +100,10 @@ pub fn main(session: Option<String>, input: impl Read + Send + 'static) -> ExitC
             }
         }
     });
-    Guarded { session: session.filter(|token| !token.is_empty()), ..Guarded::default() }.follow(&messages);
+    let mut args = args.into_iter();
+    let session = args.next().filter(|token| !token.is_empty());
+    let engine = args.next().and_then(|address| address.parse().ok());
+    Guarded { session, engine, ..Guarded::default() }.follow(&messages);
     ExitCode::SUCCESS
 }
 
@@ -112,6 +123,9 @@ fn ignore_signals() -> io::Result<()> {
 #[derive(Default)]
 struct Guarded {
     session: Option<String>,
+    engine: Option<EngineAddress>,
+    /// The worker has made containers.
+    has_containers: bool,
     groups: HashSet<Pid>,
     /// Groups that only the worker's end kills, and their runs.
     kept: HashMap<Pid, RunId>,
@@ -151,6 +165,7 @@ impl Guarded {
     fn take(&mut self, message: Message) {
         match message {
             Message::Session(token) => self.session = Some(token),
+            Message::Containers => self.has_containers = true,
             Message::Forget => {
                 self.groups.clear();
                 self.kept.clear();
@@ -177,21 +192,30 @@ impl Guarded {
         self.armed = false;
         // Forgotten once killed: their numbers may come to mean others.
         self.groups.drain().for_each(kill_group);
-        if let Some(token) = &self.session
-            && sweep(token, &self.kept).is_err()
-        {
-            // It looks again until it can see.
-            self.armed = true;
-        }
+        let (swept, removed) = self.end_session(Spared::Kept, ENGINE_PATIENCE_TRUSTED);
+        // It looks again until it can see.
+        self.armed = !swept || (!removed && self.has_containers);
     }
 
     fn kill_all(mut self) {
         self.groups.drain().for_each(kill_group);
         self.kept.drain().for_each(|(group, _)| kill_group(group));
-        if let Some(token) = &self.session {
-            // The worker's next life looks for what could not be seen.
-            let _ = sweep(token, &self.kept);
-        }
+        // The worker's next life looks for what could not be seen.
+        let patience = if self.has_containers { ENGINE_PATIENCE } else { Duration::ZERO };
+        self.end_session(Spared::None, patience);
+    }
+
+    /// Ends the processes of the session and, at the same time, its containers. Whether the one and the other is done.
+    fn end_session(&self, spared: Spared, patience: Duration) -> (bool, bool) {
+        let Some(token) = &self.session else { return (true, true) };
+        // Without a socket there is no engine, unless there was one.
+        let engine = self.engine.as_ref().filter(|engine| self.has_containers || engine.path().exists());
+        std::thread::scope(|scope| {
+            let removing =
+                engine.map(|engine| scope.spawn(|| containers::end(engine, token, spared, patience)));
+            let swept = sweep(token, &self.kept).is_ok();
+            (swept, removing.is_none_or(|removing| removing.join().unwrap_or(false)))
+        })
     }
 }
 

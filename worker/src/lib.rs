@@ -33,7 +33,7 @@ use crate::{
         claims::{Beside, Claims},
         post::Posts,
     },
-    driver::{DriverConfig, Drivers},
+    driver::{Containers, DriverConfig, Drivers},
     duty::{boot::Boots, locks::Locks, passed::PassedTicks, tasks::ActiveTasks},
     guard::GuardHandle,
     machine::{Leftovers, Machine, open_spool, spill_dir},
@@ -133,9 +133,11 @@ impl Worker {
         let spool = open_spool(&config, &load)?;
         let life = Life::new(guard::new_session_token(), &config.data_dir);
         let leftovers = Leftovers::of(&config, &life);
-        let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
+        let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token, Some(config.engine.clone()));
+        let guard = guard.map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
+            containers: containers(&config, &life),
             ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
         let dir = Some(config.data_dir.clone());
@@ -215,12 +217,12 @@ impl Worker {
         shutdown: CancellationToken,
     ) -> Result<(), WorkerError> {
         // Before the keeper revokes the earlier life's lease: without it others may start what still executes.
-        if !self.kill_leftovers().await {
+        let ending = CancellationToken::new();
+        if !self.kill_leftovers(&ending).await {
             // Then it ends by itself, and this worker waits for its id until then.
             self.machine.leftovers.lease = None;
         }
         let background = TaskTracker::new();
-        let ending = CancellationToken::new();
         let trust = watch::Sender::new(None);
         let (logged, log) = mpsc::unbounded_channel();
         self.start_background(&background, &ending, (listener, logged), trust.subscribe());
@@ -326,15 +328,26 @@ impl Worker {
         }
     }
 
-    /// False: some may be left, since the machine's processes cannot be looked at.
-    async fn kill_leftovers(&self) -> bool {
-        let Some(token) = self.machine.leftovers.token.clone() else { return true };
+    /// False: some may be left, since the machine's processes or containers cannot be looked at.
+    async fn kill_leftovers(&self, ending: &CancellationToken) -> bool {
+        let token = self.machine.leftovers.token.clone();
+        // A worker of a simulation or measurement has no place of its own, and no containers.
+        let removed = match &self.machine.dir {
+            Some(_) => {
+                let life = &self.machine.life;
+                let (containers, me) = (containers(&self.config, life), self.config.id.clone());
+                let lives = (life.token.clone(), token.clone());
+                driver::leftovers(containers, me, lives, ending.clone()).await
+            }
+            None => true,
+        };
+        let Some(token) = token else { return removed };
         // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
         let Ok(Ok(killed)) = spawn_blocking(move || guard::kill_session(&token)).await else { return false };
         if killed > 0 {
             tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
         }
-        true
+        removed
     }
 
     fn start_background(
@@ -396,5 +409,14 @@ impl Worker {
             trust,
             started: self.ports.clock.now(),
         }
+    }
+}
+
+/// How this life of the worker runs containers.
+fn containers(config: &WorkerConfig, life: &Life) -> Containers {
+    Containers {
+        engine: config.engine.clone(),
+        registry_auth: config.registry_auth.clone(),
+        place: life.place.clone(),
     }
 }

@@ -49,6 +49,8 @@ struct State {
     text: Text,
     /// When something was printed last; the start, if nothing was.
     last: Instant,
+    /// Bytes read from each stream.
+    taken: [u64; 2],
     spill: Option<Spill>,
 }
 
@@ -122,7 +124,8 @@ impl Output {
     /// Keeps so much of the text. `started` is when it was made ready to start, see [`Output::begin`]; `spill` is where a copy goes.
     pub fn new(kept: OutputLimit, started: Instant, spill: Option<SpillTo>) -> Arc<Self> {
         let limit = usize::try_from(kept.limit.0).unwrap_or(usize::MAX);
-        let state = State { text: Text::new(limit, kept.keep), last: started, spill: spill.map(Spill::new) };
+        let text = Text::new(limit, kept.keep);
+        let state = State { text, last: started, taken: [0; 2], spill: spill.map(Spill::new) };
         let (begun, ends_early) = (OnceLock::new(), AtomicBool::new(false));
         Arc::new(Self { made: started, begun, state: Mutex::new(state), ends_early })
     }
@@ -148,6 +151,7 @@ impl Output {
         let lasted = now.saturating_duration_since(self.started());
         let mut state = self.lock();
         state.last = now;
+        state.taken[stream as usize] += bytes.len() as u64;
         state.text.append(u32::try_from(lasted.as_millis()).unwrap_or(u32::MAX), stream, bytes);
         let long = lasted >= SPILL_AFTER || state.text.end() > SPILL_BYTES;
         let write = long && state.begin_spill();
@@ -186,6 +190,11 @@ impl Output {
     /// Bytes printed so far, those thrown away included.
     pub fn total(&self) -> u64 {
         self.lock().text.total()
+    }
+
+    /// Bytes read from a stream so far, as they came: who reads it again knows where to go on.
+    pub fn taken(&self, stream: Stream) -> u64 {
+        self.lock().taken[stream as usize]
     }
 
     /// Says that the run has left processes behind that may print more, which is not kept.

@@ -1,10 +1,12 @@
-//! Drivers and guard with real processes.
+//! Drivers and guard with real processes and real containers.
 
 #[path = "processes/support.rs"]
 mod support;
 #[path = "processes/world.rs"]
 mod world;
 
+#[path = "containers/containers.rs"]
+mod containers;
 #[path = "processes/doctored.rs"]
 mod doctored;
 #[path = "processes/guard.rs"]

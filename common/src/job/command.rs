@@ -1,10 +1,10 @@
-//! What a job runs: a shell command or a program with its arguments.
+//! What a job runs: a shell command, a program with its arguments, or a container.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::FieldError;
+use super::{Docker, FieldError};
 
 /// The umask of a job that sets none.
 const UMASK: u32 = 0o022;
@@ -17,6 +17,8 @@ pub enum Command {
     Shell(Shell),
     /// A program and its arguments, without a shell.
     Exec(Exec),
+    /// A container.
+    Docker(Box<Docker>),
 }
 
 /// A text for a shell.
@@ -119,6 +121,7 @@ impl Command {
         match self {
             Self::Shell(_) => "shell",
             Self::Exec(_) => "exec",
+            Self::Docker(_) => "docker",
         }
     }
 
@@ -127,14 +130,17 @@ impl Command {
         match self {
             Self::Shell(shell) => Some(&shell.environment),
             Self::Exec(exec) => Some(&exec.environment),
+            Self::Docker(_) => None,
         }
     }
 
-    /// The command in one line for people and for GDTS's `command`: the shell's text, or the quoted arguments.
+    /// The command in one line for people and for GDTS's `command`: the shell's text, the quoted arguments, or these
+    /// behind the image.
     pub fn text(&self) -> String {
         match self {
             Self::Shell(shell) => shell.command.clone(),
             Self::Exec(exec) => exec.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+            Self::Docker(docker) => docker.text(),
         }
     }
 
@@ -173,6 +179,7 @@ impl Command {
                     check_nul(&format!("driver.exec.argv[{n}]"), word, errors);
                 }
             }
+            Self::Docker(docker) => docker.check(errors),
         }
         if let Some(environment) = self.environment() {
             environment.check(&format!("driver.{driver}"), errors);
@@ -229,7 +236,7 @@ fn read_umask(text: &str) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|umask| is_octal && *umask <= 0o777)
 }
 
-fn check_nul(field: &str, text: &str, errors: &mut Vec<FieldError>) {
+pub(super) fn check_nul(field: &str, text: &str, errors: &mut Vec<FieldError>) {
     if text.contains('\0') {
         errors.push(FieldError::new(
             field,
@@ -241,7 +248,7 @@ fn check_nul(field: &str, text: &str, errors: &mut Vec<FieldError>) {
 }
 
 /// A word as a shell would have to be given it.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

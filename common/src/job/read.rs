@@ -73,6 +73,9 @@ fn example(field: &str) -> &'static str {
         ("driver.shell" | "driver.exec", "umask") => return "\"022\"",
         ("driver.shell" | "driver.exec", "stdin") => return "\"a line\\n\"",
         ("driver.exec", "argv") => return "[\"/bin/true\"]",
+        ("driver.docker" | "driver.docker.env" | "driver.docker.labels" | "driver.docker.ulimits", field) => {
+            return docker_example(path, field);
+        }
         ("misfire", "limit") => return "10",
         ("output", "limit") => return "\"1MiB\"",
         ("output", "keep") => return "\"head\", \"tail\" or \"both\"",
@@ -86,7 +89,7 @@ fn example(field: &str) -> &'static str {
         "labels" => "{\"team\": \"ops\"}",
         "trigger" => "{\"cron\": [\"30 2 * * *\"], \"zone\": \"Europe/Berlin\"}",
         "driver" => {
-            "{\"shell\": {\"command\": \"backup --full\"}} or {\"exec\": {\"argv\": [\"/bin/true\"]}}"
+            "{\"shell\": {\"command\": \"backup --full\"}}, {\"exec\": {\"argv\": [\"/bin/true\"]}} or {\"docker\": {\"image\": \"busybox\"}}"
         }
         "overlap" => "\"skip\", \"queue-one\", \"allow\" or \"replace\"",
         "misfire" => "{\"policy\": \"latest\", \"deadline\": \"1h\"}",
@@ -97,6 +100,31 @@ fn example(field: &str) -> &'static str {
         "placement" => "{\"policy\": \"hash\", \"require\": [\"disk=ssd\"]}",
         "output" => "{\"limit\": \"1MiB\"}",
         _ => EXAMPLE,
+    }
+}
+
+/// The same of a container's.
+fn docker_example(path: &str, field: &str) -> &'static str {
+    match (path, field.split('[').next().unwrap_or_default()) {
+        ("driver.docker.env" | "driver.docker.labels", _) => "\"9\"",
+        ("driver.docker.ulimits", _) => "1024 or \"1024:4096\"",
+        (_, "image") => "\"busybox:1.36\"",
+        (_, "command" | "entrypoint") => "[\"/bin/sh\", \"-c\", \"date\"]",
+        (_, "env") => "{\"LEVEL\": \"9\"}",
+        (_, "dir") => "\"/work\"",
+        (_, "user") => "\"nobody\" or \"1000:1000\"",
+        (_, "volumes") => "[\"/srv/data:/data:ro\", \"cache:/var/cache\"]",
+        (_, "network") => "\"none\", \"bridge\" or \"host\"",
+        (_, "ports") => "[\"80/tcp\", \"127.0.0.1:8080:80\"]",
+        (_, "cpu") => "\"1.5\" or \"500m\"",
+        (_, "memory") => "\"512MiB\"",
+        (_, "pids") => "100",
+        (_, "ulimits") => "{\"nofile\": \"1024:4096\"}",
+        (_, "pull") => "\"missing\", \"always\" or \"never\"",
+        (_, "init") => "true",
+        (_, "labels") => "{\"team\": \"ops\"}",
+        (_, "stop_signal") => "\"SIGINT\"",
+        _ => "{\"image\": \"busybox:1.36\", \"command\": [\"date\"]}",
     }
 }
 

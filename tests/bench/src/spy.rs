@@ -54,7 +54,7 @@ impl Spy {
     /// The drivers with a guard of their own, as `quorate worker` has them.
     pub(crate) fn new(quorate: &Path) -> anyhow::Result<Arc<Self>> {
         let session = guard::new_session_token();
-        let guard = GuardHandle::spawn(quorate.to_owned(), &session)
+        let guard = GuardHandle::spawn(quorate.to_owned(), &session, None)
             .with_context(|| format!("start {} guard", quorate.display()))?;
         let drivers = Drivers::new(DriverConfig::new(quorate.to_owned(), session, guard));
         Ok(Arc::new(Self { drivers, seen: Arc::default() }))

@@ -104,6 +104,8 @@ impl Node {
             hedge: Duration::from_millis(250),
             data_dir,
             shell: "/bin/sh".into(),
+            engine: worker::driver::EngineAddress::default(),
+            registry_auth: None,
             self_exe: "/nowhere".into(),
             address: String::new(),
             host: id,

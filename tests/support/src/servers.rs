@@ -10,11 +10,13 @@ use std::{
 
 use common::store::key::Keys;
 
+pub use engine::{Engine, EngineKind, IMAGE, ask_engine};
 pub use etcd::{Durability, Etcd, EtcdCluster, EtcdVersion, Peers, shared_etcd, shared_etcd_35};
 pub use mongod::{Mongod, shared_mongodb};
 pub use server::{Leftovers, Room, Server, free_port};
 
 mod certificate;
+mod engine;
 mod etcd;
 mod mongod;
 mod server;

@@ -19,21 +19,22 @@ use tokio::{
 };
 
 use capture::Capture;
-use stop::{Step, Stop};
 use tree::{END_WAIT, SIGNAL_WAIT, Trees, signal_all};
 
-use super::{Exit, Running, StopSignal};
+use super::{
+    Exit, Running, StopSignal,
+    stop::{Step, Stop},
+};
 use crate::{
     guard::GuardHandle,
     output::{Output, SPILL_AFTER},
 };
 
 mod capture;
-mod environment;
+pub(super) mod environment;
 pub(super) mod launch;
 pub mod shim;
 pub(super) mod spawn;
-mod stop;
 mod tree;
 
 /// So long after the leader's end something may still come from what it left in the background.

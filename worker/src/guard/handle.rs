@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::{SUBCOMMAND, message::Message};
+use crate::driver::EngineAddress;
 
 /// With more to tell than this (a guard that is stopped does not read) the messages are dropped, and the truth is
 /// told as a whole when it reads again.
@@ -36,6 +37,7 @@ struct Owner(Arc<Shared>);
 struct Shared {
     program: PathBuf,
     session: String,
+    engine: Option<EngineAddress>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -46,6 +48,8 @@ struct State {
     /// The truth: every group that executes, with its run if it is kept on lease loss.
     groups: HashMap<Pid, Option<RunId>>,
     trust: Option<Duration>,
+    /// There have been containers, or there are about to be.
+    containers: bool,
     /// What of it has not been told yet.
     pending: Vec<Message>,
     /// Everything has to be told, as the guard is new or too much was pending.
@@ -56,12 +60,13 @@ struct State {
 }
 
 impl GuardHandle {
-    /// Starts the guard: `program guard SESSION`, where `program` is our own binary. It fails if the guard cannot be
-    /// started; should it die later, it is started again.
-    pub fn spawn(program: PathBuf, session: &str) -> io::Result<Self> {
+    /// Starts the guard: `program guard SESSION [ENGINE]`, where `program` is our own binary and `engine` where the
+    /// worker's containers are. It fails if the guard cannot be started; should it die later, it is started again.
+    pub fn spawn(program: PathBuf, session: &str, engine: Option<EngineAddress>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             program,
             session: session.to_owned(),
+            engine,
             state: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -99,6 +104,18 @@ impl GuardHandle {
         self.change(|state| {
             state.groups.remove(&group);
             state.tell(Message::Ended(group));
+        });
+    }
+
+    /// A container is about to be made.
+    pub fn uses_containers(&self) {
+        let Some(owner) = &self.0 else { return };
+        if owner.0.lock().containers {
+            return;
+        }
+        self.change(|state| {
+            state.containers = true;
+            state.tell(Message::Containers);
         });
     }
 
@@ -155,7 +172,8 @@ impl State {
             Some(run) => Message::Kept(*group, *run),
         });
         let head = [Message::Session(session.to_owned()), Message::Forget];
-        head.into_iter().chain(groups).chain(self.trust.map(Message::Trust)).collect()
+        let containers = self.containers.then_some(Message::Containers);
+        head.into_iter().chain(containers).chain(groups).chain(self.trust.map(Message::Trust)).collect()
     }
 }
 
@@ -164,6 +182,7 @@ impl Shared {
         let mut child = Command::new(&self.program)
             .arg(SUBCOMMAND)
             .arg(&self.session)
+            .args(self.engine.as_ref().map(ToString::to_string))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             // Ours holds passwords, and possibly the token of the session that we run in ourselves.
@@ -292,12 +311,12 @@ mod tests {
 
     #[test]
     fn a_guard_that_cannot_be_started_is_an_error_at_once() {
-        assert!(GuardHandle::spawn("/no/such/binary".into(), "c0ffee").is_err());
+        assert!(GuardHandle::spawn("/no/such/binary".into(), "c0ffee", None).is_err());
     }
 
     #[test]
     fn a_guard_that_cannot_live_stops_nobody() {
-        let guard = GuardHandle::spawn("/bin/true".into(), "c0ffee").unwrap();
+        let guard = GuardHandle::spawn("/bin/true".into(), "c0ffee", None).unwrap();
         for n in 2..50_000 {
             guard.started(Pid::from_raw(n));
             guard.ended(Pid::from_raw(n));

@@ -20,6 +20,8 @@ pub(super) enum Message {
     Ended(Pid),
     /// Until when after boot the worker may be trusted.
     Trust(Duration),
+    /// It has begun to make containers: its engine is to be waited for.
+    Containers,
 }
 
 /// A line that says nothing.
@@ -36,6 +38,7 @@ impl fmt::Display for Message {
             Self::Kept(group, run) => write!(f, "kept {group} {run}"),
             Self::Ended(group) => write!(f, "ended {group}"),
             Self::Trust(until) => write!(f, "trust {}", until.as_nanos()),
+            Self::Containers => f.write_str("containers"),
         }
     }
 }
@@ -59,6 +62,7 @@ fn read(line: &str) -> Option<Message> {
         "started" => Message::Started(group(word())?),
         "kept" => Message::Kept(group(word())?, word()?.parse().ok()?),
         "ended" => Message::Ended(group(word())?),
+        "containers" => Message::Containers,
         "trust" => Message::Trust(Duration::from_nanos(word()?.parse().ok()?)),
         _ => return None,
     };
@@ -80,6 +84,7 @@ mod tests {
             Message::Kept(group, run),
             Message::Ended(group),
             Message::Trust(Duration::from_nanos(1_234_567_890_123)),
+            Message::Containers,
         ] {
             assert_eq!(message.to_string().parse(), Ok(message));
         }

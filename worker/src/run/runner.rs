@@ -167,10 +167,10 @@ impl Runner {
                 tokio::pin!(wait);
                 tokio::select! {
                     biased;
-                    exit = &mut wait => End::Exited(exit),
+                    exit = &mut wait => exit.into(),
                     stop = limits => {
                         active.stop(stop, active.grace);
-                        End::Exited(wait.await)
+                        wait.await.into()
                     }
                 }
             }
@@ -261,6 +261,12 @@ enum End {
     NotStarted,
 }
 
+impl From<Exit> for End {
+    fn from(exit: Exit) -> Self {
+        exit.into_start_error().map_or_else(Self::Exited, Self::CannotStart)
+    }
+}
+
 impl Active {
     /// The first reason stands; the shortest grace wins.
     fn stop(&self, why: Stop, grace: Duration) {
@@ -308,13 +314,11 @@ fn was_guarded(end: &End, until: Option<Duration>, now: Duration) -> bool {
 fn judge(end: &End, why: Option<Stop>) -> Ending {
     let (exited, exit_code, signal) = match end {
         End::Exited(exit) => (exit.words(), exit.exit_code(), exit.ending_signal()),
-        End::CannotStart(error) => (error.to_string(), None, None),
+        End::CannotStart(error) => (error.to_string(), error.exit_code(), None),
         End::NotStarted => ("not started".to_owned(), None, None),
     };
-    let is_success = matches!(end, End::Exited(exit) if exit.is_success());
     let (event, reason) = match why {
-        None if is_success => (RunEvent::Succeeded, String::new()),
-        None => (RunEvent::Failed, String::new()),
+        None => judge_alone(end),
         Some(Stop::Killed(reason)) => (RunEvent::Killed, reason),
         Some(Stop::Withdrawn(reason)) => (RunEvent::Killed, reason.to_owned()),
         Some(Stop::TimedOut) => (RunEvent::TimedOut, "its time limit passed".to_owned()),
@@ -341,9 +345,39 @@ fn judge(end: &End, why: Option<Stop>) -> Ending {
     Ending { from, event, err, reason, exit_code, signal }
 }
 
+/// The same of a run whose end nobody here wanted.
+fn judge_alone(end: &End) -> (RunEvent, String) {
+    match end {
+        End::Exited(exit) if exit.is_success() => (RunEvent::Succeeded, exit.note().to_owned()),
+        End::Exited(exit) if exit.is_lost() => (RunEvent::LeaseLost, exit.words()),
+        End::Exited(exit) => (RunEvent::Failed, exit.note().to_owned()),
+        End::CannotStart(_) | End::NotStarted => (RunEvent::Failed, String::new()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_here_ended_is_judged_by_its_exit() {
+        let judged = |exit: Exit| {
+            let ending = judge(&exit.into(), None);
+            (ending.event, ending.err, ending.reason, ending.exit_code)
+        };
+        let text = str::to_owned;
+        let noted = Exit::container(0).with_note("a child was killed");
+        assert_eq!(judged(noted), (RunEvent::Succeeded, text(""), text("a child was killed"), Some(0)));
+        let memory = Exit::container(137).with_note("no memory");
+        assert_eq!(judged(memory), (RunEvent::Failed, text("exit status 137"), text("no memory"), Some(137)));
+        let engine = Exit::lost(text("its engine died"));
+        assert_eq!(
+            judged(engine),
+            (RunEvent::LeaseLost, text("its engine died"), text("its engine died"), None)
+        );
+        let absent = Exit::not_started(StartError::new("no such command").with_code(127));
+        assert_eq!(judged(absent), (RunEvent::Failed, text("no such command"), text(""), Some(127)));
+    }
 
     // Once: a run that the guard had killed while its worker was stopped was on record as failed and got no next
     // attempt; the worker saw a signal, and not whose it was.

@@ -60,7 +60,7 @@ pub(crate) fn worker(dir: &Path) -> i32 {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let session = worker::guard::new_session_token();
-        let guard = GuardHandle::spawn(own_binary(dir), &session).expect("a guard");
+        let guard = GuardHandle::spawn(own_binary(dir), &session, None).expect("a guard");
         guard.trust_until(since_boot() + TRUST);
         let bench = Bench::with(guard.clone(), session.clone(), |_| {});
         let mut started: Vec<Started> = Vec::new();
@@ -161,7 +161,7 @@ async fn a_guard_that_dies_is_replaced() {
 async fn nothing_is_started_when_the_guards_time_has_come_but_for_what_is_to_be_kept() {
     let dir = TempDir::new().expect("a temporary directory");
     let session = worker::guard::new_session_token();
-    let guard = GuardHandle::spawn(own_binary(dir.path()), &session).expect("a guard");
+    let guard = GuardHandle::spawn(own_binary(dir.path()), &session, None).expect("a guard");
     let bench = Bench::with(guard.clone(), session, |_| {});
     let spec = |on_lease_loss| {
         let mut spec = spec(shell("true"));

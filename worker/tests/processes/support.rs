@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use worker::{
-    driver::{DriverConfig, Drivers, Exit, RunSpec, StartError, shim},
+    driver::{DriverConfig, Drivers, Exit, RunSpec, StartError, StatusSignal, shim},
     guard::{self, GuardHandle},
     output::{Collected, Output, SpillTo},
 };
@@ -40,6 +40,7 @@ pub(crate) struct Started {
     pub(crate) run: RunId,
     pub(crate) output: Arc<Output>,
     pub(crate) stop: watch::Sender<Option<Duration>>,
+    pub(crate) status: Option<StatusSignal>,
     end: JoinHandle<Exit>,
 }
 
@@ -65,7 +66,8 @@ impl Bench {
         let output = Output::new(spec.job.output, Instant::now(), Some(spill));
         let running = self.drivers.start(spec, &output).await?;
         let (stop, signal) = watch::channel(None);
-        Ok(Started { run: spec.run, output, stop, end: tokio::spawn(running.wait(signal)) })
+        let status = running.status();
+        Ok(Started { run: spec.run, output, stop, status, end: tokio::spawn(running.wait(signal)) })
     }
 
     /// Runs a shell's text to its end.
@@ -217,7 +219,7 @@ fn plays_its_role() {
     let args = std::env::var_os(ARGS).unwrap_or_default().into_string().expect("text");
     let code = match role.to_str() {
         Some(guard::SUBCOMMAND) => {
-            let _ = guard::main(args.lines().next().map(str::to_owned), std::io::stdin());
+            let _ = guard::main(args.lines().map(str::to_owned), std::io::stdin());
             0
         }
         Some(shim::SUBCOMMAND) => {

@@ -74,6 +74,8 @@ impl World {
             hedge: Duration::from_millis(50),
             data_dir: self.data_dir(),
             shell: "/bin/sh".into(),
+            engine: "/no/such/engine.sock".parse().expect("an address"),
+            registry_auth: None,
             self_exe: own_binary(self.dir.path()),
             address: String::new(),
             host: String::new(),

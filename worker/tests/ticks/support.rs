@@ -103,6 +103,8 @@ impl Bench {
             hedge: Duration::from_millis(250),
             data_dir: dir.path().to_owned(),
             shell: "/bin/sh".into(),
+            engine: worker::driver::EngineAddress::default(),
+            registry_auth: None,
             self_exe: "/nowhere".into(),
             address: String::new(),
             host: "host".into(),

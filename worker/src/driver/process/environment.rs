@@ -1,11 +1,12 @@
 //! The variables that a process gets.
 
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt as _,
 };
 
-use common::{job::Environment, tick::Tick};
+use common::tick::Tick;
 use nix::unistd::User;
 
 use crate::driver::RunSpec;
@@ -75,12 +76,15 @@ pub(super) fn of_user(user: &User) -> [Variable; 4] {
 }
 
 /// The job's own variables, but for those that only we may set.
-pub(super) fn of_job(environment: &Environment) -> impl Iterator<Item = (&String, &String)> {
-    environment.env.iter().filter(|(name, _)| !OF_THE_RUN.contains(&name.as_str()))
+pub(in crate::driver) fn of_job(env: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    env.iter().filter(|(name, _)| !OF_THE_RUN.contains(&name.as_str()))
 }
 
 /// What tells a process which run it is.
-pub(super) fn of_run(spec: &RunSpec, session: &str) -> impl Iterator<Item = (&'static str, String)> {
+pub(in crate::driver) fn of_run(
+    spec: &RunSpec,
+    session: &str,
+) -> impl Iterator<Item = (&'static str, String)> {
     let values = [
         spec.job.name.to_string(),
         spec.run.to_string(),

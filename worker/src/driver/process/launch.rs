@@ -228,7 +228,7 @@ impl Shared {
         if let Some(user) = self.account(identity) {
             command.envs(environment::of_user(user));
         }
-        for (name, value) in environment::of_job(environment) {
+        for (name, value) in environment::of_job(&environment.env) {
             if by_shim {
                 command.env(format!("{}{name}", shim::VARIABLE_PREFIX), value);
             } else {

@@ -47,6 +47,11 @@ impl Stop {
         Self { signal: Some(signal), stage: Stage::Running }
     }
 
+    /// Somebody wants its end, whether or not a step was taken.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.has_begun() || self.signal.as_ref().is_some_and(|signal| signal.borrow().is_some())
+    }
+
     /// The run was told to end.
     pub(super) const fn has_begun(&self) -> bool {
         !matches!(self.stage, Stage::Running)

@@ -1,0 +1,4 @@
+//! Containers, on Docker's engine and on podman's.
+
+mod run;
+mod support;
