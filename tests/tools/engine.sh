@@ -5,14 +5,16 @@
 # busybox. It has process and mount namespaces of its own: so nothing that it started or mounted outlives it, however it
 # ends, and DIR is removed. On its output it says "ready"; after the words "kill" (KILL to the engine and what serves it,
 # while the containers go on) and "start" on its input, it says "killed" and "ready". "bridgeless" is for an engine
-# beside others: it changes no bridge and no firewall.
+# beside others: it has no network, and changes no bridge and no firewall.
 set -eu
 
 kind=$1 dir=$2 more=${3:-}
 
 if [ "${QUORATE_TEST_INSIDE:-}" != yes ]; then
     mkdir -p "$dir"
-    QUORATE_TEST_INSIDE=yes unshare --mount --pid --fork --kill-child --mount-proc "$0" "$@" || true
+    set -- "$0" "$@"
+    [ "$more" != bridgeless ] || set -- --net "$@"
+    QUORATE_TEST_INSIDE=yes unshare --mount --pid --fork --kill-child --mount-proc "$@" || true
     # What it mounted is gone with the namespace.
     rm -rf "$dir"
     exit 0
@@ -35,7 +37,11 @@ launch() {
             [ "$more" != bridgeless ] || set -- "$@" --bridge none --iptables=false --ip-forward=false
             dockerd "$@" >>"$dir/log" 2>&1 </dev/null &
             ;;
-        podman) podman_here system service --time=0 "unix://$socket" >>"$dir/log" 2>&1 </dev/null & ;;
+        podman)
+            set -- --root "$dir/root" --runroot "$dir/run" --runtime runc --cgroup-manager cgroupfs
+            # Not by the function: that would be a shell's number.
+            podman "$@" --events-backend file system service --time=0 "unix://$socket" >>"$dir/log" 2>&1 </dev/null &
+            ;;
     esac
     engine=$!
     tries=0
@@ -48,6 +54,9 @@ launch() {
         fi
         sleep 0.1
     done
+    # The tests may be another user's.
+    chmod 711 "$dir"
+    chmod 666 "$socket"
 }
 
 answers() {

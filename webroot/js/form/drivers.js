@@ -6,7 +6,8 @@
 //   complete(driver) the same with what is required, empty where it is not given: the manager then says at the field
 //                    that it is missing
 
+import { docker } from "./driver/docker.js";
 import { exec } from "./driver/exec.js";
 import { shell } from "./driver/shell.js";
 
-export const DRIVERS = [shell, exec];
+export const DRIVERS = [shell, exec, docker];

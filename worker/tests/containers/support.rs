@@ -1,6 +1,6 @@
 //! Engines, containers to run on them, and what an engine says of them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use common::{
     id::RunId,
@@ -8,6 +8,10 @@ use common::{
 };
 use serde_json::{Value, json};
 use test_support::servers::{EngineKind, IMAGE, ask_engine};
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, sleep},
+};
 use worker::{
     driver::{Exit, RunSpec, StartError},
     guard::{self, GuardHandle},
@@ -15,6 +19,9 @@ use worker::{
 };
 
 use crate::support::{Bench, Started, spec};
+
+/// Long enough for a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Drivers that run containers on a socket.
 pub(crate) struct Place {
@@ -29,11 +36,30 @@ impl Place {
     }
 
     pub(crate) fn at(socket: PathBuf) -> Self {
+        Self::of_worker(socket, String::new())
+    }
+
+    /// The same of a worker whose data directory is told so.
+    pub(crate) fn of_worker(socket: PathBuf, place: String) -> Self {
         let address = socket.to_str().and_then(|path| path.parse().ok()).expect("an engine's address");
         let bench = Bench::with(GuardHandle::absent(), guard::new_session_token(), |config| {
             config.containers.engine = address;
+            config.containers.place = place;
         });
         Self { bench, socket }
+    }
+
+    /// Starts a container, and dies with its process when that has printed "up": nobody clears up.
+    pub(crate) async fn die_with(self, spec: RunSpec) {
+        let runtime = Runtime::new().expect("a runtime");
+        let life = runtime.spawn(async move {
+            let run = self.bench.start_spec(&spec).await.expect("it starts");
+            run.until_printed("up").await;
+            // Not dropped here: as long as a runtime lives, a run that is dropped clears up.
+            std::mem::forget((self.bench, run));
+        });
+        life.await.expect("it prints");
+        runtime.shutdown_background();
     }
 
     pub(crate) async fn start(&self, docker: Value) -> Started {
@@ -71,9 +97,27 @@ impl Place {
         found.as_array().cloned().unwrap_or_default()
     }
 
+    /// Waits until no container has a label.
+    pub(crate) async fn until_gone(&self, label: &str) {
+        self.until_left(label, 0).await;
+    }
+
+    /// Waits until so many have it.
+    pub(crate) async fn until_left(&self, label: &str, wanted: usize) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.labelled(label).await;
+            if found.len() == wanted {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "not {wanted} containers have {label}: {found:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// A run's only container, once it is in this state.
     pub(crate) async fn inspect(&self, run: RunId) -> Value {
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let found = self.containers_of(run).await;
             if let Some(id) = found.first().and_then(|found| found["Id"].as_str()) {
@@ -82,11 +126,8 @@ impl Place {
                     return seen;
                 }
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the container does not run; last seen: {found:?}"
-            );
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            assert!(Instant::now() < deadline, "the container does not run; last seen: {found:?}");
+            sleep(Duration::from_millis(20)).await;
         }
     }
 }

@@ -84,7 +84,7 @@ pub(crate) fn worker(dir: &Path) -> i32 {
     })
 }
 
-fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).expect("a clock").into()
 }
 

@@ -227,6 +227,7 @@ fn plays_its_role() {
             126
         }
         Some("worker") => crate::guard::worker(Path::new(&args)),
+        Some("container-worker") => crate::containers::life::worker(Path::new(&args)),
         _ => 2,
     };
     std::process::exit(code);

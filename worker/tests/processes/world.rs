@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use worker::{Worker, WorkerConfig, WorkerPorts};
+use worker::{Worker, WorkerConfig, WorkerPorts, driver::EngineAddress};
 
 use crate::support::own_binary;
 
@@ -40,6 +40,7 @@ pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) ttl: Duration,
     pub(crate) slots: u32,
+    pub(crate) engine: EngineAddress,
 }
 
 impl World {
@@ -52,6 +53,7 @@ impl World {
             dir: TempDir::new().expect("a directory"),
             ttl: TTL,
             slots: 4,
+            engine: "/no/such/engine.sock".parse().expect("an address"),
         }
     }
 
@@ -74,7 +76,7 @@ impl World {
             hedge: Duration::from_millis(50),
             data_dir: self.data_dir(),
             shell: "/bin/sh".into(),
-            engine: "/no/such/engine.sock".parse().expect("an address"),
+            engine: self.engine.clone(),
             registry_auth: None,
             self_exe: own_binary(self.dir.path()),
             address: String::new(),

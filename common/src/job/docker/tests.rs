@@ -161,3 +161,20 @@ fn an_images_parts_are_what_a_registry_is_asked_for() {
     }
     assert!("Team/tool".parse::<Image>().is_err(), "a host without a dot, or a name in upper case");
 }
+
+#[test]
+fn the_documented_container_and_the_example_are_read_and_every_field_is_documented() {
+    let page = include_str!("../../../../docs/containers.md");
+    let text = page.split("```json").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let documented: Value = serde_json::from_str(text).unwrap();
+    let read = Job::from_value(job(documented.clone())).unwrap();
+    read.check(now()).unwrap();
+    assert_eq!(serde_json::to_value(&read).unwrap()["driver"]["docker"], documented);
+    assert!(full().as_object().unwrap().keys().all(|field| documented.get(field).is_some()));
+    for field in documented.as_object().unwrap().keys() {
+        let names = |line: &str| line.starts_with('|') && line.contains(&format!("`{field}`"));
+        assert!(page.lines().any(names), "{field}");
+    }
+    let example = include_bytes!("../../../../deploy/examples/container.json");
+    Job::from_json(example).unwrap().check(now()).unwrap();
+}

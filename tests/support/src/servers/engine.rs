@@ -73,7 +73,15 @@ impl Engine {
     fn launch(kind: EngineKind, more: Option<&str>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/engine.sh");
         let dir = std::env::temp_dir().join(format!("quorate-{}-{}", kind.name(), super::unique()));
-        let mut keeper = Command::new(script)
+        let mut keeper = match nix::unistd::geteuid().is_root() {
+            true => Command::new(script),
+            false => {
+                let mut sudo = Command::new("sudo");
+                sudo.arg("-n").arg(script);
+                sudo
+            }
+        };
+        let mut keeper = keeper
             .arg(kind.name())
             .arg(&dir)
             .args(more)
@@ -121,7 +129,7 @@ impl Engine {
             }
             assert!(
                 read > 0,
-                "no container engine: {said}\nThese tests need root, and on Debian: apt-get install -y \
+                "no container engine: {said}\nThese tests need root, themselves or by `sudo -n`, and on Debian: apt-get install -y \
                  --no-install-recommends docker.io podman busybox-static iptables runc containernetworking-plugins"
             );
         }

@@ -2,12 +2,14 @@
 
 import { asPairs } from "../values.js";
 
-// What stays when a job gets another of these drivers.
+// What stays when a job gets another of these drivers; a container's user and directory are not the machine's.
 const KEPT = ["env", "dir", "user", "umask", "stdin"];
+const OF_ANY = ["env"];
 
 export function keptOf(driver) {
-  const [before] = Object.values(driver ?? {});
-  return Object.fromEntries(KEPT.filter((name) => before?.[name] !== undefined).map((name) => [name, before[name]]));
+  const [kind, before] = Object.entries(driver ?? {})[0] ?? [];
+  const kept = kind === "shell" || kind === "exec" ? KEPT : OF_ANY;
+  return Object.fromEntries(kept.filter((name) => before?.[name] !== undefined).map((name) => [name, before[name]]));
 }
 
 export const processFields = (kind) => [

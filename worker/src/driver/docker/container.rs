@@ -60,10 +60,13 @@ impl Container {
     }
 
     async fn client(&self) -> Result<Client, StartError> {
-        self.shared.engine.client().await.map_err(|error| {
-            let address = self.shared.engine.address();
-            StartError::new(format!("the container engine at {address} does not answer: {error}"))
-        })
+        self.shared.engine.client().await.map_err(|error| self.is_away(&error))
+    }
+
+    fn is_away(&self, error: &EngineError) -> StartError {
+        self.shared.engine.forget();
+        let address = self.shared.engine.address();
+        StartError::new(format!("the container engine at {address} does not answer: {error}"))
     }
 
     async fn begin(&mut self, stop: &mut Stop) -> Result<Live, StartError> {
@@ -188,10 +191,7 @@ impl Container {
             }
             Class::PortTaken => StartError::new(format!("a port of this worker's machine is taken: {error}")),
             Class::NameTaken => StartError::new(format!("another container has the run's name: {error}")),
-            Class::Away => StartError::new(format!(
-                "the container engine at {} went away before the container was {what}: {error}",
-                self.shared.engine.address()
-            )),
+            Class::Away => self.is_away(error),
             _ => StartError::new(format!("the container cannot be {what}: {error}")),
         }
     }

@@ -21,6 +21,12 @@ pub(super) struct Meanwhile {
     pub(super) memory: Option<ByteSize>,
 }
 
+/// True: a second look may say that it was memory.
+pub(super) fn may_tell_more(state: &State, meanwhile: Meanwhile) -> bool {
+    let Meanwhile { kind, was_stopped, memory, .. } = meanwhile;
+    kind == Kind::Docker && state.exit_code == KILLED && !state.oom_killed && !was_stopped && memory.is_some()
+}
+
 /// How a container ended that does not run any more.
 pub(super) fn exit(state: &State, meanwhile: Meanwhile) -> Exit {
     let Meanwhile { kind, was_away, was_stopped, memory } = meanwhile;
@@ -43,8 +49,8 @@ pub(super) fn exit(state: &State, meanwhile: Meanwhile) -> Exit {
         (true, _) => {
             exit.with_note(format!("one of its processes was killed for lack of memory ({})", limit()))
         }
-        // Podman does not say it where cgroups are of the first version.
-        (false, KILLED) if !was_stopped && kind == Kind::Podman => {
+        // Podman does not say it where cgroups are of the first version, nor Docker always.
+        (false, KILLED) if !was_stopped && (kind == Kind::Podman || memory.is_some()) => {
             exit.with_note(format!("killed, perhaps for lack of memory ({})", limit()))
         }
         _ => exit,
@@ -102,7 +108,9 @@ mod tests {
         assert!(whole.note().starts_with("killed for lack of memory"), "{whole:?}");
         let podman = ended(137, PODMAN);
         assert!(podman.note().starts_with("killed, perhaps for lack of memory"), "{podman:?}");
-        for quiet in [ended(137, Meanwhile { was_stopped: true, ..PODMAN }), ended(137, DOCKER)] {
+        assert_eq!(ended(137, DOCKER).note(), podman.note());
+        let unlimited = Meanwhile { memory: None, ..DOCKER };
+        for quiet in [ended(137, Meanwhile { was_stopped: true, ..PODMAN }), ended(137, unlimited)] {
             assert_eq!(quiet.note(), "");
         }
     }

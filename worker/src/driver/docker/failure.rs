@@ -50,8 +50,8 @@ impl From<Error> for EngineError {
             Error::SocketNotFoundError(path) => Self::away(format!("there is no socket {path}")),
             error @ (Error::IOError { .. }
             | Error::HyperResponseError { .. }
-            | Error::HyperLegacyError { .. }) => Self::away(chain(&error)),
-            error => Self { class: Class::Other, message: chain(&error) },
+            | Error::HyperLegacyError { .. }) => Self::away(cause(&error)),
+            error => Self { class: Class::Other, message: cause(&error) },
         }
     }
 }
@@ -64,18 +64,13 @@ impl EngineError {
     }
 }
 
-/// The innermost reasons too: the outer ones only say that a connection failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut inner = error.source();
-    while let Some(error) = inner {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        inner = error.source();
+/// The innermost reason: those around it only say that a connection failed.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(error) = inner.source() {
+        inner = error;
     }
-    text
+    inner.to_string()
 }
 
 fn classify(status: u16, message: &str) -> Class {

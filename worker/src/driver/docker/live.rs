@@ -23,6 +23,9 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// So long after a container's end Docker may still learn that memory was what it lacked.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// A container that was started.
 pub(super) struct Live {
     shared: Arc<Shared>,
@@ -123,6 +126,10 @@ impl Live {
             "the container engine went away while a run executes; waiting for it"
         );
         self.was_away = true;
+        if !matches!(self.source, Source::Log(_)) {
+            // It may have ended with the engine, which looks like an end in order.
+            self.source = Source::Over { is_whole: false };
+        }
         let mut pause = FIRST_PAUSE;
         loop {
             tokio::select! {
@@ -152,7 +159,13 @@ impl Live {
             was_stopped: self.was_stopped || stop.has_begun(),
             memory: self.memory,
         };
-        let exit = end::exit(state, meanwhile);
+        let mut exit = end::exit(state, meanwhile);
+        if end::may_tell_more(state, meanwhile) {
+            sleep(MOMENT).await;
+            if let Ok(Seen::Over(state)) = self.look().await {
+                exit = end::exit(&state, meanwhile);
+            }
+        }
         match read {
             Err(error) if exit.note().is_empty() => {
                 exit.with_note(format!("the end of its output could not be read: {error}"))
