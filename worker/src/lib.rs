@@ -22,7 +22,6 @@ use futures::future::BoxFuture;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
-    task::spawn_blocking,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,10 +32,10 @@ use crate::{
         claims::{Beside, Claims},
         post::Posts,
     },
-    driver::{Containers, DriverConfig, Drivers},
+    driver::{DriverConfig, Drivers},
     duty::{boot::Boots, locks::Locks, passed::PassedTicks, tasks::ActiveTasks},
     guard::GuardHandle,
-    machine::{Leftovers, Machine, open_spool, spill_dir},
+    machine::{Leftovers, Machine, containers, open_spool, spill_dir},
     parts::Parts,
     plan::Plan,
     run::{live, lost, runner::Runner},
@@ -218,7 +217,7 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         // Before the keeper revokes the earlier life's lease: without it others may start what still executes.
         let ending = CancellationToken::new();
-        if !self.kill_leftovers(&ending).await {
+        if !self.machine.kill_leftovers(&self.config, &ending).await {
             // Then it ends by itself, and this worker waits for its id until then.
             self.machine.leftovers.lease = None;
         }
@@ -328,28 +327,6 @@ impl Worker {
         }
     }
 
-    /// False: some may be left, since the machine's processes or containers cannot be looked at.
-    async fn kill_leftovers(&self, ending: &CancellationToken) -> bool {
-        let token = self.machine.leftovers.token.clone();
-        // A worker of a simulation or measurement has no place of its own, and no containers.
-        let removed = match &self.machine.dir {
-            Some(_) => {
-                let life = &self.machine.life;
-                let (containers, me) = (containers(&self.config, life), self.config.id.clone());
-                let lives = (life.token.clone(), token.clone());
-                driver::leftovers(containers, me, lives, ending.clone()).await
-            }
-            None => true,
-        };
-        let Some(token) = token else { return removed };
-        // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
-        let Ok(Ok(killed)) = spawn_blocking(move || guard::kill_session(&token)).await else { return false };
-        if killed > 0 {
-            tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
-        }
-        removed
-    }
-
     fn start_background(
         &self,
         background: &TaskTracker,
@@ -409,14 +386,5 @@ impl Worker {
             trust,
             started: self.ports.clock.now(),
         }
-    }
-}
-
-/// How this life of the worker runs containers.
-fn containers(config: &WorkerConfig, life: &Life) -> Containers {
-    Containers {
-        engine: config.engine.clone(),
-        registry_auth: config.registry_auth.clone(),
-        place: life.place.clone(),
     }
 }

@@ -3,10 +3,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use common::{chance::Chance, store::LeaseId};
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     WorkerConfig, WorkerError,
-    guard::GuardHandle,
+    driver::{self, Containers},
+    guard::{self, GuardHandle},
     run::lost,
     session::{
         life::{Life, LifeFile},
@@ -58,5 +61,38 @@ impl Leftovers {
         let earlier = LifeFile::in_dir(&config.data_dir).read().filter(|earlier| earlier.is_over(life));
         let lease = earlier.as_ref().and_then(|earlier| earlier.lease).map(LeaseId);
         Self { token: earlier.map(|earlier| earlier.token), lease, copies: lost::copies(&spill_dir(config)) }
+    }
+}
+
+impl Machine {
+    /// Ends what an earlier life of the worker left. False: some may be left, since the machine's processes or containers
+    /// cannot be looked at.
+    pub(crate) async fn kill_leftovers(&self, config: &WorkerConfig, ending: &CancellationToken) -> bool {
+        let token = self.leftovers.token.clone();
+        // A worker of a simulation or measurement has no place of its own, and no containers.
+        let removed = match &self.dir {
+            Some(_) => {
+                let lives = (self.life.token.clone(), token.clone());
+                let containers = containers(config, &self.life);
+                driver::leftovers(containers, config.id.clone(), lives, ending.clone()).await
+            }
+            None => true,
+        };
+        let Some(token) = token else { return removed };
+        // It looks at every process of the machine, until none is left; a panic in there was reported by itself.
+        let Ok(Ok(killed)) = spawn_blocking(move || guard::kill_session(&token)).await else { return false };
+        if killed > 0 {
+            tracing::warn!(killed, "killed processes that an earlier life of this worker left behind");
+        }
+        removed
+    }
+}
+
+/// How this life of the worker runs containers.
+pub(crate) fn containers(config: &WorkerConfig, life: &Life) -> Containers {
+    Containers {
+        engine: config.engine.clone(),
+        registry_auth: config.registry_auth.clone(),
+        place: life.place.clone(),
     }
 }
