@@ -86,8 +86,9 @@ fn commented_settings_of_the_examples_are_read_as_well() -> Result<()> {
             line.split_once(" = ")
                 .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
         };
-        let needs_a_file =
-            |line: &str| line.starts_with("etcd_password_file") || line.starts_with("etcd_user");
+        let needs_a_file = |line: &str| {
+            ["etcd_password_file", "etcd_user", "registry_auth"].iter().any(|key| line.starts_with(key))
+        };
         let all: Vec<&str> = text
             .lines()
             .map(|line| line.strip_prefix("# ").filter(|rest| is_setting(rest)).unwrap_or(line))
