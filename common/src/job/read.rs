@@ -48,7 +48,8 @@ fn refused(path: &Path, job: &Value, text: &str) -> FieldError {
     let given = path.iter().try_fold(job, |value, segment| match segment {
         Segment::Map { key } => value.get(key),
         Segment::Seq { index } => value.get(index),
-        Segment::Enum { .. } | Segment::Unknown => None,
+        Segment::Enum { variant } => value.get(variant),
+        Segment::Unknown => None,
     });
     let given: Option<String> = given.and_then(Value::as_str).map(|text| text.chars().take(80).collect());
     let apart = given.and_then(|given| Some((problem.split_once(&format!("{given:?} "))?.1, given)));

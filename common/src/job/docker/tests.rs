@@ -104,6 +104,17 @@ fn a_wrong_value_of_a_container_is_told_at_its_own_field_and_with_a_right_one() 
 }
 
 #[test]
+fn what_was_given_is_told_beside_what_is_wrong_with_it() {
+    for (field, value) in [("image", "Busybox"), ("cpu", "much"), ("memory", "1XB"), ("network", "a b")] {
+        let mut docker = json!({"image": "busybox"});
+        docker[field] = json!(value);
+        let error = Job::from_value(job(docker)).unwrap_err().errors.remove(0);
+        assert_eq!(error.got, value, "{error:?}");
+        assert!(error.problem.starts_with("is not "), "{error:?}");
+    }
+}
+
+#[test]
 fn ports_that_nothing_would_lead_to_are_refused() {
     for network in ["none", "host"] {
         let docker = json!({"image": "busybox", "network": network, "ports": ["80"]});
