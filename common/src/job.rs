@@ -28,6 +28,7 @@ pub use trigger::Trigger;
 
 mod command;
 mod error;
+mod label;
 mod policy;
 mod read;
 mod righted;

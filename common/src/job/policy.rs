@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FieldError, MAX_OUTPUT, error::FOR_EXAMPLE};
+use super::{FieldError, MAX_OUTPUT, error::FOR_EXAMPLE, label::Requirement};
 use crate::span::{ByteSize, Span, names_calendar_unit};
 
 /// What to do at a tick that finds the job running.
@@ -227,7 +227,8 @@ pub struct Placement {
     /// In which order the workers come.
     #[serde(default)]
     pub policy: PlacementPolicy,
-    /// Labels that a worker must have: `disk=ssd`, or a bare `gpu` for any value.
+    /// What a worker's labels must say: `disk=ssd`, `zone!=eu-1`, `zone in (eu-1, eu-2)`, `zone not in (eu-1)`, `gpu` (any
+    /// value) or `!spot`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<String>,
 }
@@ -235,20 +236,18 @@ pub struct Placement {
 impl Placement {
     /// True for a worker with these labels.
     pub fn allows(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.require.iter().all(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|have| have == value),
-            None => labels.contains_key(wanted),
-        })
+        // One that a hand has written, and that says nothing, allows nobody.
+        self.require.iter().all(|text| Requirement::read(text).is_some_and(|wanted| wanted.allows(labels)))
     }
 
     pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
         for (n, label) in self.require.iter().enumerate() {
-            if label.is_empty() || label.starts_with('=') {
+            if Requirement::read(label).is_none() {
                 errors.push(FieldError::new(
                     format!("placement.require[{n}]"),
                     label,
                     "names no label",
-                    "\"disk=ssd\" or \"gpu\"",
+                    "\"disk=ssd\", \"zone in (eu-1, eu-2)\", \"zone!=eu-1\", \"gpu\" or \"!spot\"",
                 ));
             }
         }
