@@ -28,6 +28,7 @@ pub(crate) async fn run(settings: WorkerSettings, shutdown: CancellationToken) -
         lease_ttl: settings.lease_ttl,
         hedge: settings.hedge,
         shell: settings.shell,
+        http_forbid: settings.http_forbid,
         address: reached_by(settings.advertise, listener.local_addr()?, &wiring::host_name()),
     };
     wiring::worker(options, ports, listener, shutdown).await

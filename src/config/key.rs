@@ -76,6 +76,7 @@ impl Setting {
             ("lease_ttl", _) => "15s",
             ("hedge", _) => "250ms",
             ("shell", _) => "/bin/sh",
+            ("http_forbid", _) => "link-local",
             ("server", _) => "http://127.0.0.1:8070",
             ("output", _) => "table",
             ("log", Role::Admin | Role::Client) => "warn",
@@ -127,6 +128,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("lease_ttl", One, &[Dev, Worker]),
     setting("hedge", One, &[Dev, Worker]),
     setting("shell", One, &[Dev, Worker]),
+    setting("http_forbid", Many, &[Dev, Worker]),
     setting("log", One, &[Dev, Manager, Worker, Admin, Client]),
     setting("log_format", One, &[Dev, Manager, Worker, Admin, Client]),
 ];

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use common::{id::WorkerId, store::key::Keys};
 
+use crate::driver::Forbidden;
+
 /// A worker's settings.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
@@ -23,6 +25,8 @@ pub struct WorkerConfig {
     pub data_dir: PathBuf,
     /// The shell of jobs that name none.
     pub shell: PathBuf,
+    /// Addresses that calls over HTTP must not reach.
+    pub http_forbid: Forbidden,
     /// This program, for the guard and the shim.
     pub self_exe: PathBuf,
     /// Where its live output can be read, `host:port`; empty: nowhere.

@@ -1,6 +1,8 @@
 //! Drivers: each is one way to execute a run. A driver is told what to run and gives a [`Running`], which ends with
 //! an [`Exit`]; whether that was a success, a timeout or a kill is for others to judge.
 //!
+//! Beside processes there are calls over HTTP (`http.rs`), and runs that do nothing (`noop.rs`).
+//!
 //! What a process finds around it: the worker's environment without its own settings, the job's variables,
 //! `QUORATE_JOB`, `_RUN`, `_TICK`, `_ATTEMPT`, `_FENCE`, `_WORKER` and `_SESSION`; the HOME, USER, LOGNAME
 //! and SHELL of the account that it runs as; the job's directory, user, umask and standard input. It leads a process group of its own.
@@ -27,11 +29,19 @@ use common::{
 use crate::{guard::GuardHandle, output::Output};
 
 use exec::ExecDriver;
+pub use exit::{Exit, Unanswered, Wait};
+pub use http::Forbidden;
+use http::HttpDriver;
+use noop::NoopDriver;
 use process::launch::Launcher;
 pub use process::shim;
 use shell::ShellDriver;
 
 mod exec;
+mod exit;
+mod http;
+mod idle;
+mod noop;
 mod process;
 mod shell;
 
@@ -50,89 +60,6 @@ pub struct RunSpec {
     pub fence: Token,
     /// Who runs it.
     pub worker: WorkerId,
-}
-
-/// How an execution ended by itself, before anybody asks who wanted its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exit(Ended);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Ended {
-    Code(i32),
-    Signal(i32),
-}
-
-impl Exit {
-    /// A process, or a container's first one, exited with this code.
-    pub const fn code(code: i32) -> Self {
-        Self(Ended::Code(code))
-    }
-
-    /// This signal ended it.
-    pub const fn signal(signal: i32) -> Self {
-        Self(Ended::Signal(signal))
-    }
-
-    /// True: it did what it should.
-    pub const fn is_success(&self) -> bool {
-        matches!(self.0, Ended::Code(0))
-    }
-
-    /// True: another attempt may end otherwise.
-    pub const fn is_retryable(&self) -> bool {
-        match self.0 {
-            // What a code means is for its job to say (`retry.on`).
-            Ended::Code(_) | Ended::Signal(_) => true,
-        }
-    }
-
-    /// True: it was killed outright, as by the guard.
-    pub const fn was_killed(&self) -> bool {
-        matches!(self.0, Ended::Signal(KILL))
-    }
-
-    /// In words: "" on success, `exit status 1`, or, as Go's `os/exec` says it, `signal: killed`.
-    pub fn words(&self) -> String {
-        match self.0 {
-            Ended::Code(0) => String::new(),
-            Ended::Code(code) => format!("exit status {code}"),
-            Ended::Signal(signal) => format!("signal: {}", signal_name(signal)),
-        }
-    }
-
-    /// Its exit code, if it has one.
-    pub const fn exit_code(&self) -> Option<i32> {
-        match self.0 {
-            Ended::Code(code) => Some(code),
-            Ended::Signal(_) => None,
-        }
-    }
-
-    /// The signal that ended it, if one did.
-    pub const fn ending_signal(&self) -> Option<i32> {
-        match self.0 {
-            Ended::Code(_) => None,
-            Ended::Signal(signal) => Some(signal),
-        }
-    }
-}
-
-const KILL: i32 = nix::sys::signal::Signal::SIGKILL as i32;
-
-/// The name that Go's `os/exec` gives a signal.
-fn signal_name(signal: i32) -> String {
-    match signal {
-        1 => "hangup".into(),
-        2 => "interrupt".into(),
-        3 => "quit".into(),
-        6 => "aborted".into(),
-        9 => "killed".into(),
-        11 => "segmentation fault".into(),
-        13 => "broken pipe".into(),
-        14 => "alarm clock".into(),
-        15 => "terminated".into(),
-        other => format!("signal {other}"),
-    }
 }
 
 /// Why a run could not be started. The text is for people and stands by itself.
@@ -206,6 +133,8 @@ pub struct DriverConfig {
     pub spawn_concurrency: usize,
     /// The worker's own environment, which the processes inherit but for the worker's settings.
     pub environment: Vec<(OsString, OsString)>,
+    /// Addresses that calls must not reach.
+    pub forbidden: Forbidden,
 }
 
 impl DriverConfig {
@@ -218,6 +147,7 @@ impl DriverConfig {
             session,
             spawn_concurrency: 6,
             environment: std::env::vars_os().collect(),
+            forbidden: Forbidden::default(),
         }
     }
 }
@@ -226,22 +156,27 @@ impl DriverConfig {
 pub struct Drivers {
     shell: Arc<dyn Driver>,
     exec: Arc<dyn Driver>,
+    http: Arc<dyn Driver>,
+    noop: Arc<dyn Driver>,
 }
 
 impl Drivers {
     /// All drivers, sharing one bound on concurrent starts.
     pub fn new(config: DriverConfig) -> Self {
+        let http = HttpDriver::new(config.forbidden, config.guard.clone());
         let launcher = Launcher::new(config);
         Self {
             shell: Arc::new(ShellDriver::new(launcher.clone())),
             exec: Arc::new(ExecDriver::new(launcher)),
+            http: Arc::new(http),
+            noop: Arc::new(NoopDriver),
         }
     }
 
     /// One driver for all commands.
     #[cfg(any(test, feature = "test-support"))]
     pub fn only(driver: Arc<dyn Driver>) -> Self {
-        Self { shell: driver.clone(), exec: driver }
+        Self { shell: driver.clone(), exec: driver.clone(), http: driver.clone(), noop: driver }
     }
 
     /// Starts a run by its job's driver, or takes it over where it executes already.
@@ -249,6 +184,8 @@ impl Drivers {
         let driver = match &spec.job.driver {
             Command::Shell(_) => &self.shell,
             Command::Exec(_) => &self.exec,
+            Command::Http(_) => &self.http,
+            Command::Noop(_) => &self.noop,
         };
         match driver.adopt(spec, output).await {
             Some(running) => Ok(running),
@@ -311,15 +248,5 @@ mod tests {
             let running = drivers.start(&spec, &output).await.unwrap();
             assert_eq!(running.status().unwrap().borrow().progress, progress);
         }
-    }
-
-    #[test]
-    fn an_exit_says_what_it_means() {
-        let told = |exit: Exit| (exit.words(), exit.is_success(), exit.was_killed());
-        assert_eq!(told(Exit::code(0)), (String::new(), true, false));
-        assert_eq!(told(Exit::code(137)), ("exit status 137".to_owned(), false, false));
-        assert_eq!(told(Exit::signal(9)), ("signal: killed".to_owned(), false, true));
-        assert_eq!(told(Exit::signal(15)), ("signal: terminated".to_owned(), false, false));
-        assert_eq!((Exit::code(3).exit_code(), Exit::signal(9).ending_signal()), (Some(3), Some(9)));
     }
 }

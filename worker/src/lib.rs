@@ -136,6 +136,7 @@ impl Worker {
         let guard = GuardHandle::spawn(config.self_exe.clone(), &life.token).map_err(WorkerError::Guard)?;
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
+            forbidden: config.http_forbid,
             ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
         let dir = Some(config.data_dir.clone());

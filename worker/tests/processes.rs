@@ -1,4 +1,4 @@
-//! Drivers and guard with real processes.
+//! Drivers and guard with real processes, and with servers that are called.
 
 #[path = "processes/support.rs"]
 mod support;
@@ -9,6 +9,8 @@ mod world;
 mod doctored;
 #[path = "processes/guard.rs"]
 mod guard;
+#[path = "processes/http.rs"]
+mod http;
 #[path = "processes/kill.rs"]
 mod kill;
 #[path = "processes/life.rs"]

@@ -1,10 +1,10 @@
-//! What a job runs: a shell command or a program with its arguments.
+//! What a job runs: a shell command, a program with its arguments, a call over HTTP, or nothing.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::FieldError;
+use super::{FieldError, http::Http, noop::Noop};
 
 /// The umask of a job that sets none.
 const UMASK: u32 = 0o022;
@@ -17,6 +17,10 @@ pub enum Command {
     Shell(Shell),
     /// A program and its arguments, without a shell.
     Exec(Exec),
+    /// A call over HTTP.
+    Http(Box<Http>),
+    /// Nothing, for tests and for load.
+    Noop(Noop),
 }
 
 /// A text for a shell.
@@ -119,6 +123,8 @@ impl Command {
         match self {
             Self::Shell(_) => "shell",
             Self::Exec(_) => "exec",
+            Self::Http(_) => "http",
+            Self::Noop(_) => "noop",
         }
     }
 
@@ -127,20 +133,44 @@ impl Command {
         match self {
             Self::Shell(shell) => Some(&shell.environment),
             Self::Exec(exec) => Some(&exec.environment),
+            Self::Http(_) | Self::Noop(_) => None,
         }
     }
 
-    /// The command in one line for people and for GDTS's `command`: the shell's text, or the quoted arguments.
+    /// The command in one line for people: the shell's text, the quoted arguments, or what is called.
     pub fn text(&self) -> String {
         match self {
             Self::Shell(shell) => shell.command.clone(),
             Self::Exec(exec) => exec.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+            Self::Http(http) => http.text(),
+            Self::Noop(noop) => noop.text(),
+        }
+    }
+
+    /// The command as a shell would be given it, for GDTS's `command`; "": no shell can do that.
+    pub fn shell_text(&self) -> String {
+        match self {
+            Self::Shell(_) | Self::Exec(_) => self.text(),
+            Self::Http(_) | Self::Noop(_) => String::new(),
+        }
+    }
+
+    /// True: a run that ended with this code may end otherwise when it is tried again. What a process means by its code
+    /// is for its job to say (`retry.on`).
+    pub fn is_retryable(&self, code: Option<i32>) -> bool {
+        match self {
+            Self::Http(_) => {
+                code.is_none_or(|code| u16::try_from(code).is_ok_and(super::is_retryable_status))
+            }
+            Self::Shell(_) | Self::Exec(_) | Self::Noop(_) => true,
         }
     }
 
     pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
         let driver = self.driver();
         match self {
+            Self::Http(http) => http.check(errors),
+            Self::Noop(noop) => noop.check(errors),
             Self::Shell(shell) => {
                 if shell.command.trim().is_empty() {
                     errors.push(FieldError::new(

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FieldError, MAX_OUTPUT, error::FOR_EXAMPLE, label::Requirement};
+use super::{Command, FieldError, MAX_OUTPUT, error::FOR_EXAMPLE, label::Requirement};
 use crate::span::{ByteSize, Span, names_calendar_unit};
 
 /// What to do at a tick that finds the job running.
@@ -105,7 +105,8 @@ pub struct Retry {
     /// The wait between two attempts.
     #[serde(default)]
     pub backoff: Backoff,
-    /// Exit codes after which another attempt is made; empty: after all but 0.
+    /// Exit codes, or statuses of a call's answer, after which another attempt is made; empty: after all but 0, and
+    /// after a call where the next one may be answered otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<i32>,
 }
@@ -121,7 +122,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
+    pub(super) fn check(&self, driver: &Command, errors: &mut Vec<FieldError>) {
         if !(1..=100).contains(&self.attempts) {
             errors.push(FieldError::new(
                 "retry.attempts",
@@ -131,13 +132,14 @@ impl Retry {
             ));
         }
         // Not when it is read: a stored job that has such a one runs.
-        for (n, code) in self.on.iter().enumerate().filter(|(_, code)| !(1..=255).contains(*code)) {
-            errors.push(FieldError::new(
-                format!("retry.on[{n}]"),
-                code,
-                "is not the exit code of a failed run: those are 1 to 255",
-                "[1, 75]",
-            ));
+        let (codes, problem, example) = match driver {
+            Command::Http(_) => {
+                (200..=599, "is not the status of an answer: those are 200 to 599", "[429, 503]")
+            }
+            _ => (1..=255, "is not the exit code of a failed run: those are 1 to 255", "[1, 75]"),
+        };
+        for (n, code) in self.on.iter().enumerate().filter(|(_, code)| !codes.contains(*code)) {
+            errors.push(FieldError::new(format!("retry.on[{n}]"), code, problem, example));
         }
     }
 }

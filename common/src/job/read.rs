@@ -73,6 +73,11 @@ fn example(field: &str) -> &'static str {
         ("driver.shell" | "driver.exec", "umask") => return "\"022\"",
         ("driver.shell" | "driver.exec", "stdin") => return "\"a line\\n\"",
         ("driver.exec", "argv") => return "[\"/bin/true\"]",
+        ("driver.http", field) => return super::http::example(field),
+        ("driver.http.headers", _) => return "\"application/json\"",
+        ("driver.http.tls", _) => return "\"/etc/ssl/own.pem\"",
+        ("driver.noop", "exit") => return "1",
+        ("driver.noop", _) => return "\"90s\"",
         ("misfire", "limit") => return "10",
         ("output", "limit") => return "\"1MiB\"",
         ("output", "keep") => return "\"head\", \"tail\" or \"both\"",
@@ -81,12 +86,16 @@ fn example(field: &str) -> &'static str {
         ("retry", on) if on.starts_with("on") => return "[1, 75]",
         _ => {}
     }
+    if let Some(field) = field.strip_prefix("driver.http.") {
+        return super::http::example(field);
+    }
     match field.split(['.', '[']).next().unwrap_or_default() {
         "name" => "\"nightly-backup\"",
         "labels" => "{\"team\": \"ops\"}",
         "trigger" => "{\"cron\": [\"30 2 * * *\"], \"zone\": \"Europe/Berlin\"}",
         "driver" => {
-            "{\"shell\": {\"command\": \"backup --full\"}} or {\"exec\": {\"argv\": [\"/bin/true\"]}}"
+            "{\"shell\": {\"command\": \"backup --full\"}}, {\"exec\": {\"argv\": [\"/bin/true\"]}} or \
+             {\"http\": {\"url\": \"https://example.org/hook\"}}"
         }
         "overlap" => "\"skip\", \"queue-one\", \"allow\" or \"replace\"",
         "misfire" => "{\"policy\": \"latest\", \"deadline\": \"1h\"}",

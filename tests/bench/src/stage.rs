@@ -165,6 +165,7 @@ fn config(n: usize, keys: &Keys, dir: &TempDir) -> WorkerConfig {
         hedge: Duration::from_millis(250),
         data_dir: dir.path().to_owned(),
         shell: "/bin/sh".into(),
+        http_forbid: worker::driver::Forbidden::default(),
         self_exe: "/nowhere".into(),
         address: String::new(),
         host: "bench".into(),

@@ -104,6 +104,7 @@ impl Node {
             hedge: Duration::from_millis(250),
             data_dir,
             shell: "/bin/sh".into(),
+            http_forbid: worker::driver::Forbidden::default(),
             self_exe: "/nowhere".into(),
             address: String::new(),
             host: id,

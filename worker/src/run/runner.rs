@@ -50,8 +50,8 @@ pub struct Executed {
     pub record: RunRecord,
     /// What it printed: its copy on disk goes once the record is kept.
     pub output: Arc<Output>,
-    /// Another attempt may end otherwise.
-    pub is_retryable: bool,
+    /// How what it executed ended, if it came to that.
+    pub exit: Option<Exit>,
 }
 
 /// What executes now.
@@ -136,10 +136,13 @@ impl Runner {
             Some(_) => (self.clock.now(), End::NotStarted),
             None => self.start(claimed, &active).await,
         };
-        let is_retryable = !matches!(&end, End::Exited(exit) if !exit.is_retryable());
-        let record = self.record(claimed, &active, started, end);
+        let record = self.record(claimed, &active, started, &end);
         self.active.lock().remove(&run);
-        Executed { record, output: active.output.clone(), is_retryable }
+        let exit = match end {
+            End::Exited(exit) => Some(exit),
+            End::CannotStart(_) | End::NotStarted => None,
+        };
+        Executed { record, output: active.output.clone(), exit }
     }
 
     /// When it started, and how it ended.
@@ -178,9 +181,9 @@ impl Runner {
         (started, end)
     }
 
-    fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
-        let why = active.why().or_else(|| self.is_guards_work(&end, active).then_some(Stop::LeaseLost));
-        let mut ending = judge(&end, why);
+    fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: &End) -> RunRecord {
+        let why = active.why().or_else(|| self.is_guards_work(end, active).then_some(Stop::LeaseLost));
+        let mut ending = judge(end, why);
         if ending.reason.is_empty() && active.output.has_ended_early() {
             LEFT_BEHIND.clone_into(&mut ending.reason);
         }
@@ -312,8 +315,10 @@ fn judge(end: &End, why: Option<Stop>) -> Ending {
         End::NotStarted => ("not started".to_owned(), None, None),
     };
     let is_success = matches!(end, End::Exited(exit) if exit.is_success());
+    let has_timed_out = matches!(end, End::Exited(exit) if exit.has_timed_out());
     let (event, reason) = match why {
         None if is_success => (RunEvent::Succeeded, String::new()),
+        None if has_timed_out => (RunEvent::TimedOut, String::new()),
         None => (RunEvent::Failed, String::new()),
         Some(Stop::Killed(reason)) => (RunEvent::Killed, reason),
         Some(Stop::Withdrawn(reason)) => (RunEvent::Killed, reason.to_owned()),

@@ -74,6 +74,7 @@ impl World {
             hedge: Duration::from_millis(50),
             data_dir: self.data_dir(),
             shell: "/bin/sh".into(),
+            http_forbid: worker::driver::Forbidden::default(),
             self_exe: own_binary(self.dir.path()),
             address: String::new(),
             host: String::new(),
