@@ -7,6 +7,8 @@
 //                    that it is missing
 
 import { exec } from "./driver/exec.js";
+import { http } from "./driver/http.js";
+import { noop } from "./driver/noop.js";
 import { shell } from "./driver/shell.js";
 
-export const DRIVERS = [shell, exec];
+export const DRIVERS = [shell, exec, http, noop];
