@@ -87,3 +87,18 @@ fn a_retry_goes_by_statuses() {
     };
     assert_eq!((job(503), job(75)), (Ok(()), Err("retry.on[0]".to_owned())));
 }
+
+// Once: every third number of 17 digits became another one whenever a job was read.
+#[test]
+fn numbers_are_sent_as_they_were_given() {
+    let mut bits = 88_172_645_463_325_252_u64;
+    for _ in 0..1_000 {
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        let Some(number) = Some(f64::from_bits(bits)).filter(|number| number.is_finite()) else { continue };
+        let text = format!(r#"{{"url": "http://a", "json": {}}}"#, serde_json::to_string(&number).unwrap());
+        let http: Http = serde_json::from_str(&text).unwrap();
+        assert_eq!(http.json, Some(json!(number)));
+    }
+}
