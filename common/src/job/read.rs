@@ -176,7 +176,9 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 )
                 .into());
             }
-            let mut job = fields.remove("job").unwrap_or_default();
+            let Some(mut job) = fields.remove("job").filter(Value::is_object) else {
+                return Err(FieldError::new("job", "", "is not there, or not a JSON object", EXAMPLE).into());
+            };
             fix_spans(&mut job);
             let job = Job::from_value(job)?;
             // What is wrong with them is no reason not to run the job.

@@ -31,7 +31,6 @@ fn is_told(error: &JobError) {
     for FieldError { field, got, problem, example } in &error.errors {
         let names = [
             "is not JSON",
-            "is not a JSON object",
             "missing field `",
             "unknown field ``",
             "unknown field `.`",
