@@ -146,6 +146,9 @@ pub(crate) struct ExecuteFlags {
     /// Shell of jobs that name none.
     #[arg(long, value_name = "PATH")]
     pub(crate) shell: Option<String>,
+    /// Addresses that HTTP jobs must not reach: loopback, private, link-local, separated by commas; or none.
+    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    pub(crate) http_forbid: Vec<String>,
     /// Socket of the container engine, Docker's or podman's [default: `DOCKER_HOST`, else `/var/run/docker.sock`].
     #[arg(long, value_name = "SOCKET")]
     pub(crate) docker: Option<String>,

@@ -38,7 +38,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use worker::{Worker, WorkerConfig, WorkerPorts, run::runner::Runner};
+use worker::{Worker, WorkerConfig, WorkerPorts, driver::Forbidden, run::runner::Runner};
 
 use crate::{
     assets,
@@ -93,6 +93,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) hedge: Duration,
     /// The shell of jobs that name none.
     pub(crate) shell: PathBuf,
+    /// Addresses that calls over HTTP must not reach.
+    pub(crate) http_forbid: Forbidden,
     /// Where containers are run.
     pub(crate) engine: EngineSettings,
     /// Where managers read the output of what runs, `host:port`; empty: nowhere.
@@ -379,6 +381,7 @@ fn make_worker(options: WorkerOptions, ports: &Ports) -> anyhow::Result<Worker> 
         hedge: options.hedge,
         data_dir: options.data_dir,
         shell: options.shell,
+        http_forbid: options.http_forbid,
         engine: options.engine.address,
         registry_auth: options.engine.registry_auth,
         self_exe: std::env::current_exe().context("find this program's own file")?,

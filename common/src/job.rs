@@ -17,6 +17,8 @@ use crate::{
 pub use command::{Command, Environment, Exec, Shell};
 pub use docker::Docker;
 pub use error::{FieldError, JobError, MOST_PROBLEMS};
+pub use http::{Http, Redirects, Statuses, Tls, is_retryable_status};
+pub use noop::Noop;
 pub use policy::{
     Backoff, Delivery, Keep, Misfire, MisfirePolicy, OnLeaseLoss, OutputLimit, Overlap, Placement,
     PlacementPolicy, Retry,
@@ -30,6 +32,9 @@ pub use trigger::Trigger;
 mod command;
 pub mod docker;
 mod error;
+mod http;
+mod label;
+mod noop;
 mod policy;
 mod read;
 mod righted;
@@ -131,7 +136,7 @@ impl Job {
                 errors.push(FieldError::new(field, span, "is no time at all", "\"2h\", or leave it out"));
             }
         }
-        self.retry.check(&mut errors);
+        self.retry.check(&self.driver, &mut errors);
         self.placement.check(&mut errors);
         self.output.check(&mut errors);
         if self.description.len() > 4096 {

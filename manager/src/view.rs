@@ -5,7 +5,8 @@ use std::{str::FromStr, sync::Arc};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use common::{
     api::{JobStatus, JobView, RunView, WorkerView, run::instant_text},
-    job::StoredJob,
+    job::{Placement, StoredJob},
+    queue::QueuedRun,
     run::RunState,
     schedule::Schedule,
     span::Span,
@@ -22,6 +23,9 @@ use crate::{
 
 /// So many of a job's next instants are shown.
 const NEXT_SHOWN: usize = 5;
+
+/// So many of the workers that a task waits for are named.
+const WAITED_FOR: usize = 3;
 
 /// What a page of jobs may be filtered by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,14 +132,38 @@ impl<'a> Viewer<'a> {
                 span_of(righted.by)
             );
         }
+        self.why_nowhere(&job.placement)
+    }
+
+    /// Why no worker that lives would run it; "": one would.
+    fn why_nowhere(&self, placement: &Placement) -> String {
         if self.workers.is_empty() {
             return "there is no worker to run it".to_owned();
         }
-        if !self.workers.iter().any(|worker| job.placement.allows(&worker.labels)) {
-            let labels = job.placement.require.join(", ");
+        if !self.workers.iter().any(|worker| placement.allows(&worker.labels)) {
+            let labels = placement.require.join(", ");
             return format!("no worker has the labels that it requires: {labels}");
         }
         String::new()
+    }
+
+    /// What a task waits for, when its time has come; "": its turn.
+    fn why_waiting(&self, wanted: &QueuedRun) -> String {
+        let Some(task) = &wanted.task else { return String::new() };
+        if wanted.not_before.is_some_and(|not_before| not_before > self.now) {
+            return String::new();
+        }
+        let nowhere = self.why_nowhere(&task.placement);
+        if !nowhere.is_empty() {
+            return nowhere;
+        }
+        let fit = || self.workers.iter().filter(|worker| task.placement.allows(&worker.labels));
+        if fit().any(|worker| worker.readiness == Readiness::Ready) {
+            return String::new();
+        }
+        let named =
+            fit().take(WAITED_FOR).map(|worker| format!("{}: {}", worker.id, worker.readiness.describe()));
+        format!("no worker that fits is ready ({})", named.collect::<Vec<_>>().join("; "))
     }
 
     /// A run that has not ended; `command` is its job's as it is now, and what it will run if it waits.
@@ -162,7 +190,7 @@ impl<'a> Viewer<'a> {
         };
         if let Active::Wanted(wanted) = active {
             view.tick = wanted.tick.map(|tick| tick.to_string());
-            view.reason = wanted_reason(wanted);
+            view.reason = wanted_reason(wanted, self.why_waiting(wanted));
         }
         if let Some((held, token)) = active.held() {
             let early = held.tick.is_some_and(|tick| tick.instant() > self.now);
@@ -218,8 +246,11 @@ pub(crate) fn planned(active: &Active) -> i64 {
     at.timestamp_millis()
 }
 
-fn wanted_reason(wanted: &common::queue::QueuedRun) -> String {
+fn wanted_reason(wanted: &QueuedRun, waiting: String) -> String {
     let mut parts = Vec::new();
+    if !waiting.is_empty() {
+        parts.push(waiting);
+    }
     if !wanted.by.is_empty() {
         parts.push(format!("asked for by {}", wanted.by));
     }

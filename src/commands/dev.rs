@@ -34,6 +34,7 @@ pub(crate) async fn run(settings: DevSettings, shutdown: CancellationToken) -> a
         lease_ttl: settings.lease_ttl,
         hedge: settings.hedge,
         shell: settings.shell,
+        http_forbid: settings.http_forbid,
         engine: settings.engine,
         // The manager of the same process needs none.
         address: String::new(),

@@ -333,8 +333,12 @@ fn has_attempts_left(job: &Job, ended: &RunView) -> bool {
     match ended.state {
         RunState::Failed | RunState::TimedOut => {
             let on = &job.retry.on;
-            let is_listed = on.is_empty() || ended.exit_code.is_some_and(|code| on.contains(&code));
-            is_listed && ended.attempt < job.retry.attempts
+            let is_wanted = if on.is_empty() {
+                job.driver.is_retryable(ended.exit_code)
+            } else {
+                ended.exit_code.is_some_and(|code| on.contains(&code))
+            };
+            is_wanted && ended.attempt < job.retry.attempts
         }
         RunState::Lost => job.delivery == Delivery::AtLeastOnce,
         _ => false,

@@ -28,6 +28,7 @@ pub(crate) async fn run(settings: WorkerSettings, shutdown: CancellationToken) -
         lease_ttl: settings.lease_ttl,
         hedge: settings.hedge,
         shell: settings.shell,
+        http_forbid: settings.http_forbid,
         engine: settings.engine,
         address: reached_by(settings.advertise, listener.local_addr()?, &wiring::host_name()),
     };

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Dura
 use chrono_tz::Tz;
 use common::id::WorkerId;
 use worker::driver::EngineAddress;
+use worker::driver::Forbidden;
 
 use super::{
     ConfigError, Values,
@@ -85,6 +86,8 @@ pub(crate) struct DevSettings {
     pub(crate) lease_ttl: Duration,
     pub(crate) hedge: Duration,
     pub(crate) shell: PathBuf,
+    /// Addresses that calls over HTTP must not reach.
+    pub(crate) http_forbid: Forbidden,
     pub(crate) engine: EngineSettings,
 }
 
@@ -125,6 +128,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) lease_ttl: Duration,
     pub(crate) hedge: Duration,
     pub(crate) shell: PathBuf,
+    /// Addresses that calls over HTTP must not reach.
+    pub(crate) http_forbid: Forbidden,
     pub(crate) engine: EngineSettings,
 }
 
@@ -174,6 +179,7 @@ impl DevSettings {
             lease_ttl: reader.span("lease_ttl", SHORTEST_LEASE, LONGEST_LEASE),
             hedge: reader.span("hedge", SHORTEST_HEDGE, LONGEST_HEDGE),
             shell: shell(&mut reader),
+            http_forbid: http_forbid(&mut reader),
             engine: engine(&mut reader),
         };
         reader.finish(settings)
@@ -217,6 +223,7 @@ impl WorkerSettings {
             lease_ttl: reader.span("lease_ttl", SHORTEST_LEASE, LONGEST_LEASE),
             hedge: reader.span("hedge", SHORTEST_HEDGE, LONGEST_HEDGE),
             shell: shell(&mut reader),
+            http_forbid: http_forbid(&mut reader),
             engine: engine(&mut reader),
         };
         reader.finish(settings)
@@ -289,6 +296,13 @@ fn shell(reader: &mut Reader<'_>) -> PathBuf {
         reader.refuse("shell", format!("{shell:?} is not an absolute path; use, for example, /bin/sh"));
     }
     shell
+}
+
+fn http_forbid(reader: &mut Reader<'_>) -> Forbidden {
+    Forbidden::of(reader.many("http_forbid").iter().map(|kind| kind.trim())).unwrap_or_else(|problem| {
+        reader.refuse("http_forbid", problem);
+        Forbidden::default()
+    })
 }
 
 fn engine(reader: &mut Reader<'_>) -> EngineSettings {

@@ -258,6 +258,23 @@ fn the_history_of_etcd_is_bounded_unless_all_of_it_is_wanted() {
 }
 
 #[test]
+fn what_calls_must_not_reach_is_given_by_kinds() {
+    let forbid = |text: &'static str| {
+        DevSettings::read(&Given { env: &[("QUORATE_HTTP_FORBID", text)], ..given(Role::Dev) }.values())
+            .map(|settings| settings.http_forbid)
+    };
+    let of = |kinds: &[&str]| worker::driver::Forbidden::of(kinds.iter().copied()).unwrap();
+    assert_eq!(forbid(""), Ok(of(&["link-local"])));
+    assert_eq!(forbid("loopback, private"), Ok(of(&["loopback", "private", "link-local"])));
+    assert_eq!(forbid("none"), Ok(of(&["none"])));
+    let error = forbid("localhost").unwrap_err().to_string();
+    assert!(
+        error.contains("http_forbid (environment QUORATE_HTTP_FORBID)") && error.contains("link-local"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_engines_socket_is_the_machines_unless_one_is_given_and_must_be_of_this_machine() {
     let env = |host: &str| Environment::from([("DOCKER_HOST".to_owned(), host.to_owned())]);
     for (host, engine) in [

@@ -102,6 +102,28 @@ fn commented_settings_of_the_examples_are_read_as_well() -> Result<()> {
 }
 
 #[test]
+fn example_jobs_are_right() -> Result<()> {
+    let mut seen = 0;
+    for file in std::fs::read_dir(root("deploy/examples")).context("read deploy/examples")? {
+        let path = file?.path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        let jobs: Vec<serde_json::Value> =
+            serde_norway::from_str(&text).with_context(|| path.display().to_string())?;
+        for job in jobs {
+            let job = common::job::Job::from_value(job).with_context(|| path.display().to_string())?;
+            job.check(chrono::DateTime::UNIX_EPOCH)
+                .with_context(|| format!("{}: {}", path.display(), job.name))?;
+            seen += 1;
+        }
+    }
+    ensure!(seen >= 2, "only {seen} example jobs found");
+    Ok(())
+}
+
+#[test]
 fn units_start_commands_that_there_are() -> Result<()> {
     let mut helps = BTreeMap::new();
     for unit in ["quorate-manager", "quorate-worker", "quorate-dev"] {

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module a promise to users, against real servers and a real browser.
 
+mod calls;
 mod cli;
 mod cluster;
 mod connections;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use common::{id::WorkerId, store::key::Keys};
 
 use crate::driver::EngineAddress;
+use crate::driver::Forbidden;
 
 /// A worker's settings.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct WorkerConfig {
     pub data_dir: PathBuf,
     /// The shell of jobs that name none.
     pub shell: PathBuf,
+    /// Addresses that calls over HTTP must not reach.
+    pub http_forbid: Forbidden,
     /// Where the container engine listens, which need not be there.
     pub engine: EngineAddress,
     /// A file with what registries are shown; none: nothing.

@@ -1,6 +1,8 @@
 //! Drivers: each is one way to execute a run. A driver is told what to run and gives a [`Running`], which ends with
 //! an [`Exit`]; whether that was a success, a timeout or a kill is for others to judge.
 //!
+//! Beside processes there are calls over HTTP (`http.rs`), and runs that do nothing (`noop.rs`).
+//!
 //! What a process finds around it: the worker's environment without its own settings, the job's variables,
 //! `QUORATE_JOB`, `_RUN`, `_TICK`, `_ATTEMPT`, `_FENCE`, `_WORKER` and `_SESSION`; the HOME, USER, LOGNAME
 //! and SHELL of the account that it runs as; the job's directory, user, umask and standard input. It leads a process group of its own.
@@ -28,10 +30,13 @@ use crate::{guard::GuardHandle, output::Output};
 
 pub(crate) use docker::leftovers;
 pub use docker::{Containers, EngineAddress, EngineAddressError};
-pub use exit::{Exit, StartError};
 
 use docker::DockerDriver;
 use exec::ExecDriver;
+pub use exit::{Exit, StartError, Unanswered, Wait};
+pub use http::Forbidden;
+use http::HttpDriver;
+use noop::NoopDriver;
 use process::launch::Launcher;
 pub use process::shim;
 use shell::ShellDriver;
@@ -39,6 +44,9 @@ use shell::ShellDriver;
 pub(crate) mod docker;
 mod exec;
 mod exit;
+mod http;
+mod idle;
+mod noop;
 mod process;
 mod shell;
 mod stop;
@@ -121,6 +129,8 @@ pub struct DriverConfig {
     pub environment: Vec<(OsString, OsString)>,
     /// How containers are run.
     pub containers: Containers,
+    /// Addresses that calls must not reach.
+    pub forbidden: Forbidden,
 }
 
 impl DriverConfig {
@@ -134,6 +144,7 @@ impl DriverConfig {
             spawn_concurrency: 6,
             environment: std::env::vars_os().collect(),
             containers: Containers::default(),
+            forbidden: Forbidden::default(),
         }
     }
 }
@@ -143,24 +154,35 @@ pub struct Drivers {
     shell: Arc<dyn Driver>,
     exec: Arc<dyn Driver>,
     docker: Arc<dyn Driver>,
+    http: Arc<dyn Driver>,
+    noop: Arc<dyn Driver>,
 }
 
 impl Drivers {
     /// All drivers, sharing one bound on concurrent starts.
     pub fn new(config: DriverConfig) -> Self {
         let docker = DockerDriver::new(&config);
+        let http = HttpDriver::new(config.forbidden, config.guard.clone());
         let launcher = Launcher::new(config);
         Self {
             shell: Arc::new(ShellDriver::new(launcher.clone())),
             exec: Arc::new(ExecDriver::new(launcher)),
             docker: Arc::new(docker),
+            http: Arc::new(http),
+            noop: Arc::new(NoopDriver),
         }
     }
 
     /// One driver for all commands.
     #[cfg(any(test, feature = "test-support"))]
     pub fn only(driver: Arc<dyn Driver>) -> Self {
-        Self { shell: driver.clone(), exec: driver.clone(), docker: driver }
+        Self {
+            shell: driver.clone(),
+            exec: driver.clone(),
+            docker: driver.clone(),
+            http: driver.clone(),
+            noop: driver,
+        }
     }
 
     /// Starts a run by its job's driver, or takes it over where it executes already.
@@ -169,6 +191,8 @@ impl Drivers {
             Command::Shell(_) => &self.shell,
             Command::Exec(_) => &self.exec,
             Command::Docker(_) => &self.docker,
+            Command::Http(_) => &self.http,
+            Command::Noop(_) => &self.noop,
         };
         match driver.adopt(spec, output).await {
             Some(running) => Ok(running),

@@ -137,6 +137,7 @@ impl Worker {
         let drivers = Drivers::new(DriverConfig {
             shell: config.shell.clone(),
             containers: containers(&config, &life),
+            forbidden: config.http_forbid,
             ..DriverConfig::new(config.self_exe.clone(), life.token.clone(), guard.clone())
         });
         let dir = Some(config.data_dir.clone());

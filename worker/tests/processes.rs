@@ -1,4 +1,4 @@
-//! Drivers and guard with real processes and real containers.
+//! Drivers and guard with real processes and real containers, and with servers that are called.
 
 #[path = "processes/support.rs"]
 mod support;
@@ -11,6 +11,8 @@ mod containers;
 mod doctored;
 #[path = "processes/guard.rs"]
 mod guard;
+#[path = "processes/http.rs"]
+mod http;
 #[path = "processes/kill.rs"]
 mod kill;
 #[path = "processes/life.rs"]

@@ -142,7 +142,7 @@ fn pair_by_program(jobs: &[&Job], there: &[Job], pairs: &mut [Option<usize>], le
 fn what(job: &Job) -> Option<(&str, Option<&str>)> {
     match &job.driver {
         Command::Shell(shell) => Some((&shell.command, shell.environment.user.as_deref())),
-        Command::Exec(_) | Command::Docker(_) => None,
+        Command::Exec(_) | Command::Docker(_) | Command::Http(_) | Command::Noop(_) => None,
     }
 }
 

@@ -1,10 +1,10 @@
-//! What a job runs: a shell command, a program with its arguments, or a container.
+//! What a job runs: a shell command, a program with its arguments, a container, a call over HTTP, or nothing.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Docker, FieldError};
+use super::{Docker, FieldError, http::Http, noop::Noop};
 
 /// The umask of a job that sets none.
 const UMASK: u32 = 0o022;
@@ -19,6 +19,10 @@ pub enum Command {
     Exec(Exec),
     /// A container.
     Docker(Box<Docker>),
+    /// A call over HTTP.
+    Http(Box<Http>),
+    /// Nothing, for tests and for load.
+    Noop(Noop),
 }
 
 /// A text for a shell.
@@ -122,6 +126,8 @@ impl Command {
             Self::Shell(_) => "shell",
             Self::Exec(_) => "exec",
             Self::Docker(_) => "docker",
+            Self::Http(_) => "http",
+            Self::Noop(_) => "noop",
         }
     }
 
@@ -130,23 +136,46 @@ impl Command {
         match self {
             Self::Shell(shell) => Some(&shell.environment),
             Self::Exec(exec) => Some(&exec.environment),
-            Self::Docker(_) => None,
+            Self::Docker(_) | Self::Http(_) | Self::Noop(_) => None,
         }
     }
 
-    /// The command in one line for people and for GDTS's `command`: the shell's text, the quoted arguments, or these
-    /// behind the image.
+    /// The command in one line for people: the shell's text, the quoted arguments, these behind the image, or what is
+    /// called.
     pub fn text(&self) -> String {
         match self {
             Self::Shell(shell) => shell.command.clone(),
             Self::Exec(exec) => exec.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
             Self::Docker(docker) => docker.text(),
+            Self::Http(http) => http.text(),
+            Self::Noop(noop) => noop.text(),
+        }
+    }
+
+    /// The command as a shell would be given it, for GDTS's `command`; "": no shell can do that.
+    pub fn shell_text(&self) -> String {
+        match self {
+            Self::Shell(_) | Self::Exec(_) => self.text(),
+            Self::Docker(_) | Self::Http(_) | Self::Noop(_) => String::new(),
+        }
+    }
+
+    /// True: a run that ended with this code may end otherwise when it is tried again. What a process means by its code
+    /// is for its job to say (`retry.on`).
+    pub fn is_retryable(&self, code: Option<i32>) -> bool {
+        match self {
+            Self::Http(_) => {
+                code.is_none_or(|code| u16::try_from(code).is_ok_and(super::is_retryable_status))
+            }
+            Self::Shell(_) | Self::Exec(_) | Self::Docker(_) | Self::Noop(_) => true,
         }
     }
 
     pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
         let driver = self.driver();
         match self {
+            Self::Http(http) => http.check(errors),
+            Self::Noop(noop) => noop.check(errors),
             Self::Shell(shell) => {
                 if shell.command.trim().is_empty() {
                     errors.push(FieldError::new(

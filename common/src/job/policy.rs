@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{FieldError, MAX_OUTPUT, error::FOR_EXAMPLE};
+use super::{Command, FieldError, MAX_OUTPUT, error::FOR_EXAMPLE, label::Requirement};
 use crate::span::{ByteSize, Span, names_calendar_unit};
 
 /// What to do at a tick that finds the job running.
@@ -105,7 +105,8 @@ pub struct Retry {
     /// The wait between two attempts.
     #[serde(default)]
     pub backoff: Backoff,
-    /// Exit codes after which another attempt is made; empty: after all but 0.
+    /// Exit codes, or statuses of a call's answer, after which another attempt is made; empty: after all but 0, and
+    /// after a call where the next one may be answered otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<i32>,
 }
@@ -121,7 +122,7 @@ impl Default for Retry {
 }
 
 impl Retry {
-    pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
+    pub(super) fn check(&self, driver: &Command, errors: &mut Vec<FieldError>) {
         if !(1..=100).contains(&self.attempts) {
             errors.push(FieldError::new(
                 "retry.attempts",
@@ -131,13 +132,14 @@ impl Retry {
             ));
         }
         // Not when it is read: a stored job that has such a one runs.
-        for (n, code) in self.on.iter().enumerate().filter(|(_, code)| !(1..=255).contains(*code)) {
-            errors.push(FieldError::new(
-                format!("retry.on[{n}]"),
-                code,
-                "is not the exit code of a failed run: those are 1 to 255",
-                "[1, 75]",
-            ));
+        let (codes, problem, example) = match driver {
+            Command::Http(_) => {
+                (200..=599, "is not the status of an answer: those are 200 to 599", "[429, 503]")
+            }
+            _ => (1..=255, "is not the exit code of a failed run: those are 1 to 255", "[1, 75]"),
+        };
+        for (n, code) in self.on.iter().enumerate().filter(|(_, code)| !codes.contains(*code)) {
+            errors.push(FieldError::new(format!("retry.on[{n}]"), code, problem, example));
         }
     }
 }
@@ -227,7 +229,8 @@ pub struct Placement {
     /// In which order the workers come.
     #[serde(default)]
     pub policy: PlacementPolicy,
-    /// Labels that a worker must have: `disk=ssd`, or a bare `gpu` for any value.
+    /// What a worker's labels must say: `disk=ssd`, `zone!=eu-1`, `zone in (eu-1, eu-2)`, `zone not in (eu-1)`, `gpu` (any
+    /// value) or `!spot`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub require: Vec<String>,
 }
@@ -235,20 +238,18 @@ pub struct Placement {
 impl Placement {
     /// True for a worker with these labels.
     pub fn allows(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.require.iter().all(|wanted| match wanted.split_once('=') {
-            Some((key, value)) => labels.get(key).is_some_and(|have| have == value),
-            None => labels.contains_key(wanted),
-        })
+        // One that a hand has written, and that says nothing, allows nobody.
+        self.require.iter().all(|text| Requirement::read(text).is_some_and(|wanted| wanted.allows(labels)))
     }
 
     pub(super) fn check(&self, errors: &mut Vec<FieldError>) {
         for (n, label) in self.require.iter().enumerate() {
-            if label.is_empty() || label.starts_with('=') {
+            if Requirement::read(label).is_none() {
                 errors.push(FieldError::new(
                     format!("placement.require[{n}]"),
                     label,
                     "names no label",
-                    "\"disk=ssd\" or \"gpu\"",
+                    "\"disk=ssd\", \"zone in (eu-1, eu-2)\", \"zone!=eu-1\", \"gpu\" or \"!spot\"",
                 ));
             }
         }

@@ -77,6 +77,11 @@ fn example(field: &str) -> &'static str {
         ("driver.docker" | "driver.docker.env" | "driver.docker.labels" | "driver.docker.ulimits", field) => {
             return docker_example(path, field);
         }
+        ("driver.http", field) => return super::http::example(field),
+        ("driver.http.headers", _) => return "\"application/json\"",
+        ("driver.http.tls", _) => return "\"/etc/ssl/own.pem\"",
+        ("driver.noop", "exit") => return "1",
+        ("driver.noop", _) => return "\"90s\"",
         ("misfire", "limit") => return "10",
         ("output", "limit") => return "\"1MiB\"",
         ("output", "keep") => return "\"head\", \"tail\" or \"both\"",
@@ -85,12 +90,16 @@ fn example(field: &str) -> &'static str {
         ("retry", on) if on.starts_with("on") => return "[1, 75]",
         _ => {}
     }
+    if let Some(field) = field.strip_prefix("driver.http.") {
+        return super::http::example(field);
+    }
     match field.split(['.', '[']).next().unwrap_or_default() {
         "name" => "\"nightly-backup\"",
         "labels" => "{\"team\": \"ops\"}",
         "trigger" => "{\"cron\": [\"30 2 * * *\"], \"zone\": \"Europe/Berlin\"}",
         "driver" => {
-            "{\"shell\": {\"command\": \"backup --full\"}}, {\"exec\": {\"argv\": [\"/bin/true\"]}} or {\"docker\": {\"image\": \"busybox\"}}"
+            "{\"shell\": {\"command\": \"backup --full\"}}, {\"exec\": {\"argv\": [\"/bin/true\"]}}, \
+             {\"docker\": {\"image\": \"busybox\"}} or {\"http\": {\"url\": \"https://example.org/hook\"}}"
         }
         "overlap" => "\"skip\", \"queue-one\", \"allow\" or \"replace\"",
         "misfire" => "{\"policy\": \"latest\", \"deadline\": \"1h\"}",
@@ -196,7 +205,9 @@ pub(super) fn stored(name: &str, bytes: &[u8]) -> Result<StoredJob, JobError> {
                 )
                 .into());
             }
-            let mut job = fields.remove("job").unwrap_or_default();
+            let Some(mut job) = fields.remove("job").filter(Value::is_object) else {
+                return Err(FieldError::new("job", "", "is not there, or not a JSON object", EXAMPLE).into());
+            };
             fix_spans(&mut job);
             let job = Job::from_value(job)?;
             // What is wrong with them is no reason not to run the job.

@@ -93,7 +93,7 @@ struct GdtsJob {
 impl From<&Job> for GdtsJob {
     fn from(job: &Job) -> Self {
         let cron_expr = job.trigger.expressions().join(translate::BETWEEN_EXPRESSIONS);
-        Self { name: job.name.to_string(), command: job.driver.text(), cron_expr }
+        Self { name: job.name.to_string(), command: job.driver.shell_text(), cron_expr }
     }
 }
 

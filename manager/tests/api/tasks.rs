@@ -96,6 +96,25 @@ async fn a_task_is_found_from_its_claim_until_its_record_and_no_moment_without()
 }
 
 #[tokio::test]
+async fn a_task_says_what_it_waits_for() {
+    let bench = Bench::start().await;
+    let body = |require: &str| {
+        let placement = json!({"require": [require]});
+        json!({"driver": {"shell": {"command": "date"}}, "placement": placement}).to_string()
+    };
+    let reason = async |require: &str| {
+        let run = bench.send_json("POST", "/api/v1/runs", &body(require)).await.json()["run"].clone();
+        let path = format!("/api/v1/runs/{}", run.as_str().unwrap());
+        bench.get(&path).await.json()["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(reason("gpu").await, "there is no worker to run it; asked for by api");
+    bench.register("w1", "w1:5556").await;
+    bench.until("/api/v1/workers", |answer| answer.json()["items"].as_array().unwrap().len() == 1).await;
+    assert_eq!(reason("gpu").await, "no worker has the labels that it requires: gpu; asked for by api");
+    assert_eq!(reason("!gpu").await, "asked for by api", "it is ready");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_task_is_told_by_field() {
     let bench = Bench::start().await;
     for (body, field) in [

@@ -165,6 +165,7 @@ fn config(n: usize, keys: &Keys, dir: &TempDir) -> WorkerConfig {
         hedge: Duration::from_millis(250),
         data_dir: dir.path().to_owned(),
         shell: "/bin/sh".into(),
+        http_forbid: worker::driver::Forbidden::default(),
         engine: worker::driver::EngineAddress::default(),
         registry_auth: None,
         self_exe: "/nowhere".into(),

@@ -74,6 +74,7 @@ impl Default for Served {
             listen,
             allowed_hosts: Vec::new(),
             lease_ttl: Duration::from_secs(15),
+            store_history: None,
             version: "0".to_owned(),
         };
         let (store, router) = runtime.block_on(async {

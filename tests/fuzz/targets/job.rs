@@ -29,7 +29,13 @@ fuzz_target!(|bytes: &[u8]| {
 fn is_told(error: &JobError) {
     assert!(!error.errors.is_empty());
     for FieldError { field, got, problem, example } in &error.errors {
-        let names = ["is not JSON", "missing field `", "unknown field ``", "a job is at most "];
+        let names = [
+            "is not JSON",
+            "missing field `",
+            "unknown field ``",
+            "unknown field `.`",
+            "a job is at most ",
+        ];
         assert!(!field.is_empty() || names.iter().any(|name| problem.starts_with(name)), "{problem}");
         assert!(
             !problem.is_empty() && !example.is_empty() && got.chars().count() <= 201,

@@ -104,6 +104,7 @@ impl Node {
             hedge: Duration::from_millis(250),
             data_dir,
             shell: "/bin/sh".into(),
+            http_forbid: worker::driver::Forbidden::default(),
             engine: worker::driver::EngineAddress::default(),
             registry_auth: None,
             self_exe: "/nowhere".into(),

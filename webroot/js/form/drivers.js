@@ -8,6 +8,8 @@
 
 import { docker } from "./driver/docker.js";
 import { exec } from "./driver/exec.js";
+import { http } from "./driver/http.js";
+import { noop } from "./driver/noop.js";
 import { shell } from "./driver/shell.js";
 
-export const DRIVERS = [shell, exec, docker];
+export const DRIVERS = [shell, exec, docker, http, noop];

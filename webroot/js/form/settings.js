@@ -25,7 +25,7 @@ export const SETTINGS = [
   { path: "misfire.limit", label: "Most missed ticks to run", as: asNumber, placeholder: "10", attributes: digits },
   { path: "retry.attempts", label: "Attempts per run", as: asNumber, placeholder: "1", attributes: digits },
   { path: "retry.backoff", label: "Wait between attempts", placeholder: "10s..5m" },
-  { path: "retry.on", label: "Retry only on exit codes", as: asCodes, placeholder: "all but 0" },
+  { path: "retry.on", label: "Retry only on exit codes or statuses", as: asCodes, placeholder: "all but 0" },
   { path: "delivery", label: "If a run's worker is gone", options: DELIVERIES },
   { path: "on_lease_loss", label: "If a run's worker is cut off", options: LEASE_LOSSES },
   { path: "output.limit", label: "Output limit", placeholder: "1MiB" },

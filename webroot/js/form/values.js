@@ -77,6 +77,39 @@ export const asPairs = {
   fits: (value) => Object.entries(value ?? {}).every(([name, text]) => `${name}=${text}` === `${name}=${text}`.trim() && !/[\r\n]/.test(text)),
 };
 
+const isHeader = (name, text) => `${text}` === `${text}`.trim() && !/[\r\n]/.test(`${name}${text}`);
+export const asHeaders = {
+  show: (value) => Object.entries(value ?? {}).map((pair) => pair.join(": ")).join("\n"),
+  take(text, field) {
+    const pairs = linesOf(text).map((line) => {
+      const cut = line.indexOf(":");
+      if (cut < 1) throw new FieldProblem(field, `“${line}” is not a header. For example: Accept: application/json`);
+      return [line.slice(0, cut).trim(), line.slice(cut + 1).trim()];
+    });
+    return pairs.length ? Object.fromEntries(pairs) : undefined;
+  },
+  fits: (value) => Object.entries(value ?? {}).every(([name, text]) => isHeader(name, text)),
+};
+
+// Statuses and ranges of them: numbers stay numbers.
+export const asStatuses = {
+  ...asWords,
+  take: (text) => asWords.take(text)?.map((word) => (WHOLE.test(word) ? Number(word) : word)),
+};
+
+// Any value, or none.
+export const asJsonValue = {
+  show: (value) => (value === undefined ? "" : JSON.stringify(value, null, 2)),
+  take(text, field) {
+    if (text.trim() === "") return undefined;
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      throw new FieldProblem(field, `This is not valid JSON: ${error.message}`);
+    }
+  },
+};
+
 export const asJson = {
   show: (value) => JSON.stringify(value, null, 2),
   take(text, field) {

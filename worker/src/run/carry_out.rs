@@ -118,7 +118,7 @@ impl Carrier {
             task: false,
             held: here.held,
         };
-        let Executed { record, output, is_retryable } =
+        let Executed { record, output, exit } =
             self.runner.execute(&claimed, || self.withdrawn(&claimed.held, claimed.revision)).await;
         post.mark_ended(record.run);
         let ended = self.standing.clock.now();
@@ -131,7 +131,7 @@ impl Carrier {
             recorded: None,
         };
         measure(&record);
-        let how = How { state: record.state, exit_code: record.exit_code, is_retryable };
+        let how = How::of(record.state, exit.as_ref());
         let again = self.retries.after(&claimed.planned.job, &claimed.held, revision, how);
         let again: Vec<Op> =
             again.iter().map(|wanted| claim::put_wanted(self.claims.keys(), wanted)).collect();

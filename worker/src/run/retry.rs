@@ -14,7 +14,12 @@ use common::{
     task::Task,
 };
 
-use crate::{plan::start_deadline, queue::kills::Kills, session::Standing};
+use crate::{
+    driver::{Exit, Wait},
+    plan::start_deadline,
+    queue::kills::Kills,
+    session::Standing,
+};
 
 /// When a run is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +39,23 @@ pub struct How {
     pub exit_code: Option<i32>,
     /// Another attempt may end otherwise, as its driver says.
     pub is_retryable: bool,
+    /// How long the other side of a call wants to be left alone.
+    pub wait: Option<Wait>,
 }
 
 impl How {
     /// Its worker is gone.
-    pub const LOST: Self = Self { state: RunState::Lost, exit_code: None, is_retryable: true };
+    pub const LOST: Self = Self { state: RunState::Lost, exit_code: None, is_retryable: true, wait: None };
+
+    /// It ended in this state, after what it executed ended so; none: that did not come to it.
+    pub fn of(state: RunState, exit: Option<&Exit>) -> Self {
+        Self {
+            state,
+            exit_code: exit.and_then(Exit::exit_code),
+            is_retryable: exit.is_none_or(Exit::is_retryable),
+            wait: exit.and_then(Exit::wait),
+        }
+    }
 }
 
 /// Whether a run that ended so is tried again. Pure.
@@ -50,9 +67,14 @@ pub fn again(job: &Job, attempt: u32, how: How) -> Option<Again> {
         RunState::Lost if job.delivery == Delivery::AtLeastOnce => {
             Some(if retry.attempts > 1 { Again::AfterPause } else { Again::AtOnce })
         }
-        RunState::Failed | RunState::TimedOut if how.is_retryable && attempt < retry.attempts => {
-            let is_listed = retry.on.is_empty() || how.exit_code.is_some_and(|code| retry.on.contains(&code));
-            is_listed.then_some(Again::AfterPause)
+        RunState::Failed | RunState::TimedOut if attempt < retry.attempts => {
+            // Who says which knows better than the driver.
+            let is_wanted = if retry.on.is_empty() {
+                how.is_retryable
+            } else {
+                how.exit_code.is_some_and(|code| retry.on.contains(&code))
+            };
+            is_wanted.then_some(Again::AfterPause)
         }
         _ => None,
     }
@@ -94,11 +116,14 @@ impl Retries {
     }
 
     fn next(&self, job: &Job, held: &HeldLock, how: How) -> Option<QueuedRun> {
+        let now = self.standing.clock.now();
         let pause = match again(job, held.attempt, how)? {
             Again::AtOnce => Duration::ZERO,
-            Again::AfterPause => self.pause(job, held.attempt),
+            // Sooner than it was asked for, it would be refused again.
+            Again::AfterPause => {
+                self.pause(job, held.attempt).max(how.wait.map_or(Duration::ZERO, |wait| wait.from(now)))
+            }
         };
-        let now = self.standing.clock.now();
         let pause = chrono::Duration::from_std(pause).unwrap_or_default();
         let wanted = QueuedRun::again(held, now, now + pause);
         Some(match bound(job, held.cause, &held.worker, now) {
@@ -131,4 +156,26 @@ fn bound(
     let at_boot = cause == Cause::Reboot
         || job.schedule().is_ok_and(|schedule| schedule.is_some_and(|it| it.is_reboot()));
     at_boot.then(|| (worker.clone(), start_deadline(job, now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::job::{Command, Noop, Trigger};
+
+    use super::*;
+
+    #[test]
+    fn what_a_job_lists_is_tried_again_and_else_what_may_end_otherwise() {
+        let mut job = Job::new("a".parse().unwrap(), Trigger::Manual, Command::Noop(Noop::default()));
+        job.retry.attempts = 2;
+        let answered = |status| Exit::answered(status, false, String::new(), None);
+        let is_tried =
+            |job: &Job, exit: &Exit| again(job, 1, How::of(RunState::Failed, Some(exit))).is_some();
+        assert!(is_tried(&job, &answered(503)) && !is_tried(&job, &answered(404)));
+        assert!(is_tried(&job, &Exit::code(1)) && is_tried(&job, &Exit::signal(9)));
+        assert!(again(&job, 1, How::of(RunState::Failed, None)).is_some(), "it could not be started");
+        job.retry.on = vec![404];
+        assert!(!is_tried(&job, &answered(503)) && is_tried(&job, &answered(404)));
+        assert_eq!(again(&job, 2, How::of(RunState::Failed, Some(&answered(404)))), None);
+    }
 }

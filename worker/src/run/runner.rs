@@ -50,8 +50,8 @@ pub struct Executed {
     pub record: RunRecord,
     /// What it printed: its copy on disk goes once the record is kept.
     pub output: Arc<Output>,
-    /// Another attempt may end otherwise.
-    pub is_retryable: bool,
+    /// How what it executed ended, if it came to that.
+    pub exit: Option<Exit>,
 }
 
 /// What executes now.
@@ -136,10 +136,13 @@ impl Runner {
             Some(_) => (self.clock.now(), End::NotStarted),
             None => self.start(claimed, &active).await,
         };
-        let is_retryable = !matches!(&end, End::Exited(exit) if !exit.is_retryable());
-        let record = self.record(claimed, &active, started, end);
+        let record = self.record(claimed, &active, started, &end);
         self.active.lock().remove(&run);
-        Executed { record, output: active.output.clone(), is_retryable }
+        let exit = match end {
+            End::Exited(exit) => Some(exit),
+            End::CannotStart(_) | End::NotStarted => None,
+        };
+        Executed { record, output: active.output.clone(), exit }
     }
 
     /// When it started, and how it ended.
@@ -178,9 +181,9 @@ impl Runner {
         (started, end)
     }
 
-    fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: End) -> RunRecord {
-        let why = active.why().or_else(|| self.is_guards_work(&end, active).then_some(Stop::LeaseLost));
-        let mut ending = judge(&end, why);
+    fn record(&self, claimed: &Claimed, active: &Active, started: DateTime<Utc>, end: &End) -> RunRecord {
+        let why = active.why().or_else(|| self.is_guards_work(end, active).then_some(Stop::LeaseLost));
+        let mut ending = judge(end, why);
         if ending.reason.is_empty() && active.output.has_ended_early() {
             LEFT_BEHIND.clone_into(&mut ending.reason);
         }
@@ -350,6 +353,7 @@ fn judge_alone(end: &End) -> (RunEvent, String) {
     match end {
         End::Exited(exit) if exit.is_success() => (RunEvent::Succeeded, exit.note().to_owned()),
         End::Exited(exit) if exit.is_lost() => (RunEvent::LeaseLost, exit.words()),
+        End::Exited(exit) if exit.has_timed_out() => (RunEvent::TimedOut, String::new()),
         End::Exited(exit) => (RunEvent::Failed, exit.note().to_owned()),
         End::CannotStart(_) | End::NotStarted => (RunEvent::Failed, String::new()),
     }

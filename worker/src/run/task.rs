@@ -109,10 +109,10 @@ impl Tasks {
             task: true,
             held: active.held.clone(),
         };
-        let Executed { record, output, is_retryable } =
+        let Executed { record, output, exit } =
             self.runner.execute(&claimed, || self.withdrawn(&claimed.held, revision)).await;
         measure(&record);
-        let how = How { state: record.state, exit_code: record.exit_code, is_retryable };
+        let how = How::of(record.state, exit.as_ref());
         let next = self.retries.after_task(&active.task, &active.held, revision, how);
         let ended = Ended::of(&record);
         self.journal.keep(record).await;

@@ -76,6 +76,7 @@ impl World {
             hedge: Duration::from_millis(50),
             data_dir: self.data_dir(),
             shell: "/bin/sh".into(),
+            http_forbid: worker::driver::Forbidden::default(),
             engine: self.engine.clone(),
             registry_auth: None,
             self_exe: own_binary(self.dir.path()),

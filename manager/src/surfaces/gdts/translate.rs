@@ -60,7 +60,7 @@ pub(super) fn job(given: &Map<String, Value>, previous: Option<&Job>) -> Result<
         match field.as_str() {
             "command" => {
                 let command = text("command", value)?;
-                if previous.is_none_or(|job| job.driver.text() != command) {
+                if previous.is_none_or(|job| job.driver.shell_text() != command) {
                     native.insert("driver".to_owned(), shell(command, native.get("driver")));
                 }
             }
@@ -84,13 +84,10 @@ fn text<'a>(field: &str, value: &'a Value) -> Result<&'a str, JobError> {
     value.as_str().ok_or_else(|| FieldError::new(field, value, "is not text", EXAMPLE).into())
 }
 
-/// A shell command with the environment of what it replaces.
+/// A shell command with the environment of what it replaces, if that was a process.
 fn shell(command: &str, previous: Option<&Value>) -> Value {
-    let mut fields = match previous {
-        Some(Value::Object(driver)) => driver.values().next().and_then(Value::as_object).cloned(),
-        _ => None,
-    }
-    .unwrap_or_default();
+    let process = ["shell", "exec"].into_iter().find_map(|driver| previous?.get(driver)?.as_object());
+    let mut fields = process.cloned().unwrap_or_default();
     fields.remove("argv");
     fields.insert("command".to_owned(), Value::String(command.to_owned()));
     json!({"shell": fields})
@@ -136,6 +133,20 @@ mod tests {
         let after = saved(Some(&manual), r#"{"name": "a", "command": "y", "cronExpr": ""}"#).unwrap();
         assert_eq!(after.trigger, manual.trigger);
         assert_eq!(after.driver.environment(), manual.driver.environment());
+    }
+
+    #[test]
+    fn a_call_is_shown_as_no_command_and_stays_one_unless_a_command_is_given() {
+        let before = native(
+            r#"{"name": "a", "trigger": {"cron": ["0 1 * * *"]}, "timeout": "2h",
+                "driver": {"http": {"url": "https://example.org/hook", "headers": {"A": "b"}}}}"#,
+        );
+        let shown = r#"{"name": "a", "command": "", "cronExpr": "0 1 * * *"}"#;
+        assert_eq!(saved(Some(&before), shown).unwrap(), before);
+        let after = saved(Some(&before), r#"{"name": "a", "command": "date", "cronExpr": "0 1 * * *"}"#);
+        let expected = r#"{"name": "a", "trigger": {"cron": ["0 1 * * *"]}, "timeout": "2h",
+                           "driver": {"shell": {"command": "date"}}}"#;
+        assert_eq!(after.unwrap(), native(expected));
     }
 
     #[test]

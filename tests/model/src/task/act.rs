@@ -47,7 +47,7 @@ pub enum Action {
 /// How an attempt ended, by the name of its state.
 pub(crate) fn how(state: &str) -> How {
     let state = state.parse().expect("a state of the model");
-    How { state, exit_code: (state == RunState::Failed).then_some(1), is_retryable: true }
+    How { state, exit_code: (state == RunState::Failed).then_some(1), ..How::LOST }
 }
 
 fn now() -> chrono::DateTime<chrono::Utc> {

@@ -18,6 +18,7 @@ fn config(dir: &std::path::Path) -> Arc<WorkerConfig> {
         hedge: Duration::from_millis(250),
         data_dir: dir.to_owned(),
         shell: "/bin/sh".into(),
+        http_forbid: crate::driver::Forbidden::default(),
         engine: crate::driver::EngineAddress::default(),
         registry_auth: None,
         self_exe: "/bin/true".into(),
