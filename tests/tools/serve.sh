@@ -106,7 +106,9 @@ start_engine() {
 }
 
 start_servers() {
-    servers_dir=$(mktemp -d "${TMPDIR:-/tmp}/quorate-tests.XXXXXX")
+    # Podman takes no folder of more than 50 characters, and a socket none of more than 108: not below TMPDIR, which may be
+    # long.
+    servers_dir=$(mktemp -d /tmp/quorate.XXXXXX)
     start etcd
     start mongod
     start_engine docker

@@ -72,7 +72,8 @@ impl Engine {
 
     fn launch(kind: EngineKind, more: Option<&str>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools/engine.sh");
-        let dir = std::env::temp_dir().join(format!("quorate-{}-{}", kind.name(), super::unique()));
+        // Podman takes no folder of more than 50 characters: not below TMPDIR, which may be long.
+        let dir = Path::new("/tmp").join(format!("quorate-{}-{}", kind.name(), super::unique()));
         let mut keeper = match nix::unistd::geteuid().is_root() {
             true => Command::new(script),
             false => {
