@@ -220,6 +220,45 @@ pub(crate) struct WorkerArgs {
 pub(crate) enum WorkerCommand {
     /// List the live workers.
     List(ClientFlags),
+    /// Show one of them.
+    Show {
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Have a worker take nothing new, also after a restart.
+    Drain {
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Why, for everybody who looks at it.
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// End what it runs; what is to run at least once runs again elsewhere.
+        #[arg(long)]
+        evict: bool,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+    /// Let a drained worker take runs again.
+    Undrain {
+        #[arg(value_name = "ID")]
+        id: String,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
+}
+
+impl WorkerCommand {
+    /// How it talks to a manager.
+    pub(crate) const fn client(&self) -> &ClientFlags {
+        match self {
+            Self::List(client)
+            | Self::Show { client, .. }
+            | Self::Drain { client, .. }
+            | Self::Undrain { client, .. } => client,
+        }
+    }
 }
 
 /// How a command talks to a manager, and prints.

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, sync::Once, time::Duration};
 
 use common::api::{
     Existing, JobPage, JobView, OutputView, Problem, ProblemKind, RunAttempt, RunList, RunRequested, STALE,
-    SaveOutcome, SaveReport, SaveResult, WorkerList,
+    SaveOutcome, SaveReport, SaveResult, WorkerDrain, WorkerList, WorkerView,
 };
 use common::span::Span;
 use reqwest::{
@@ -313,6 +313,24 @@ impl Client {
         let mut url = self.url(&["workers"]);
         page(&mut url, PAGE, after);
         self.get(url).await
+    }
+
+    /// A live worker.
+    pub(crate) async fn worker(&self, id: &str) -> Result<WorkerView, ClientError> {
+        self.get(self.url(&["workers", id])).await
+    }
+
+    /// Has a worker take nothing new.
+    pub(crate) async fn drain(&self, id: &str, note: &str, evict: bool) -> Result<WorkerDrain, ClientError> {
+        let mut url = self.url(&["workers", id, "drain"]);
+        url.query_pairs_mut().append_pair("note", note).append_pair("evict", &evict.to_string());
+        self.decode(self.send(self.http.request(Method::POST, url)).await?).await
+    }
+
+    /// Lets a worker take runs again.
+    pub(crate) async fn undrain(&self, id: &str) -> Result<WorkerDrain, ClientError> {
+        let request = self.http.request(Method::POST, self.url(&["workers", id, "undrain"]));
+        self.decode(self.send(request).await?).await
     }
 
     /// The URL of a resource; every part is quoted, so that no name becomes a path.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::{
-    cli::{AdminCommand, Cli, ClientFlags, Command, CommonFlags, ImportWhat, WorkerCommand},
+    cli::{AdminCommand, Cli, ClientFlags, Command, CommonFlags, ImportWhat},
     client::{Client, ClientError},
     config::{
         self, AdminSettings, ClientSettings, ConfigError, DevSettings, Environment, Inputs, LogSettings,
@@ -33,7 +33,7 @@ mod next;
 mod run;
 pub(crate) mod shim;
 mod worker;
-mod worker_list;
+mod workers;
 
 /// What every command is given.
 pub(crate) struct Context {
@@ -58,9 +58,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
             serve(async |shutdown| manager::run(settings, shutdown).await)
         }
         Command::Worker(args) => match args.command {
-            Some(WorkerCommand::List(flags)) => {
-                let (client, output, _) = context.client(&flags)?;
-                block_on(worker_list::run(client, output))
+            Some(command) => {
+                let (client, output, _) = context.client(command.client())?;
+                block_on(workers::run(command, client, output))
             }
             None => {
                 let settings = context.settings(Role::Worker, &args.flags, WorkerSettings::read)?;

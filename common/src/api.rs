@@ -10,7 +10,7 @@ pub use job::{
 pub use problem::{Problem, ProblemKind};
 pub use run::{LateRuns, LatenessView, OutputView, RunAttempt, RunList, RunView};
 pub use tick::{TickAttempt, TickCounts, TickPage, TickStretch, TickView};
-pub use worker::{WorkerList, WorkerView};
+pub use worker::{WorkerDrain, WorkerList, WorkerView};
 
 mod health;
 mod job;

@@ -98,6 +98,35 @@ impl Readiness {
     }
 }
 
+/// Somebody wants a worker to take nothing new, under `drains/<worker>`. It stands until somebody takes it back, also
+/// while there is no such worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Who wants it, for people.
+    pub by: String,
+    /// When.
+    #[serde(with = "crate::instant::millis")]
+    pub at: DateTime<Utc>,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// What runs there is ended, and repeated elsewhere where it says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evict: bool,
+}
+
+impl Drain {
+    /// The stored bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("plain fields serialize")
+    }
+
+    /// Reads a stored drain.
+    pub fn decode(bytes: &[u8]) -> Result<Self, crate::queue::ValueError> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+}
+
 /// How far a worker has decided, under `marks/<worker>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {

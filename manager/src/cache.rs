@@ -19,7 +19,7 @@ use common::{
     store::Revision,
     task::{ActiveTask, Ended, Task},
     tick::Fence,
-    worker::Registration,
+    worker::{Drain, Registration},
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::{
@@ -46,11 +46,12 @@ pub(crate) enum Place {
     Queue,
     Runs,
     Tasks,
+    Drains,
 }
 
 impl Place {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Jobs, Self::Locks, Self::Workers, Self::Queue, Self::Runs, Self::Tasks];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Jobs, Self::Locks, Self::Workers, Self::Queue, Self::Runs, Self::Tasks, Self::Drains];
 }
 
 /// A job as the store has it.
@@ -182,6 +183,7 @@ pub(crate) struct Content {
     queue: Table<Arc<QueuedRun>>,
     runs: Table<HeldRun>,
     tasks: Table<TaskRun>,
+    drains: Table<Arc<Drain>>,
 }
 
 /// How far each place is known, and why it may be old.
@@ -343,6 +345,11 @@ impl Cache {
     /// A live worker.
     pub(crate) fn worker(&self, id: &str) -> Option<Arc<Registration>> {
         self.read(|content| content.workers.get(id).cloned())
+    }
+
+    /// That a worker is to take nothing new, if somebody wants that.
+    pub(crate) fn drain(&self, id: &str) -> Option<Arc<Drain>> {
+        self.read(|content| content.drains.get(id).cloned())
     }
 
     /// How many there are of what, for the metrics.

@@ -23,6 +23,7 @@ pub(crate) mod batch;
 pub(crate) mod bulk;
 pub mod decision;
 pub(crate) mod delete;
+pub(crate) mod drain;
 pub(crate) mod fence;
 mod job;
 pub(crate) mod kill;

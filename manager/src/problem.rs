@@ -7,7 +7,7 @@ use axum::{
 use chrono::TimeDelta;
 use common::{
     api::{Problem, ProblemKind},
-    id::{JobName, NameError, RunId},
+    id::{JobName, NameError, RunId, WorkerId},
     job::{FieldError, JobError, MOST_PROBLEMS},
     live::LiveError,
     lock::LockError,
@@ -27,6 +27,8 @@ pub(crate) enum ApiError {
     NoSuchJob(String),
     #[error("there is no run {0}, neither queued nor running nor in the run log")]
     NoSuchRun(RunId),
+    #[error("there is no live worker {0}; GET /api/v1/workers lists them")]
+    NoSuchWorker(WorkerId),
     #[error("there is no {0}; docs/api.md lists the routes")]
     NoSuchPath(String),
     #[error("{0} is not a method of this path; the Allow header lists those that are")]
@@ -176,7 +178,9 @@ impl ApiError {
         match self {
             Self::Invalid(_) => K::InvalidJob,
             Self::BadRequest(_) => K::BadRequest,
-            Self::NoSuchJob(_) | Self::NoSuchRun(_) | Self::NoSuchPath(_) => K::NotFound,
+            Self::NoSuchJob(_) | Self::NoSuchRun(_) | Self::NoSuchWorker(_) | Self::NoSuchPath(_) => {
+                K::NotFound
+            }
             Self::MethodNotAllowed(_) => K::MethodNotAllowed,
             Self::JobExists(_) => K::JobExists,
             Self::BrokenJob { .. } => K::BrokenJob,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use common::{
     api::{
         Health, JobPage, JobView, KillRequested, LatenessView, OutputView, Preview, PreviewRequest,
-        RunAttempt, RunList, RunRequested, SaveReport, TickPage, Validated, WorkerList,
+        RunAttempt, RunList, RunRequested, SaveReport, TickPage, Validated, WorkerDrain, WorkerList,
+        WorkerView,
     },
     job::Job,
     task::Task,
@@ -97,10 +98,31 @@ pub(crate) fn api() -> Surface<Arc<App>> {
             preview::preview,
             judges("What an expression means", Schema::of::<PreviewRequest>(), Schema::of::<Preview>()),
         ),
-        Route::new(Get, "/workers", workers::list, looks("A page of workers", Schema::of::<WorkerList>())),
     ];
     routes.extend(run_routes());
+    routes.extend(worker_routes());
     Surface { at: "/api/v1", from_lists: true, routes }
+}
+
+fn worker_routes() -> Vec<Route<Arc<App>>> {
+    use Verb::{Get, Post};
+    let (worker, drain) = (Schema::of::<WorkerView>(), Schema::of::<WorkerDrain>());
+    vec![
+        Route::new(Get, "/workers", workers::list, looks("A page of workers", Schema::of::<WorkerList>())),
+        Route::new(Get, "/workers/{worker}", workers::show, looks("A worker", worker)),
+        Route::new(
+            Post,
+            "/workers/{worker}/drain",
+            workers::drain,
+            acts("Has a worker take nothing new", Some(drain)),
+        ),
+        Route::new(
+            Post,
+            "/workers/{worker}/undrain",
+            workers::undrain,
+            acts("Lets a worker take runs again", Some(drain)),
+        ),
+    ]
 }
 
 fn run_routes() -> Vec<Route<Arc<App>>> {

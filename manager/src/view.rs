@@ -12,7 +12,7 @@ use common::{
     span::Span,
     store::Revision,
     tick::Tick,
-    worker::{Readiness, Registration},
+    worker::{Drain, Readiness, Registration},
 };
 
 use crate::{
@@ -282,12 +282,23 @@ fn span_of(by: TimeDelta) -> Span {
 }
 
 /// A worker as the API shows it. In a store that takes no writes it stands as ready as it was.
-pub(crate) fn worker(registration: &Registration, store_is_full: bool) -> WorkerView {
+pub(crate) fn worker(
+    registration: &Registration,
+    drain: Option<Arc<Drain>>,
+    store_is_full: bool,
+) -> WorkerView {
     let mut registration = registration.clone();
     if store_is_full && matches!(registration.readiness, Readiness::Ready | Readiness::Full) {
         registration.readiness = Readiness::StoreFull;
     }
-    WorkerView { says: registration.readiness.describe().to_owned(), registration }
+    let mut says = registration.readiness.describe().to_owned();
+    if let Some(drain) = &drain {
+        says += &format!("; by {}, since {}", drain.by, instant(drain.at));
+        if !drain.note.is_empty() {
+            says += &format!(": {}", drain.note);
+        }
+    }
+    WorkerView { says, drain: drain.map(Arc::unwrap_or_clone), registration }
 }
 
 /// In words, with the zone where there is one.

@@ -106,12 +106,17 @@ fn example_jobs_are_right() -> Result<()> {
     let mut seen = 0;
     for file in std::fs::read_dir(root("deploy/examples")).context("read deploy/examples")? {
         let path = file?.path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
+        if path.extension().is_none_or(|extension| extension != "yaml" && extension != "json") {
             continue;
         }
         let text = std::fs::read_to_string(&path)?;
-        let jobs: Vec<serde_json::Value> =
+        // One job, or a list; JSON is YAML.
+        let jobs: serde_json::Value =
             serde_norway::from_str(&text).with_context(|| path.display().to_string())?;
+        let jobs = match jobs {
+            serde_json::Value::Array(jobs) => jobs,
+            one => vec![one],
+        };
         for job in jobs {
             let job = common::job::Job::from_value(job).with_context(|| path.display().to_string())?;
             job.check(chrono::DateTime::UNIX_EPOCH)
@@ -119,7 +124,7 @@ fn example_jobs_are_right() -> Result<()> {
             seen += 1;
         }
     }
-    ensure!(seen >= 2, "only {seen} example jobs found");
+    ensure!(seen >= 3, "only {seen} example jobs found");
     Ok(())
 }
 

@@ -123,6 +123,21 @@ async fn a_task_is_shown_among_the_runs_and_leads_to_the_tasks_of_its_name() -> 
 }
 
 #[tokio::test]
+async fn a_worker_is_drained_from_the_page_and_takes_runs_again() -> Result<()> {
+    let (dev, browser) = jobs(1300, 700).await?;
+    browser.go(&format!("{}/#/workers", dev.url())).await?;
+    browser.text("[data-test=readiness]", |text| text == "ready").await?;
+    browser.click("[data-test=drain]").await?;
+    browser.text("#confirm-title", |text| text.starts_with("Drain ")).await?;
+    browser.click("[data-test=confirm-yes]").await?;
+    browser.text("[data-test=readiness]", |text| text == "draining").await?;
+    browser.screenshot("drained").await?;
+    browser.click("[data-test=undrain]").await?;
+    browser.text("[data-test=readiness]", |text| text == "ready").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_page_shows_where_a_long_output_is_cut_and_how_it_ended() -> Result<()> {
     let (_dev, browser) = jobs(1300, 800).await?;
     let command = "echo begun; yes noise | head -c 1100000; sleep 1; echo 'error: no such table' >&2; exit 9";

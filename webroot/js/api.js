@@ -103,6 +103,8 @@ export const runs = {
 
 export const workers = {
   list: (fields, signal) => call(`/workers${query(fields)}`, { signal }),
+  // act: drain or undrain.
+  act: (id, act) => call(at("workers", id, `/${act}`), { method: "POST" }),
 };
 
 // What a lacking part means to who looks at the page.

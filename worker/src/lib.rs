@@ -291,6 +291,10 @@ impl Worker {
         vital("what hears of kills", ending, Box::pin(kills));
         let journal = parts.carrier.journal.clone();
         vital("what notes why nothing is claimed", closing, Box::pin(journal.note_hindrances()));
+        let key = keys.drain(&self.config.id);
+        let (load, runner) = (self.load.clone(), self.runner.clone());
+        let drain = run::drain::run(store.clone(), (keys.clone(), key), load, runner, ending.clone());
+        vital("what hears that it is to take nothing new", ending, Box::pin(drain));
         let epoch = session::epoch::run(store, keys, self.load.clone(), ending.clone());
         vital("what follows the epoch", ending, Box::pin(epoch));
         vital("what sends transactions", ending, Box::pin(parts.claims.batcher.clone().ended()));

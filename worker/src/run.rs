@@ -2,6 +2,7 @@
 
 pub(crate) mod carry_out;
 pub mod claimed;
+pub(crate) mod drain;
 pub mod live;
 pub(crate) mod lost;
 pub(crate) mod orphan;

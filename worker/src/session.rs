@@ -15,6 +15,7 @@ use crate::{
     },
 };
 
+pub(crate) mod drain;
 pub(crate) mod epoch;
 pub(crate) mod hindrance;
 pub(crate) mod lease;

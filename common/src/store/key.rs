@@ -95,6 +95,8 @@ pub struct Keys {
     pub workers: Prefix,
     /// `marks/<worker>`: [`crate::worker::Mark`], under the worker's lease.
     pub marks: Prefix,
+    /// `drains/<worker>`: [`crate::worker::Drain`].
+    pub drains: Prefix,
     /// `boots/<worker>`: [`crate::worker::Boot`].
     pub boots: Prefix,
     /// `epoch/current`: [`crate::epoch::Raised`]. The one key of its place, so that it can be watched.
@@ -134,6 +136,7 @@ impl Keys {
             locks: under("locks"),
             workers: under("workers"),
             marks: under("marks"),
+            drains: under("drains"),
             boots: under("boots"),
             epoch: under("epoch"),
             managers: under("managers"),
@@ -163,6 +166,11 @@ impl Keys {
     /// How far the worker has decided.
     pub fn mark(&self, worker: &WorkerId) -> Key {
         self.marks.key(worker)
+    }
+
+    /// Whether somebody wants the worker to take nothing new.
+    pub fn drain(&self, worker: &WorkerId) -> Key {
+        self.drains.key(worker)
     }
 
     /// The boot of the worker's machine that it has dealt with.
@@ -256,6 +264,7 @@ mod tests {
             locks,
             workers,
             marks,
+            drains,
             boots,
             epoch,
             managers,
@@ -266,7 +275,7 @@ mod tests {
             passed,
         } = Keys::new("/quorate/").unwrap();
         for prefix in
-            [jobs, locks, workers, marks, boots, epoch, managers, queue, runs, active, kills, passed]
+            [jobs, locks, workers, marks, drains, boots, epoch, managers, queue, runs, active, kills, passed]
         {
             let place = prefix.as_str().strip_prefix(root.as_str()).unwrap();
             let stands = ["<", "current`"].map(|name| DOCUMENT.contains(&format!("`{place}{name}")));
@@ -290,6 +299,8 @@ mod tests {
                 worker::Registration::decode(bytes).unwrap().encode()
             } else if keys.marks.name(&key).is_some() {
                 worker::Mark::decode(bytes).unwrap().encode()
+            } else if keys.drains.name(&key).is_some() {
+                worker::Drain::decode(bytes).unwrap().encode()
             } else if keys.boots.name(&key).is_some() {
                 worker::Boot::decode(bytes).unwrap().encode()
             } else if keys.epoch.name(&key).is_some() {

@@ -6,7 +6,7 @@ use common::{
     queue::QueuedRun,
     store::{Away, Entry, Key, Mirror, Prefix, Revision, follow_as, keep},
     vital::Vital,
-    worker::Registration,
+    worker::{Drain, Registration},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,6 +26,7 @@ pub(crate) fn start(app: &Arc<App>, vital: &Vital, tasks: &TaskTracker, shutdown
     follow.one::<Arc<QueuedRun>>();
     follow.one::<HeldRun>();
     follow.one::<TaskRun>();
+    follow.one::<Arc<Drain>>();
 }
 
 struct Followers<'a> {

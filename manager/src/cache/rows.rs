@@ -10,7 +10,7 @@ use common::{
     revision::Token,
     store::{Entry, Prefix, key::Keys},
     task::ActiveTask,
-    worker::Registration,
+    worker::{Drain, Registration},
 };
 
 use super::{
@@ -137,6 +137,22 @@ impl Row for TaskRun {
     fn read(_name: &str, entry: &Entry) -> Result<Self, String> {
         let active = ActiveTask::decode(&entry.value).map_err(|error| error.to_string())?;
         Ok(Self { token: active.held.token(entry.create_revision), active: Arc::new(active) })
+    }
+}
+
+impl Row for Arc<Drain> {
+    const PLACE: Place = Place::Drains;
+
+    fn prefix(keys: &Keys) -> &Prefix {
+        &keys.drains
+    }
+
+    fn table(content: &mut Content) -> &mut Table<Self> {
+        &mut content.drains
+    }
+
+    fn read(_name: &str, entry: &Entry) -> Result<Self, String> {
+        Drain::decode(&entry.value).map(Arc::new).map_err(|error| error.to_string())
     }
 }
 

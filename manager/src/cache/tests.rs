@@ -108,8 +108,9 @@ async fn what_was_never_read_is_not_an_empty_list() {
     cache.reset::<Arc<Registration>>(Vec::new(), Revision::NONE);
     cache.reset::<Arc<QueuedRun>>(Vec::new(), Revision::NONE);
     cache.reset::<HeldRun>(Vec::new(), Revision::NONE);
-    assert!(!cache.is_loaded());
     cache.reset::<TaskRun>(Vec::new(), Revision::NONE);
+    assert!(!cache.is_loaded());
+    cache.reset::<Arc<Drain>>(Vec::new(), Revision::NONE);
     assert!(cache.loaded(Instant::now()).await);
     assert_eq!(cache.stale(), None);
 }

@@ -15,3 +15,4 @@ mod serving;
 mod support;
 mod tasks;
 mod ticks;
+mod workers;

@@ -3,12 +3,15 @@
 import { pages, workers } from "../api.js";
 import { now } from "../clock.js";
 import { runsHref } from "../links.js";
-import { el, keyed, setAttribute, setText } from "../parts/dom.js";
+import { button } from "../parts/button.js";
+import { confirmed } from "../parts/dialog.js";
+import { el, keyed, setAttribute, setHidden, setText } from "../parts/dom.js";
 import { list } from "../parts/list.js";
+import { perform } from "../parts/notice.js";
 import { setTime, timeElement } from "../parts/time.js";
 
 const REFRESH = 2000;
-const COLUMNS = ["Worker", "Host", "State", "Runs", "Load", "Labels", "Clock", "Version"];
+const COLUMNS = ["Worker", "Host", "State", "Runs", "Load", "Labels", "Clock", "Version", ""];
 
 const COLOURS = { ready: "success", full: "primary" };
 
@@ -61,21 +64,38 @@ function hostCell() {
   return { cell: [host, address], update };
 }
 
+// Draining asks first: a machine that takes nothing new is missed only later.
+function drainCell(id) {
+  const drain = button("Drain", { test: "drain", look: "outline-secondary" });
+  const undrain = button("Undrain", { test: "undrain", look: "outline-success", hidden: true });
+  drain.addEventListener("click", async () => {
+    const text = "It takes nothing new, also after a restart, until you undrain it. What it runs goes on.";
+    if (await confirmed(`Drain ${id}?`, text, "Drain")) await perform(drain, () => workers.act(id, "drain"), `${id} takes nothing new.`);
+  });
+  undrain.addEventListener("click", () => perform(undrain, () => workers.act(id, "undrain"), `${id} takes runs again.`));
+  const update = (worker) => {
+    setHidden(drain, Boolean(worker.drain));
+    setHidden(undrain, !worker.drain);
+  };
+  return { cell: [drain, undrain], update };
+}
+
 function row({ id }) {
   const started = timeElement("started");
   const [load, version] = [el("span"), el("span")];
-  const [host, readiness, slots, labels, clock] = [hostCell(), readinessCell(), slotsCell(), labelsCell(), clockCell()];
+  const [host, readiness, slots] = [hostCell(), readinessCell(), slotsCell()];
+  const [labels, clock, drain] = [labelsCell(), clockCell(), drainCell(id)];
   const name = [
     el("a", { class: "job-name", href: runsHref({ worker: id }), text: id }),
     el("div", { class: "small text-secondary" }, "started ", started),
   ];
   const update = (worker) => {
-    for (const part of [host, readiness, slots, labels, clock]) part.update(worker);
+    for (const part of [host, readiness, slots, labels, clock, drain]) part.update(worker);
     setTime(started, worker.started);
     setText(load, worker.load.toFixed(2));
     setText(version, worker.version);
   };
-  const cells = [name, host.cell, readiness.cell, slots.cell, load, labels.cell, clock.cell, version];
+  const cells = [name, host.cell, readiness.cell, slots.cell, load, labels.cell, clock.cell, version, drain.cell];
   return { attributes: { "data-test": "worker", "data-worker": id }, cells, update };
 }
 

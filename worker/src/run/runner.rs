@@ -14,6 +14,7 @@ use common::{
     run::{RunEvent, RunState},
     runlog::{Ending, Printed, RunRecord, Times},
     store::Revision,
+    worker::Drain,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -40,6 +41,8 @@ pub enum Stop {
     LeaseLost,
     /// This worker was told to end, and the run did not end before it.
     WorkerEnds,
+    /// This worker is being emptied, for this reason.
+    Evicted(String),
     /// Its job was paused, edited or deleted between the claim and the start.
     Withdrawn(&'static str),
 }
@@ -239,6 +242,14 @@ impl Runner {
         }
     }
 
+    /// Ends all runs, since somebody wants this worker empty: they are lost, and repeated where they say so.
+    pub fn evict(&self, drain: &Drain) {
+        let why = if drain.note.is_empty() { String::new() } else { format!(" ({})", drain.note) };
+        for active in self.active() {
+            active.stop(Stop::Evicted(format!("{}{why}", drain.by)), active.grace);
+        }
+    }
+
     /// What its driver tells of a run that executes; none: it does not, or there is nothing to tell.
     pub fn status(&self, run: &RunId) -> Option<Status> {
         let active = self.active.lock().get(run).cloned()?;
@@ -330,6 +341,9 @@ fn judge(end: &End, why: Option<Stop>) -> Ending {
         }
         Some(Stop::LeaseLost) => {
             (RunEvent::LeaseLost, "killed, because its worker's lease could no longer be trusted".to_owned())
+        }
+        Some(Stop::Evicted(by)) => {
+            (RunEvent::LeaseLost, format!("killed, because its worker is being emptied by {by}"))
         }
         Some(Stop::WorkerEnds) => {
             (RunEvent::LeaseLost, "killed, because its worker was told to end".to_owned())

@@ -27,7 +27,7 @@ use crate::{
     claim::Session,
     config::WorkerConfig,
     session::{
-        epoch,
+        drain, epoch,
         life::{Life, LifeFile},
         load::{Load, Trouble},
     },
@@ -147,6 +147,8 @@ impl Keeper {
             self.stale = None;
         }
         epoch::read(&*self.store, &self.config.keys, &self.load).await.map_err(text)?;
+        let key = self.config.keys.drain(&self.config.id);
+        drain::read(&*self.store, &key, &self.load).await.map_err(text)?;
         let sent = self.clock.since_boot();
         let (lease, granted) = self.store.grant(self.config.lease_ttl).await.map_err(text)?;
         self.life.lease = Some(lease.0);

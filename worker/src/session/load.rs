@@ -25,6 +25,7 @@ pub struct Load {
     executing: AtomicU32,
     ended: Notify,
     draining: AtomicBool,
+    told_to_drain: AtomicBool,
     room_short: AtomicBool,
     unkept: Mutex<Unkept>,
     store_full: AtomicBool,
@@ -130,6 +131,7 @@ impl Load {
             executing: AtomicU32::new(0),
             ended: Notify::new(),
             draining: AtomicBool::new(false),
+            told_to_drain: AtomicBool::new(false),
             room_short: AtomicBool::new(false),
             unkept: Mutex::default(),
             store_full: AtomicBool::new(false),
@@ -172,7 +174,7 @@ impl Load {
     /// Whether the worker claims, and if not, why.
     pub fn readiness(&self) -> Readiness {
         let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
-        if is(&self.draining) {
+        if is(&self.draining) || is(&self.told_to_drain) {
             Readiness::Draining
         } else if is(&self.store_restored) {
             Readiness::StoreRestored
@@ -207,6 +209,11 @@ impl Load {
     /// From here on it takes nothing new.
     pub fn drain(&self) {
         self.set(&self.draining, true);
+    }
+
+    /// Whether somebody wants it to take nothing new, until that is taken back.
+    pub fn set_told_to_drain(&self, told: bool) {
+        self.set(&self.told_to_drain, told);
     }
 
     /// Tells each change of what keeps the worker from claiming; a lack of slots does not.

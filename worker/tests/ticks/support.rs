@@ -16,7 +16,7 @@ use common::{
     store::{Event, Events, Op, Store, StoreError, Txn, embedded::EmbeddedStore, key::Keys, list_all},
     task::{ActiveTask, Ended, Task},
     tick::Tick,
-    worker::Registration,
+    worker::{Drain, Readiness, Registration},
 };
 use futures::{StreamExt, stream::BoxStream};
 use tempfile::TempDir;
@@ -287,6 +287,13 @@ impl Bench {
         self.enqueue(&wanted).await
     }
 
+    /// Another task, of another id.
+    pub(crate) async fn want_another_task(&self, task: &Task) -> RunId {
+        let run = "01935d2e-7b1c-7c3e-9a51-0d6f2f3e4a5d".parse().expect("a good id");
+        let task = Some(Arc::new(task.clone()));
+        self.enqueue(&QueuedRun { run, task, not_before: None, ..self.wanted("reindex", 0.0) }).await
+    }
+
     /// A task that a worker claimed which is gone; `ended` if it had ended.
     pub(crate) async fn leave_task_of_a_dead_worker(&self, task: &Task, ended: Option<Ended>) -> RunId {
         self.leave_active(ActiveTask {
@@ -310,6 +317,29 @@ impl Bench {
         let put = Op::Put(self.keys.active(&active.held.run), active.encode(), None);
         self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("leave a task");
         active.held.run
+    }
+
+    /// Wants the worker to take nothing new, and to end what it runs.
+    pub(crate) async fn drain(&self, evict: bool) {
+        let drain = Drain { by: "a test".into(), at: self.clock.now(), note: "new disk".into(), evict };
+        let put = Op::Put(self.keys.drain(&"w".parse().expect("a good id")), drain.encode(), None);
+        self.store.txn(Txn::when(Vec::new(), vec![put])).await.expect("drain");
+    }
+
+    /// Takes that back.
+    pub(crate) async fn undrain(&self) {
+        let delete = vec![Op::Delete(self.keys.drain(&"w".parse().expect("a good id")))];
+        self.store.txn(Txn::when(Vec::new(), delete)).await.expect("undrain");
+    }
+
+    /// Until the worker says so of itself.
+    pub(crate) async fn until_readiness(&self, wanted: Readiness) {
+        let key = self.keys.worker(&"w".parse().expect("a good id"));
+        self.until("the worker says so", async || {
+            let entry = self.store.get(&key).await.expect("read").0?;
+            (Registration::decode(&entry.value).expect("it decodes").readiness == wanted).then_some(())
+        })
+        .await;
     }
 
     /// Wants an end of one run.

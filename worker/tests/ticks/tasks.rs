@@ -8,6 +8,7 @@ use common::{
     runlog::Author,
     span::Span,
     task::{Ended, Task},
+    worker::Readiness,
 };
 
 use super::support::{Bench, job, run_of};
@@ -180,4 +181,32 @@ async fn how_a_task_ended_goes_on_record_when_its_worker_does_not_return() {
     assert_eq!((record.state, record.exit_code, record.by), (RunState::Failed, Some(3), Author::Caretaker));
     assert_eq!(record.err, "exit status 3");
     bench.until_no_task().await;
+}
+
+#[tokio::test]
+async fn a_drained_worker_takes_nothing_new_and_goes_on_with_what_it_runs_unless_it_is_to_be_empty() {
+    let mut bench = Bench::start().await;
+    let mut repeated = task();
+    repeated.delivery = Delivery::AtLeastOnce;
+    let run = bench.hand_in(&repeated, None, None).await;
+    let mut first = bench.started().await;
+    bench.drain(false).await;
+    bench.until_readiness(Readiness::Draining).await;
+    let waits = bench.want_another_task(&task()).await;
+    bench.drain(true).await;
+    first.until_told_to_end().await;
+    let record = bench.until_records(&run, 1).await.remove(0);
+    assert_eq!(record.state, RunState::Lost);
+    assert_eq!(record.reason, "killed, because its worker is being emptied by a test (new disk)");
+    assert!(bench.none_started(), "it took something new");
+    bench.undrain().await;
+    bench.until_readiness(Readiness::Ready).await;
+    let mut started = std::collections::BTreeSet::new();
+    while started.len() < 2 {
+        bench.pass(1.0);
+        let again = bench.started().await;
+        started.insert(run_of(&again));
+        again.end();
+    }
+    assert_eq!(started, [run, waits].into());
 }
