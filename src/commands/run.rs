@@ -51,7 +51,8 @@ pub(super) async fn run(command: RunCommand, client: Client, mut output: Output)
             }
         }
         RunCommand::Logs { run, follow: true } => {
-            follow(&client, &run, Duration::ZERO, &mut output).await?;
+            let newest = client.run(&run).await.map_err(super::failed)?.newest.attempt;
+            follow(&client, &run, newest, &mut output).await?;
         }
         RunCommand::Logs { run, follow: false } => {
             let attempt = client.run(&run).await.map_err(super::failed)?.newest.attempt;
@@ -97,7 +98,9 @@ async fn submit(
 
 /// Follows a run that was just asked for to its end.
 pub(super) async fn until_ended(client: &Client, run: &str, output: &mut Output) -> anyhow::Result<Exit> {
-    let view = follow(client, run, RECORDED_WITHIN, output).await?;
+    // It may have ended before its record is there, and may be at its second attempt before it is asked for.
+    until_recorded(RECORDED_WITHIN, async || client.run(run).await).await.map_err(super::failed)?;
+    let view = follow(client, run, 1, output).await?;
     output.flush()?;
     let reason = if view.reason.is_empty() { &view.err } else { &view.reason };
     telemetry::say(format_args!("run {} {} {}", view.run, view.state, visible(reason)));
@@ -171,16 +174,9 @@ fn took(run: &RunView) -> String {
     }
 }
 
-/// Prints a run's output as it comes, one attempt after the other, and tells its end.
-/// It is looked for as long as `patience`: one that was just asked for may have ended before its record is there.
-async fn follow(
-    client: &Client,
-    run: &str,
-    patience: Duration,
-    output: &mut Output,
-) -> anyhow::Result<RunView> {
-    let first = until_recorded(patience, async || client.run(run).await).await;
-    let mut attempt = first.map_err(super::failed)?.newest.attempt;
+/// Prints a run's output as it comes, from this attempt on, one attempt after the other, and tells its end.
+async fn follow(client: &Client, run: &str, first: u32, output: &mut Output) -> anyhow::Result<RunView> {
+    let mut attempt = first;
     loop {
         print_output(client, run, attempt, Until::Complete, output).await?;
         let newest = next_or_end(client, run, attempt).await?;

@@ -399,10 +399,11 @@ async fn a_shown_job_is_saved_over_the_one_that_was_shown_and_over_no_other() ->
     Ok(())
 }
 
+// Once: the output of the first was left out where the second had begun before the run was looked at.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_followed_through_all_its_attempts() -> Result<()> {
     let dev = Dev::start().await;
-    let job = r#"{"name": "tries twice", "trigger": {"manual": true}, "retry": {"attempts": 2, "backoff": "100ms"},
+    let job = r#"{"name": "tries twice", "trigger": {"manual": true}, "retry": {"attempts": 2, "backoff": "1ms"},
         "driver": {"shell": {"command":
             "if [ $QUORATE_ATTEMPT = 1 ]; then echo a line longer than the other; exit 3; fi; echo second"}}}"#;
     let said = run_with_input(&["job", "save", "-", "--server", dev.url()], job)?;
