@@ -77,22 +77,19 @@ const fn default_grace() -> Span {
 impl Task {
     /// The job that would have such runs: what executes a run goes by one. Its runs stand beside each other.
     pub fn as_job(&self) -> Job {
-        let Self { name, description, labels, driver, timeout, output_timeout, grace, retry, .. } =
-            self.clone();
-        let Self { delivery, on_lease_loss, placement, output, .. } = self.clone();
         Job {
-            description,
-            labels,
+            description: self.description.clone(),
+            labels: self.labels.clone(),
             overlap: Overlap::Allow,
-            timeout,
-            output_timeout,
-            grace,
-            retry,
-            delivery,
-            on_lease_loss,
-            placement,
-            output,
-            ..Job::new(name, Trigger::Manual, driver)
+            timeout: self.timeout,
+            output_timeout: self.output_timeout,
+            grace: self.grace,
+            retry: self.retry.clone(),
+            delivery: self.delivery,
+            on_lease_loss: self.on_lease_loss,
+            placement: self.placement.clone(),
+            output: self.output,
+            ..Job::new(self.name.clone(), Trigger::Manual, self.driver.clone())
         }
     }
 }

@@ -66,8 +66,8 @@ pub(crate) async fn set_drain(
     worker: &WorkerId,
     wanted: Option<Drain>,
 ) -> Result<(), ApiError> {
-    let what = if wanted.is_some() { "drained" } else { "undrained" };
+    let message = if wanted.is_some() { "a worker was drained" } else { "a worker was undrained" };
     make(&app.way(App::deadline()), caller, &SetDrain { app, worker, wanted }).await?;
-    tracing::info!(%worker, by = %caller, what, "a worker is to be drained, or not any more");
+    tracing::info!(%worker, by = %caller, "{message}");
     Ok(())
 }

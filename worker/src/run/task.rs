@@ -1,10 +1,7 @@
 //! Tasks, from the queue to the run log: takes them, runs them, and answers for them until the run log has their
 //! records.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use common::{
     id::RunId,
@@ -55,8 +52,8 @@ pub(crate) struct Tasks {
 pub(crate) struct Unfinished {
     /// At this revision it was said that it has ended.
     ended: HashMap<Attempt, Revision>,
-    /// The run log has its record.
-    logged: HashSet<Attempt>,
+    /// The newest attempt whose record the run log has, of those that are about to end.
+    logged: HashMap<RunId, u32>,
 }
 
 impl Tasks {
@@ -137,8 +134,7 @@ impl Tasks {
         if let Err(error) = self.claims.batcher.end(txn).await {
             return say_not_told(&active.held, &error);
         }
-        self.unfinished.lock().logged.remove(&(active.held.run, active.held.attempt));
-        self.claims.beside.leave(active.held.run);
+        self.leave((active.held.run, active.held.attempt));
     }
 
     async fn end(&self, active: ActiveTask, revision: Revision, ended: Ended) {
@@ -161,7 +157,7 @@ impl Tasks {
     pub(crate) async fn has_ended(&self, attempt: Attempt, revision: Revision) {
         let is_logged = {
             let mut unfinished = self.unfinished.lock();
-            let is_logged = unfinished.logged.remove(&attempt);
+            let is_logged = unfinished.logged.remove(&attempt.0) == Some(attempt.1);
             if !is_logged {
                 unfinished.ended.insert(attempt, revision);
             }
@@ -180,7 +176,8 @@ impl Tasks {
                 let revision = unfinished.ended.remove(&attempt);
                 if revision.is_none() && self.claims.beside.has(attempt.0) {
                     // It is about to end in the store.
-                    unfinished.logged.insert(attempt);
+                    let newest = unfinished.logged.entry(attempt.0).or_default();
+                    *newest = attempt.1.max(*newest);
                     continue;
                 }
                 revision
@@ -218,7 +215,7 @@ impl Tasks {
 
     fn leave(&self, attempt: Attempt) {
         let mut unfinished = self.unfinished.lock();
-        unfinished.logged.remove(&attempt);
+        unfinished.logged.remove(&attempt.0);
         unfinished.ended.remove(&attempt);
         drop(unfinished);
         self.claims.beside.leave(attempt.0);
