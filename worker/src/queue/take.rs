@@ -339,14 +339,14 @@ impl Queue {
         match &wanted.worker {
             Some(only) if only == self.standing.id() && !self.standing.has_labels_of(job) => {
                 reason += &format!(
-                    ": it was for worker {only}, which lacks labels that its job requires: {labels}"
+                    ": it was for worker {only}, which lacks labels that the run requires: {labels}"
                 );
             }
             Some(only) => reason += &format!(": it was for worker {only} alone"),
             None if !labels.is_empty()
                 && self.orphans.registry.view().candidates.none_fits(&job.placement) =>
             {
-                reason += &format!(": no ready worker has the labels that its job requires: {labels}");
+                reason += &format!(": no ready worker has the labels that the run requires: {labels}");
             }
             None => {}
         }

@@ -116,9 +116,9 @@ async fn a_run_that_nobody_has_the_labels_for_expires_and_says_so() {
         record.reason
     };
     let late = "it could not start before its deadline";
-    let lacks = "it was for worker w1, which lacks labels that its job requires: gpu";
+    let lacks = "it was for worker w1, which lacks labels that the run requires: gpu";
     assert_eq!(expire(Some("w1")).await, format!("{late}: {lacks}"));
-    let lacks = "no ready worker has the labels that its job requires: gpu";
+    let lacks = "no ready worker has the labels that the run requires: gpu";
     assert_eq!(expire(None).await, format!("{late}: {lacks}"));
     living.end().await;
 }

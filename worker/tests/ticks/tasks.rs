@@ -57,7 +57,7 @@ async fn a_task_that_no_worker_may_run_expires_and_says_why() {
     let record = bench.until_records(&run, 1).await.remove(0);
     assert_eq!((record.state, record.task), (RunState::Expired, true));
     assert!(
-        record.reason.contains("no ready worker has the labels that its job requires: gpu"),
+        record.reason.contains("no ready worker has the labels that the run requires: gpu"),
         "{}",
         record.reason
     );
